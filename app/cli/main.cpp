@@ -1,0 +1,74 @@
+// qx: make, measure and choose quantizations of language models. Parses the command line and turns
+// exceptions into messages and exit codes (0 done, 1 input or machine, 2 command line, 3 gate, 130 interrupt).
+// SPDX-License-Identifier: Apache-2.0
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+#include <new>
+#include <system_error>
+
+#include "base/build_info.h"
+#include "base/error.h"
+#include "base/interrupt.h"
+#include "kernels/api.h"
+#include "verbs.h"
+
+namespace {
+
+constexpr qx::cli::AddVerb kVerbs[] = {
+    qx::cli::add_import,   qx::cli::add_convert,  qx::cli::add_plan,
+    qx::cli::add_inspect,  qx::cli::add_tokenize, qx::cli::add_generate,
+    qx::cli::add_score,    qx::cli::add_eval,     qx::cli::add_compare,
+};
+
+std::string version_text() {
+  const qx::BuildInfo& b = qx::build_info();
+  return fmt::format("qx {} (commit {}{})\ncompiler: {}\nkernels:  {}", b.version, b.commit,
+                     b.dirty ? ", with uncommitted changes" : "", b.compiler, qx::kernels().name);
+}
+
+std::string verb_name(const CLI::App& app) {
+  const auto verbs = app.get_subcommands();
+  return verbs.empty() ? "qx" : "qx " + verbs.front()->get_name();
+}
+
+int report(const CLI::App& app, int code, const std::string& message) {
+  std::fflush(stdout);
+  fmt::print(stderr, "{}: {}\n", verb_name(app), message);
+  return code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"qx makes, measures and compares quantizations of language models (MLX format)."};
+  app.name("qx");
+  app.set_version_flag("--version", version_text);
+  app.require_subcommand(1);
+  app.get_formatter()->column_width(34);
+  for (const qx::cli::AddVerb add : kVerbs) add(app);
+
+  qx::install_interrupt_handler();
+  try {
+    app.parse(argc, argv);
+    if (std::fflush(stdout) != 0) return report(app, 1, "[stdout] writing failed");
+    return 0;
+  } catch (const CLI::ParseError& e) {
+    const int code = app.exit(e);
+    return code == 0 ? 0 : 2;
+  } catch (const qx::UsageError& e) {
+    return report(app, 2, e.what());
+  } catch (const qx::Error& e) {
+    return report(app, 1, e.what());
+  } catch (const qx::Interrupted&) {
+    return report(app, 130, "interrupted");
+  } catch (const qx::InternalError& e) {
+    return report(app, 1, fmt::format("internal error, please report it: {}", e.what()));
+  } catch (const std::bad_alloc&) {
+    return report(app, 1, "[memory] the machine has too little for this, expected more or a smaller model");
+  } catch (const std::system_error& e) {
+    return report(app, 1, fmt::format("[system] {}", e.what()));
+  } catch (const std::exception& e) {
+    return report(app, 1, fmt::format("unexpected error, please report it: {}", e.what()));
+  }
+}

@@ -1,0 +1,42 @@
+// Options that several verbs share, so that they are named, explained and checked in one place.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "base/thread_pool.h"
+#include "model/model.h"
+
+namespace qx::cli {
+
+struct OutputOptions {
+  bool json = false, quiet = false;
+};
+void add_output_options(CLI::App& verb, OutputOptions& options);  // --json --quiet
+
+struct ComputeOptions {
+  int threads = 0;  // 0: physical cores
+  std::string isa;
+};
+void add_compute_options(CLI::App& verb, ComputeOptions& options);  // --threads --isa
+// Selects the kernels and starts the pool. Fails: UsageError.
+std::unique_ptr<ThreadPool> start_compute(const ComputeOptions& options);
+
+void add_precision_option(CLI::App& verb, std::string& precision);  // --precision
+// Fails: UsageError for precisions that do not exist yet.
+Precision parse_precision(const std::string& precision);
+
+// -m/--model: a directory, or with allow_gguf a .gguf file, or a Hub id looked up in the local Hugging Face
+// cache ($HF_HUB_CACHE, $HF_HOME/hub, ~/.cache/huggingface/hub). Fails: Error that says where it looked.
+std::filesystem::path resolve_model(const std::string& name, bool allow_gguf = false);
+
+// The worked example at the end of a verb's help.
+void set_example(CLI::App& verb, const std::string& example);
+
+// Fails: Error when the target exists and force is off; used before long work starts.
+void require_absent(const std::filesystem::path& target, bool force);
+
+}  // namespace qx::cli

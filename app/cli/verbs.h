@@ -1,0 +1,23 @@
+// The verbs of the command line: one file verb_NAME.cpp each, one row in kVerbs (main.cpp) each.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+namespace qx::cli {
+
+// Adds the subcommand with its options and a callback that does the work. The callback throws qx::Error (exit
+// 1), qx::UsageError (exit 2) or qx::Interrupted (130); main() prints "qx VERB: [place] ..".
+using AddVerb = void (*)(CLI::App& app);
+
+void add_import(CLI::App& app);
+void add_convert(CLI::App& app);
+void add_plan(CLI::App& app);
+void add_inspect(CLI::App& app);
+void add_tokenize(CLI::App& app);
+void add_generate(CLI::App& app);
+void add_score(CLI::App& app);
+void add_eval(CLI::App& app);
+void add_compare(CLI::App& app);
+
+}  // namespace qx::cli

@@ -1,0 +1,22 @@
+# Writes qx_commit.h; run at every build, rewrites only on change so that nothing recompiles in vain.
+execute_process(COMMAND git -C ${SOURCE} rev-parse HEAD
+  OUTPUT_VARIABLE commit OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE rc)
+if(NOT rc EQUAL 0)
+  set(commit unknown)
+endif()
+execute_process(COMMAND git -C ${SOURCE} status --porcelain --untracked-files=no
+  OUTPUT_VARIABLE changes OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+if(changes)
+  set(dirty true)
+else()
+  set(dirty false)
+endif()
+set(text "#define QX_VERSION \"${VERSION}\"\n#define QX_COMMIT \"${commit}\"\n#define QX_DIRTY ${dirty}\n")
+if(EXISTS ${OUT})
+  file(READ ${OUT} old)
+else()
+  set(old "")
+endif()
+if(NOT text STREQUAL old)
+  file(WRITE ${OUT} "${text}")
+endif()

@@ -1,0 +1,32 @@
+# Flags for every target. No -march=native and no fast-math: one portable binary, reproducible sums.
+add_library(qx_flags INTERFACE)
+target_compile_options(qx_flags INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor
+  -Wold-style-cast -Woverloaded-virtual -Wnull-dereference -Wdouble-promotion
+  -fno-math-errno -ffp-contract=off)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # g++ 12 reports these inside its own standard library headers when it inlines deeply.
+  target_compile_options(qx_flags INTERFACE -Wno-null-dereference -Wno-restrict
+    -Wno-stringop-overflow -Wno-array-bounds -Wno-maybe-uninitialized)
+endif()
+if(QX_WERROR)
+  target_compile_options(qx_flags INTERFACE -Werror)
+endif()
+if(CMAKE_BUILD_TYPE STREQUAL "Debug")
+  target_compile_definitions(qx_flags INTERFACE _GLIBCXX_ASSERTIONS)
+  target_compile_options(qx_flags INTERFACE -O1)
+endif()
+if(QX_SANITIZE)
+  target_compile_options(qx_flags INTERFACE
+    -fsanitize=${QX_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(qx_flags INTERFACE -fsanitize=${QX_SANITIZE})
+  if(QX_FUZZ)
+    target_compile_options(qx_flags INTERFACE -fsanitize=fuzzer-no-link)
+    target_link_options(qx_flags INTERFACE -fsanitize=fuzzer-no-link)
+  endif()
+endif()
+
+find_program(QX_CCACHE ccache)
+if(QX_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${QX_CCACHE})
+endif()

@@ -1,0 +1,15 @@
+// Ctrl-C and SIGTERM: the first one asks the work at hand to stop at its next safe point, a second one ends the
+// process at once. Exit code 130 either way.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+namespace qx {
+
+struct Interrupted {};  // thrown by check_interrupt(); main() turns it into exit code 130
+
+void install_interrupt_handler();
+bool interrupt_requested();
+// Throws Interrupted once a signal has arrived. Called between steps of every long loop.
+void check_interrupt();
+
+}  // namespace qx

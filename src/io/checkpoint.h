@@ -1,0 +1,39 @@
+// All tensors of a Hugging Face or MLX model directory, across its shards.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "io/safetensors.h"
+
+namespace qx {
+
+// Owns the maps. With an index file, exactly the shards that it names are read, and every tensor must
+// lie where the index says; without one, every model*.safetensors of the directory.
+// problems(): what a careful person would want to know: a stale extra shard, an index that names a missing
+// tensor, data that start unaligned. Those that make the content ambiguous are errors instead.
+class Checkpoint {
+ public:
+  explicit Checkpoint(const std::filesystem::path& directory);
+
+  const TensorView* find(std::string_view name) const;  // null when absent
+  const TensorView& at(std::string_view name) const;    // Fails: Error naming directory and tensor
+  const std::vector<const TensorView*>& tensors() const { return tensors_; }  // sorted by name
+  const std::vector<std::string>& problems() const { return problems_; }
+  const std::vector<std::filesystem::path>& files() const { return files_; }
+  // A hint that a tensor's pages are not needed again soon.
+  void release(const TensorView& tensor) const;
+
+ private:
+  std::vector<std::unique_ptr<SafetensorsFile>> shards_;
+  std::vector<const TensorView*> tensors_;
+  std::unordered_map<std::string, const TensorView*> by_name_;
+  std::vector<std::string> problems_;
+  std::vector<std::filesystem::path> files_;
+};
+
+}  // namespace qx

@@ -1,0 +1,59 @@
+// GGUF version 3 (and 2): header, metadata, tensor table. Little-endian.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "base/mapped_file.h"
+#include "tensor/dtype.h"
+
+namespace qx {
+
+enum class GgufType : std::uint32_t {
+  kF32 = 0, kF16 = 1, kQ4_0 = 2, kQ4_1 = 3, kQ5_0 = 6, kQ5_1 = 7, kQ8_0 = 8, kBF16 = 30,
+};
+
+struct GgufValue;
+using GgufArray = std::vector<GgufValue>;
+struct GgufValue {
+  std::variant<std::uint64_t, std::int64_t, double, bool, std::string, GgufArray> value;
+};
+
+struct GgufTensor {
+  std::string name;
+  GgufType type;
+  Shape shape;                      // row-major as ours: GGUF's dimensions reversed
+  std::span<const std::byte> data;  // blocks of a row are contiguous
+};
+
+// Parsed and bounds-checked before anything is allocated. Fails: Error whose place is `origin`; a tensor
+// type outside GgufType is named with the types that are read.
+struct GgufHeader {
+  std::map<std::string, GgufValue> metadata;
+  std::vector<GgufTensor> tensors;
+};
+GgufHeader parse_gguf(std::span<const std::byte> file_bytes, std::string_view origin);
+
+// Decodes elements [begin, begin + out.size()) of a tensor; begin and size are multiples of 32 for the
+// block types. value = d * (q - 8), d * q + m, .. as ggml defines them, in float32.
+void gguf_decode(const GgufTensor& tensor, std::size_t begin_elems, std::span<float> out);
+
+class GgufFile {
+ public:
+  explicit GgufFile(const std::filesystem::path& path);
+  const GgufHeader& header() const { return header_; }
+  const MappedFile& file() const { return file_; }
+
+ private:
+  MappedFile file_;
+  GgufHeader header_;
+};
+
+}  // namespace qx

@@ -1,0 +1,36 @@
+// JSON in and out with limits. Objects keep the order of their keys.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+namespace qx {
+
+using Json = nlohmann::ordered_json;
+
+// Parses UTF-8 text. Rejects invalid UTF-8, nesting deeper than 200, and trailing characters.
+// Fails: Error whose place is `origin` and which gives the byte offset.
+Json parse_json(std::string_view text, std::string_view origin);
+
+// Fails: Error when missing, larger than max_bytes, or not JSON.
+Json read_json_file(const std::filesystem::path& path, std::size_t max_bytes = std::size_t{256} << 20);
+
+// Typed member access. Fails: Error "[origin] key 'x': got string, expected integer".
+std::int64_t json_int(const Json& object, std::string_view key, std::string_view origin);
+double json_number(const Json& object, std::string_view key, std::string_view origin);
+bool json_bool(const Json& object, std::string_view key, std::string_view origin);
+std::string json_string(const Json& object, std::string_view key, std::string_view origin);
+// Null and absent mean the same: the default.
+std::int64_t json_int_or(const Json&, std::string_view key, std::int64_t fallback, std::string_view origin);
+double json_number_or(const Json&, std::string_view key, double fallback, std::string_view origin);
+bool json_bool_or(const Json&, std::string_view key, bool fallback, std::string_view origin);
+std::string json_string_or(const Json&, std::string_view key, std::string_view fallback,
+                           std::string_view origin);
+
+// As Python's json.dumps(value, indent=4, sort_keys=sorted): what MLX writes, non-ASCII escaped when
+// ascii. No trailing newline. Floats print as Python's repr does.
+std::string dump_json(const Json& value, int indent, bool sorted, bool ascii);
+
+}  // namespace qx

@@ -1,0 +1,38 @@
+// Outputs that are whole or absent: written under a temporary name beside the target, synced, renamed.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string_view>
+
+namespace qx {
+
+// Throws Error unless the file system that will hold `target` has room for `bytes` more.
+void check_disk_space(const std::filesystem::path& target, std::uint64_t bytes);
+
+// Writes a file in one go. Fails: Error (exists and not force, no room, not writable).
+void write_file_atomic(const std::filesystem::path& target, std::string_view content, bool force);
+
+// A directory in the making. The temporary is `.NAME.qx-partial` beside the target; it is locked, so a
+// second process is told and stops, and a stale one left by a killed run is removed first (or kept when
+// `resume`). The destructor removes it unless commit() ran or keep() was called.
+class StagedDirectory {
+ public:
+  StagedDirectory(const std::filesystem::path& target, bool force, bool resume = false);
+  ~StagedDirectory();
+  StagedDirectory(const StagedDirectory&) = delete;
+  StagedDirectory& operator=(const StagedDirectory&) = delete;
+
+  const std::filesystem::path& path() const { return staging_; }  // write here
+  void keep() { keep_ = true; }  // leave the temporary for a later resume
+  void commit();                 // syncs every file and renames; replaces an old target when force
+
+ private:
+  std::filesystem::path target_, staging_;
+  int lock_fd_ = -1;
+  bool force_ = false, keep_ = false, committed_ = false;
+};
+
+}  // namespace qx

@@ -1,0 +1,46 @@
+// Statistics of paired accuracies: pure functions, no I/O. Formulas and sources: docs/statistics.md.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace qx {
+
+struct Interval {
+  double low = 0, high = 0;
+};
+
+// Standard error of a proportion as lm-eval prints it: sqrt(p (1 - p) / (n - 1)). NaN when n < 2.
+double accuracy_stderr(std::int64_t correct, std::int64_t n);
+
+// Wilson score interval (Wilson 1927). n == 0 gives [0, 1].
+Interval wilson_interval(std::int64_t correct, std::int64_t n, double confidence);
+
+// A pair of variants on the same items.
+struct PairedCounts {
+  std::int64_t both_right = 0;
+  std::int64_t right_to_wrong = 0;  // baseline right, variant wrong
+  std::int64_t wrong_to_right = 0;
+  std::int64_t both_wrong = 0;
+  std::int64_t n() const { return both_right + right_to_wrong + wrong_to_right + both_wrong; }
+};
+
+// Exact two-sided McNemar test: binomial(b + c, 1/2), p = min(1, 2 P(X <= min(b, c))). 1 when b + c == 0.
+double mcnemar_exact(const PairedCounts& counts);
+
+// Interval of (variant accuracy - baseline accuracy) on paired items: Newcombe (1998), method 10.
+Interval newcombe_paired_interval(const PairedCounts& counts, double confidence);
+
+// Holm's step-down adjusted p-values, in the order given.
+std::vector<double> holm_adjust(std::span<const double> p_values);
+
+// Standard error of the paired difference of accuracies, from the discordant counts.
+double paired_difference_stderr(const PairedCounts& counts);
+
+// Smallest difference of accuracies that n paired items with this discordance would have shown with the given
+// power at the two-sided level alpha (Connor 1987, normal approximation).
+double minimum_detectable_difference(const PairedCounts& counts, double alpha, double power);
+
+}  // namespace qx
