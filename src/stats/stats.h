@@ -1,5 +1,5 @@
-// Statistics of paired accuracies: pure functions, no I/O. Formulas and sources: docs/statistics.md.
-// SPDX-License-Identifier: Apache-2.0
+// Statistics of paired accuracies: pure functions, no I/O. Formulas and sources:
+// docs/statistics.md. SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>
@@ -27,7 +27,8 @@ struct PairedCounts {
   std::int64_t n() const { return both_right + right_to_wrong + wrong_to_right + both_wrong; }
 };
 
-// Exact two-sided McNemar test: binomial(b + c, 1/2), p = min(1, 2 P(X <= min(b, c))). 1 when b + c == 0.
+// Exact two-sided McNemar test: binomial(b + c, 1/2), p = min(1, 2 P(X <= min(b, c))). 1 when b + c
+// == 0.
 double mcnemar_exact(const PairedCounts& counts);
 
 // Interval of (variant accuracy - baseline accuracy) on paired items: Newcombe (1998), method 10.
@@ -39,8 +40,13 @@ std::vector<double> holm_adjust(std::span<const double> p_values);
 // Standard error of the paired difference of accuracies, from the discordant counts.
 double paired_difference_stderr(const PairedCounts& counts);
 
-// Smallest difference of accuracies that n paired items with this discordance would have shown with the given
-// power at the two-sided level alpha (Connor 1987, normal approximation).
+// P(|Z| >= |z|) of a standard normal Z.
+double two_sided_normal_p(double z);
+
+// Smallest difference of accuracies that n paired items with this discordance would have shown with
+// the given power at the two-sided level alpha (Connor 1987, normal approximation). NaN when no
+// pair was discordant, or when even a difference as large as the whole discordance would have
+// needed more items.
 double minimum_detectable_difference(const PairedCounts& counts, double alpha, double power);
 
 }  // namespace qx
