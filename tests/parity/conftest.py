@@ -101,3 +101,11 @@ def tiny(request, smollm2, tmp_path_factory):
     """(family, directory) of a tiny random model, bf16."""
     target = tmp_path_factory.mktemp("tiny") / f"tiny-{request.param}"
     return request.param, make_tiny(request.param, target, smollm2)
+
+
+def pytest_sessionfinish(session, exitstatus):
+    """With QX_PARITY_STRICT=1 a skipped test is a failure: then everything it needs is expected to be there."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("QX_PARITY_STRICT") == "1" and reporter.stats.get("skipped"):
+        print("\nQX_PARITY_STRICT=1: a skipped parity test counts as a failure")
+        session.exitstatus = 1

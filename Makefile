@@ -1,0 +1,68 @@
+# The front door: every command that a person needs. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
+PREFIX ?= /usr/local
+CACHE  ?= $(or $(QX_CACHE),$(HOME)/.cache/qx)
+FUZZ_SECONDS ?= 30
+FORMATTED := $(shell git ls-files '*.cpp' '*.h' 2>/dev/null)
+
+.PHONY: help deps build test test-dev test-clang parity fuzz demo bench format format-check install clean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | \
+	  awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+deps:  ## install the system packages that are missing (Debian, Ubuntu; sudo where needed)
+	@tools/install_deps.sh build
+
+build: deps  ## build the program: build/qx
+	@cmake --preset release >build-configure.log 2>&1 || { cat build-configure.log; rm -f build-configure.log; exit 1; }
+	@rm -f build-configure.log
+	@cmake --build build -j $(JOBS)
+
+test: build  ## unit and end-to-end tests
+	@tools/fetch_smollm2.sh >/dev/null || echo "SmolLM2 cannot be fetched: the tests that need it are skipped"
+	@ctest --test-dir build --output-on-failure -j $(JOBS)
+
+test-dev: deps  ## the same tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@cmake --preset dev >/dev/null
+	@cmake --build build-dev -j $(JOBS)
+	@ctest --test-dir build-dev --output-on-failure -j $(JOBS)
+
+test-clang:  ## build everything with clang, warnings as errors
+	@tools/install_deps.sh clang
+	@cmake --preset clang >/dev/null
+	@cmake --build build-clang -j $(JOBS)
+
+parity: build  ## compare with the real mlx-lm, lm-eval, transformers, tokenizers and jinja2
+	@tools/parity.sh
+
+fuzz:  ## run each fuzzer for FUZZ_SECONDS (30) on the kept corpus
+	@tools/install_deps.sh clang
+	@tools/fuzz.sh $(FUZZ_SECONDS)
+
+demo: build  ## the main job on a real model: import, convert, generate, evaluate, compare
+	@tools/demo.sh
+
+bench: deps  ## micro-benchmarks of the kernels and the codec
+	@tools/install_deps.sh bench
+	@cmake --preset release -B build-bench -DQX_BENCH=ON -DQX_TESTS=OFF >/dev/null
+	@cmake --build build-bench -j $(JOBS)
+	@for b in build-bench/bench/*_bench; do echo "== $$b"; $$b; done
+
+format:  ## clang-format every source file
+	@tools/install_deps.sh format
+	@clang-format -i $(FORMATTED)
+
+format-check:  ## fail when clang-format would change a file
+	@tools/install_deps.sh format
+	@clang-format --dry-run --Werror $(FORMATTED)
+
+install: build  ## install the program, its recipes and completions under PREFIX (/usr/local)
+	@cmake --install build --prefix $(PREFIX)
+
+clean:  ## remove every build folder and the demo's output
+	@rm -rf build build-dev build-tsan build-clang build-fuzz build-bench demo

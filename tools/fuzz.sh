@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Runs every libFuzzer target for some seconds on a copy of its kept corpus; a crash or a leak fails.
+# usage: fuzz.sh SECONDS
+set -euo pipefail
+
+seconds=${1:?seconds}
+root=$(cd "$(dirname "$0")/.." && pwd)
+cd "$root"
+cmake --preset fuzz >/dev/null
+cmake --build build-fuzz -j "$(nproc)"
+
+run_one() {
+  local target=$1 name=$2 seconds=$3 work
+  work=$(mktemp -d)
+  cp -r "fuzz/corpus/$name" "$work/corpus" 2>/dev/null || mkdir "$work/corpus"
+  if "$target" -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=20 -artifact_prefix="$work/" \
+      -print_final_stats=1 "$work/corpus" >"$work/log" 2>&1; then
+    echo "fuzz $name: $(grep -oE 'number_of_executed_units: [0-9]+' "$work/log") in $seconds s, no findings"
+    rm -rf "$work"
+  else
+    tail -n 40 "$work/log"
+    echo "fuzz $name: FAILED, the input lies in $work"
+    return 1
+  fi
+}
+export -f run_one
+
+find build-fuzz/fuzz -maxdepth 1 -name '*_fuzz' -type f | sort |
+  xargs -P "$(nproc)" -I{} bash -c 'run_one "$1" "$(basename "$1" _fuzz)" "$2"' _ {} "$seconds"
