@@ -12,10 +12,12 @@
 
 namespace qx {
 
-// Owns the maps. With an index file, exactly the shards that it names are read, and every tensor must
-// lie where the index says; without one, every model*.safetensors of the directory.
-// problems(): what a careful person would want to know: a stale extra shard, an index that names a missing
-// tensor, data that start unaligned. Those that make the content ambiguous are errors instead.
+// Owns the maps. With an index file, exactly the shards that it names are read, and every tensor
+// must lie where the index says; without one, every model*.safetensors of the directory.
+// problems(): what a careful person would want to know: a stale extra shard, a tensor that the
+// index does not list, data that start unaligned. Fails: Error when the content is incomplete or
+// ambiguous: a listed shard or tensor is missing or elsewhere, a name occurs in two shards, the
+// index names a path instead of a file.
 class Checkpoint {
  public:
   explicit Checkpoint(const std::filesystem::path& directory);

@@ -17,7 +17,14 @@
 namespace qx {
 
 enum class GgufType : std::uint32_t {
-  kF32 = 0, kF16 = 1, kQ4_0 = 2, kQ4_1 = 3, kQ5_0 = 6, kQ5_1 = 7, kQ8_0 = 8, kBF16 = 30,
+  kF32 = 0,
+  kF16 = 1,
+  kQ4_0 = 2,
+  kQ4_1 = 3,
+  kQ5_0 = 6,
+  kQ5_1 = 7,
+  kQ8_0 = 8,
+  kBF16 = 30,
 };
 
 struct GgufValue;
@@ -33,16 +40,16 @@ struct GgufTensor {
   std::span<const std::byte> data;  // blocks of a row are contiguous
 };
 
-// Parsed and bounds-checked before anything is allocated. Fails: Error whose place is `origin`; a tensor
-// type outside GgufType is named with the types that are read.
+// Parsed and bounds-checked before anything is allocated. Fails: Error whose place is `origin`; a
+// tensor type outside GgufType is named with the types that are read.
 struct GgufHeader {
   std::map<std::string, GgufValue> metadata;
   std::vector<GgufTensor> tensors;
 };
 GgufHeader parse_gguf(std::span<const std::byte> file_bytes, std::string_view origin);
 
-// Decodes elements [begin, begin + out.size()) of a tensor; begin and size are multiples of 32 for the
-// block types. value = d * (q - 8), d * q + m, .. as ggml defines them, in float32.
+// Decodes elements [begin, begin + out.size()) of a tensor; begin and size are multiples of 32 for
+// the block types. value = d * (q - 8), d * q + m, .. as ggml defines them, in float32.
 void gguf_decode(const GgufTensor& tensor, std::size_t begin_elems, std::span<float> out);
 
 class GgufFile {

@@ -1,5 +1,5 @@
-// JSON in and out with limits. Objects keep the order of their keys.
-// SPDX-License-Identifier: Apache-2.0
+// JSON in and out with limits. Objects keep the order of their keys; looking a key up scans them,
+// so large maps (a vocabulary) are to be iterated, not indexed. SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <filesystem>
@@ -10,27 +10,32 @@ namespace qx {
 
 using Json = nlohmann::ordered_json;
 
-// Parses UTF-8 text. Rejects invalid UTF-8, nesting deeper than 200, and trailing characters.
+// Parses UTF-8 text. Rejects invalid UTF-8, nesting deeper than 200, a key that occurs twice in
+// one object, bare NaN and Infinity, and trailing characters.
 // Fails: Error whose place is `origin` and which gives the byte offset.
 Json parse_json(std::string_view text, std::string_view origin);
 
 // Fails: Error when missing, larger than max_bytes, or not JSON.
-Json read_json_file(const std::filesystem::path& path, std::size_t max_bytes = std::size_t{256} << 20);
+Json read_json_file(const std::filesystem::path& path,
+                    std::size_t max_bytes = std::size_t{256} << 20);
 
-// Typed member access. Fails: Error "[origin] key 'x': got string, expected integer".
+// Typed member access; json_number also takes {"__float__": "Infinity"} as transformers writes it.
+// Fails: Error "[origin] key 'x': got string, expected integer".
 std::int64_t json_int(const Json& object, std::string_view key, std::string_view origin);
 double json_number(const Json& object, std::string_view key, std::string_view origin);
 bool json_bool(const Json& object, std::string_view key, std::string_view origin);
 std::string json_string(const Json& object, std::string_view key, std::string_view origin);
 // Null and absent mean the same: the default.
-std::int64_t json_int_or(const Json&, std::string_view key, std::int64_t fallback, std::string_view origin);
+std::int64_t json_int_or(const Json&, std::string_view key, std::int64_t fallback,
+                         std::string_view origin);
 double json_number_or(const Json&, std::string_view key, double fallback, std::string_view origin);
 bool json_bool_or(const Json&, std::string_view key, bool fallback, std::string_view origin);
 std::string json_string_or(const Json&, std::string_view key, std::string_view fallback,
                            std::string_view origin);
 
-// As Python's json.dumps(value, indent=4, sort_keys=sorted): what MLX writes, non-ASCII escaped when
-// ascii. No trailing newline. Floats print as Python's repr does.
+// As Python's json.dumps(value, indent=4, sort_keys=sorted): what MLX writes, non-ASCII escaped
+// when ascii. No trailing newline. Floats print as Python's repr does. A negative
+// indent puts all on one line, with ', ' and ': ' as separators.
 std::string dump_json(const Json& value, int indent, bool sorted, bool ascii);
 
 }  // namespace qx

@@ -1,7 +1,7 @@
 // The safetensors format: read by memory map, written in a fixed order.
 //   8 bytes   little-endian header length N
-//   N bytes   JSON: {"name": {"dtype","shape","data_offsets":[begin,end]}, .., "__metadata__": {..}}
-//   rest      tensor data; offsets are relative to byte 8 + N and need not be aligned
+//   N bytes   JSON: {"name": {"dtype","shape","data_offsets":[begin,end]}, .., "__metadata__":
+//   {..}} rest      tensor data; offsets are relative to byte 8 + N and need not be aligned
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -21,10 +21,10 @@ namespace qx {
 
 constexpr std::uint64_t kMaxSafetensorsHeaderBytes = 100'000'000;
 
-// The parsed header; spans point into `file_bytes`. Rejects, naming the tensor: header over the limit or
-// past the end, unknown dtype, negative or overflowing shapes, offsets reversed, overlapping, beyond
-// the end or of another size than the shape asks, duplicate names, gaps are allowed.
-// Fails: Error whose place is `origin`.
+// The parsed header; spans point into `file_bytes`. Rejects, naming the tensor: header over the
+// limit or past the end, unknown dtype, negative or overflowing shapes, offsets reversed,
+// overlapping, beyond the end or of another size than the shape asks, duplicate names, gaps are
+// allowed. Fails: Error whose place is `origin`.
 struct SafetensorsHeader {
   std::vector<TensorView> tensors;              // in order of offset
   std::map<std::string, std::string> metadata;  // string values of __metadata__
@@ -44,8 +44,8 @@ class SafetensorsFile {
 };
 
 // Writes a file whose sizes are known beforehand and whose data come in any order, in pieces.
-// The header is padded with spaces so that data start at a multiple of 8; tensors lie in the order given.
-// Fails: Error (no space, I/O). finish() checks that every byte was written, and syncs.
+// The header is padded with spaces so that data start at a multiple of 8; tensors lie in the order
+// given. Fails: Error (no space, I/O). finish() checks that every byte was written, and syncs.
 class SafetensorsWriter {
  public:
   struct Entry {

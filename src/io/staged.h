@@ -1,5 +1,5 @@
-// Outputs that are whole or absent: written under a temporary name beside the target, synced, renamed.
-// SPDX-License-Identifier: Apache-2.0
+// Outputs that are whole or absent: written under a temporary name beside the target, synced,
+// renamed. SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>
@@ -15,9 +15,9 @@ void check_disk_space(const std::filesystem::path& target, std::uint64_t bytes);
 // Writes a file in one go. Fails: Error (exists and not force, no room, not writable).
 void write_file_atomic(const std::filesystem::path& target, std::string_view content, bool force);
 
-// A directory in the making. The temporary is `.NAME.qx-partial` beside the target; it is locked, so a
-// second process is told and stops, and a stale one left by a killed run is removed first (or kept when
-// `resume`). The destructor removes it unless commit() ran or keep() was called.
+// A directory in the making. The temporary is `.NAME.qx-partial` beside the target; it is locked,
+// so a second process is told and stops, and a stale one left by a killed run is removed first (or
+// kept when `resume`). The destructor removes it unless commit() ran or keep() was called.
 class StagedDirectory {
  public:
   StagedDirectory(const std::filesystem::path& target, bool force, bool resume = false);

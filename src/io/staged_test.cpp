@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/staged.h"
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include "io/test_files.h"
+
+namespace qx {
+namespace {
+
+using namespace testing_files;
+namespace fs = std::filesystem;
+
+std::size_t entries(const Scratch& scratch) {
+  return static_cast<std::size_t>(
+      std::distance(fs::directory_iterator(scratch.path()), fs::directory_iterator{}));
+}
+
+TEST(StagedDirectory, TargetAppearsOnlyAtCommit) {
+  const Scratch scratch;
+  StagedDirectory staged(scratch / "out", false);
+  write_text(staged.path() / "a", "1");
+  fs::create_directory(staged.path() / "sub");
+  write_text(staged.path() / "sub/b", "2");
+  EXPECT_FALSE(fs::exists(scratch / "out"));
+  staged.commit();
+  EXPECT_EQ(read_text(scratch / "out/sub/b"), "2");
+  EXPECT_EQ(entries(scratch), 1u);
+}
+
+TEST(StagedDirectory, NothingIsLeftWithoutCommit) {
+  const Scratch scratch;
+  {
+    StagedDirectory staged(scratch / "out/", false);
+    write_text(staged.path() / "a", "1");
+  }
+  EXPECT_EQ(entries(scratch), 0u);
+}
+
+TEST(StagedDirectory, ExistingTargetNeedsForceAndIsReplacedWhole) {
+  const Scratch scratch;
+  fs::create_directory(scratch / "out");
+  write_text(scratch / "out/old", "old");
+  expect_error([&] { StagedDirectory staged(scratch / "out", false); }, "exists already");
+  {
+    StagedDirectory staged(scratch / "out", true);
+    write_text(staged.path() / "new", "new");
+    EXPECT_TRUE(fs::exists(scratch / "out/old"));
+    staged.commit();
+  }
+  EXPECT_TRUE(fs::exists(scratch / "out/new"));
+  EXPECT_FALSE(fs::exists(scratch / "out/old"));
+  EXPECT_EQ(entries(scratch), 1u);
+}
+
+TEST(StagedDirectory, ATargetThatAppearsMeanwhileIsKept) {
+  const Scratch scratch;
+  StagedDirectory staged(scratch / "out", false);
+  fs::create_directory(scratch / "out");
+  write_text(scratch / "out/theirs", "x");
+  expect_error([&] { staged.commit(); }, "exists already");
+  EXPECT_TRUE(fs::exists(scratch / "out/theirs"));
+}
+
+TEST(StagedDirectory, ASecondWriterIsToldAndStops) {
+  const Scratch scratch;
+  StagedDirectory first(scratch / "out", false);
+  write_text(first.path() / "a", "1");
+  expect_error([&] { StagedDirectory second(scratch / "out", false); }, "another qx process");
+  EXPECT_EQ(read_text(first.path() / "a"), "1");
+}
+
+TEST(StagedDirectory, KilledRunsLeaveNoTargetAndTheNextRunIsClean) {
+  const Scratch scratch;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    auto* staged = new StagedDirectory(scratch / "out", false);
+    write_text(staged->path() / "half", "x");
+    fs::create_directory(staged->path() / "sub");
+    ::raise(SIGKILL);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  EXPECT_FALSE(fs::exists(scratch / "out"));
+  EXPECT_TRUE(fs::exists(scratch / ".out.qx-partial/half"));
+  {
+    StagedDirectory resumed(scratch / "out", false, true);
+    EXPECT_TRUE(fs::exists(resumed.path() / "half"));
+    resumed.keep();
+  }
+  StagedDirectory staged(scratch / "out", false);
+  EXPECT_TRUE(fs::is_empty(staged.path()));
+  write_text(staged.path() / "whole", "x");
+  staged.commit();
+  EXPECT_EQ(entries(scratch), 1u);
+}
+
+TEST(StagedDirectory, AKillBetweenTheTwoRenamesIsRepaired) {
+  const Scratch scratch;
+  fs::create_directory(scratch / ".out.qx-old");
+  write_text(scratch / ".out.qx-old/old", "old");
+  expect_error([&] { StagedDirectory staged(scratch / "out", false); }, "exists already");
+  EXPECT_EQ(read_text(scratch / "out/old"), "old");
+  fs::create_directory(scratch / ".out.qx-old");
+  { StagedDirectory staged(scratch / "out", true); }
+  EXPECT_EQ(entries(scratch), 1u);
+}
+
+TEST(StagedDirectory, ImpossiblePlacesAreErrors) {
+  const Scratch scratch;
+  write_text(scratch / "file", "x");
+  expect_error([&] { StagedDirectory staged(scratch / "file/out", false); },
+               "cannot create the folder");
+  expect_error([] { StagedDirectory staged("", false); }, "empty path");
+  expect_error([] { StagedDirectory staged("/", true); }, "root directory");
+  StagedDirectory deep(scratch / "a/b/out", false);
+  deep.commit();
+  EXPECT_TRUE(fs::is_directory(scratch / "a/b/out"));
+}
+
+TEST(StagedDirectory, ASymlinkInPlaceOfTheTemporaryIsNotFollowed) {
+  const Scratch scratch;
+  fs::create_directory(scratch / "precious");
+  write_text(scratch / "precious/data", "x");
+  fs::create_directory_symlink(scratch / "precious", scratch / ".out.qx-partial");
+  EXPECT_THROW(StagedDirectory(scratch / "out", false), Error);
+  EXPECT_TRUE(fs::exists(scratch / "precious/data"));
+}
+
+TEST(WriteFileAtomic, WholeOrAbsent) {
+  const Scratch scratch;
+  write_file_atomic(scratch / "f", "one", false);
+  EXPECT_EQ(read_text(scratch / "f"), "one");
+  expect_error([&] { write_file_atomic(scratch / "f", "two", false); }, "exists already");
+  write_file_atomic(scratch / "f", "two", true);
+  EXPECT_EQ(read_text(scratch / "f"), "two");
+  fs::create_directory(scratch / "d");
+  expect_error([&] { write_file_atomic(scratch / "d", "x", true); }, "not a regular file");
+  EXPECT_EQ(entries(scratch), 2u);
+}
+
+TEST(DiskSpace, IsComparedWithWhatIsFree) {
+  const Scratch scratch;
+  EXPECT_NO_THROW(check_disk_space(scratch / "not/there/yet", 1));
+  expect_error([&] { check_disk_space(scratch / "x", UINT64_MAX / 2); }, "free disk space");
+}
+
+}  // namespace
+}  // namespace qx
