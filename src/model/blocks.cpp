@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/blocks.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "base/error.h"
+
+namespace qx {
+namespace {
+
+// Inputs of a tile: 1 MB, half of a usual second-level cache.
+constexpr std::int64_t kTileInputFloats = std::int64_t{1} << 18;
+// Below this many multiply-adds, waking other threads costs more than it saves.
+constexpr std::int64_t kInlineWork = std::int64_t{1} << 15;
+
+std::int64_t blocks(std::int64_t count, std::int64_t size) {
+  return (count + size - 1) / size;
+}
+
+}  // namespace
+
+std::int64_t tile_rows(std::int64_t k) {
+  return std::clamp<std::int64_t>(kTileInputFloats / std::max<std::int64_t>(k, 1), 32, 256);
+}
+
+void for_each_tile(ThreadPool& pool, std::int64_t rows, std::int64_t k, std::int64_t outputs,
+                   const std::function<void(const TileRange&, int)>& body) {
+  const std::int64_t tall = tile_rows(k);
+  const std::int64_t across = blocks(outputs, kTileOutputs);
+  const auto tiles = static_cast<std::size_t>(blocks(rows, tall) * across);
+  // Neighbours in this order share their input rows.
+  pool.parallel_for(tiles, 1, [&](std::size_t begin, std::size_t end, int worker) {
+    for (std::size_t i = begin; i < end; ++i) {
+      const std::int64_t m = static_cast<std::int64_t>(i) / across * tall;
+      const std::int64_t n = static_cast<std::int64_t>(i) % across * kTileOutputs;
+      body({m, std::min(rows, m + tall), n, std::min(outputs, n + kTileOutputs)}, worker);
+    }
+  });
+}
+
+Pass::Pass(const ModelWeights& weights, std::span<const Chunk> chunks, ThreadPool& pool,
+           Scratch& scratch, const RopeTable& rope)
+    : weights_(weights),
+      config_(weights.config),
+      kernels_(kernels()),
+      chunks_(chunks),
+      pool_(pool),
+      scratch_(scratch),
+      rope_(rope),
+      hidden_(config_.hidden_size),
+      q_width_(config_.num_attention_heads * config_.head_dim),
+      kv_width_(config_.num_key_value_heads * config_.head_dim) {
+  for (std::size_t c = 0; c < chunks.size(); ++c) {
+    Chain& chain = chains_.emplace_back();
+    chain.own = static_cast<CpuSegment*>(chunks[c].segment);
+    for (const CpuSegment* s = chain.own; s != nullptr; s = s->parent()) {
+      chain.segments.push_back(s);
+    }
+    std::reverse(chain.segments.begin(), chain.segments.end());
+    const std::int64_t end = chain.own->end();
+    const auto count = static_cast<std::int64_t>(chunks[c].tokens.size());
+    for (std::int64_t p = end - count; p < end; ++p) places_.push_back({c, p});
+    longest_ = std::max(longest_, end);
+  }
+  scratch_.x.reserve(rows() * hidden_);
+  scratch_.normed.reserve(rows() * hidden_);
+  scratch_.q.reserve(rows() * q_width_);
+  scratch_.attended.reserve(rows() * q_width_);
+  scratch_.k.reserve(rows() * kv_width_);
+  scratch_.v.reserve(rows() * kv_width_);
+  scratch_.gate.reserve(rows() * config_.intermediate_size);
+  const std::int64_t widest = std::max({hidden_, q_width_, config_.intermediate_size});
+  for (Scratch::Worker& worker : scratch_.per_worker) {
+    worker.decode.reserve(linear_scratch_floats(widest));
+    worker.tile.reserve(std::min<std::int64_t>(rows(), 256) * kTileOutputs);
+    worker.scores.reserve(longest_);
+  }
+}
+
+void Pass::for_rows(std::int64_t count, std::int64_t work,
+                    const std::function<void(std::int64_t, std::int64_t, int)>& body) {
+  if (count * work <= kInlineWork) {
+    if (count > 0) body(0, count, 0);
+    return;
+  }
+  const std::int64_t grain =
+      std::max<std::int64_t>(1, kInlineWork / 2 / std::max<std::int64_t>(work, 1));
+  pool_.parallel_for(static_cast<std::size_t>(count), static_cast<std::size_t>(grain),
+                     [&](std::size_t begin, std::size_t end, int worker) {
+                       body(static_cast<std::int64_t>(begin), static_cast<std::int64_t>(end),
+                            worker);
+                     });
+}
+
+void Pass::embed() {
+  std::vector<TokenId> tokens;
+  tokens.reserve(places_.size());
+  for (const Chunk& chunk : chunks_) {
+    tokens.insert(tokens.end(), chunk.tokens.begin(), chunk.tokens.end());
+  }
+  for_rows(rows(), hidden_, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t m = begin; m < end; ++m) {
+      kernels_.decode_row(weights_.embedding.rows, tokens[static_cast<std::size_t>(m)], 0, hidden_,
+                          scratch_.x.data() + m * hidden_);
+    }
+  });
+}
+
+void Pass::rms_norm(const std::vector<float>& weight) {
+  const auto eps = static_cast<float>(config_.rms_norm_eps);
+  for_rows(rows(), 2 * hidden_, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t m = begin; m < end; ++m) {
+      kernels_.rms_norm(scratch_.x.data() + m * hidden_, weight.data(), hidden_, eps,
+                        scratch_.normed.data() + m * hidden_);
+    }
+  });
+}
+
+void Pass::product(const float* in, const Linear& linear, const TileRange& t, float* out,
+                   std::int64_t out_stride, int worker) {
+  const std::int64_t k = linear.rows.cols;
+  const std::int64_t n = t.n_end - t.n_begin;
+  kernels_.linear(in + t.m_begin * k, t.m_end - t.m_begin, k, linear.rows, t.n_begin, t.n_end, out,
+                  out_stride, scratch_.per_worker[static_cast<std::size_t>(worker)].decode.data());
+  if (linear.bias.empty()) return;
+  for (std::int64_t m = 0; m < t.m_end - t.m_begin; ++m) {
+    kernels_.add(out + m * out_stride, linear.bias.data() + t.n_begin, n);
+  }
+}
+
+void Pass::project_qkv(const Linear& q, const Linear& k, const Linear& v) {
+  struct Job {
+    const Linear* linear;
+    float* out;
+    std::int64_t first;  // column in a matrix that has all three, each from a fresh tile
+  };
+  const std::int64_t q_padded = blocks(q_width_, kTileOutputs) * kTileOutputs;
+  const std::int64_t kv_padded = blocks(kv_width_, kTileOutputs) * kTileOutputs;
+  const Job jobs[] = {{&q, scratch_.q.data(), 0},
+                      {&k, scratch_.k.data(), q_padded},
+                      {&v, scratch_.v.data(), q_padded + kv_padded}};
+  for_each_tile(pool_, rows(), hidden_, q_padded + 2 * kv_padded,
+                [&](const TileRange& t, int worker) {
+                  const Job& job = t.n_begin < jobs[1].first   ? jobs[0]
+                                   : t.n_begin < jobs[2].first ? jobs[1]
+                                                               : jobs[2];
+                  const std::int64_t width = job.linear->rows.rows;
+                  const std::int64_t n = t.n_begin - job.first;
+                  const TileRange own{t.m_begin, t.m_end, n, std::min(width, n + kTileOutputs)};
+                  product(scratch_.normed.data(), *job.linear, own, job.out + t.m_begin * width + n,
+                          width, worker);
+                });
+}
+
+void Pass::norm_heads(const std::vector<float>& q_weight, const std::vector<float>& k_weight) {
+  const std::int64_t d = config_.head_dim;
+  const auto eps = static_cast<float>(config_.rms_norm_eps);
+  for_rows(rows(), 2 * (q_width_ + kv_width_), [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t m = begin; m < end; ++m) {
+      float* q = scratch_.q.data() + m * q_width_;
+      float* k = scratch_.k.data() + m * kv_width_;
+      for (std::int64_t i = 0; i < q_width_; i += d) {
+        kernels_.rms_norm(q + i, q_weight.data(), d, eps, q + i);
+      }
+      for (std::int64_t i = 0; i < kv_width_; i += d) {
+        kernels_.rms_norm(k + i, k_weight.data(), d, eps, k + i);
+      }
+    }
+  });
+}
+
+void Pass::rotate() {
+  const std::int64_t d = config_.head_dim;
+  for_rows(rows(), q_width_ + kv_width_, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t m = begin; m < end; ++m) {
+      const std::int64_t position = places_[static_cast<std::size_t>(m)].position;
+      const float* cosine = rope_.cosine(position);
+      const float* sine = rope_.sine(position);
+      float* q = scratch_.q.data() + m * q_width_;
+      float* k = scratch_.k.data() + m * kv_width_;
+      for (std::int64_t i = 0; i < q_width_; i += d) kernels_.rope(q + i, cosine, sine, d);
+      for (std::int64_t i = 0; i < kv_width_; i += d) kernels_.rope(k + i, cosine, sine, d);
+    }
+  });
+}
+
+void Pass::store_kv() {
+  const std::int64_t d = config_.head_dim;
+  const auto bytes = static_cast<std::size_t>(d) * sizeof(float);
+  for (std::int64_t m = 0; m < rows(); ++m) {
+    const Place& place = places_[static_cast<std::size_t>(m)];
+    CpuSegment& segment = *chains_[place.chunk].own;
+    const std::int64_t slot = (place.position - segment.begin()) * d;
+    for (std::int64_t h = 0; h < config_.num_key_value_heads; ++h) {
+      const std::int64_t from = m * kv_width_ + h * d;
+      std::memcpy(segment.keys(layer_, h) + slot, scratch_.k.data() + from, bytes);
+      std::memcpy(segment.values(layer_, h) + slot, scratch_.v.data() + from, bytes);
+    }
+  }
+}
+
+void Pass::drop_finished_rows() {
+  if (layer_ + 1 != config_.num_hidden_layers) return;
+  std::vector<Place> kept;
+  std::int64_t first = 0;  // row of the chunk's first token
+  for (const Chunk& chunk : chunks_) {
+    for (const std::int32_t output : chunk.outputs) {
+      const std::int64_t from = first + output;
+      const auto to = static_cast<std::int64_t>(kept.size());
+      kept.push_back(places_[static_cast<std::size_t>(from)]);
+      if (from == to) continue;
+      std::copy_n(scratch_.x.data() + from * hidden_, hidden_, scratch_.x.data() + to * hidden_);
+      std::copy_n(scratch_.q.data() + from * q_width_, q_width_, scratch_.q.data() + to * q_width_);
+    }
+    first += static_cast<std::int64_t>(chunk.tokens.size());
+  }
+  places_ = std::move(kept);
+}
+
+void Pass::attend_one(std::size_t row, std::int64_t head, FloatBuffer& scratch) {
+  const std::int64_t d = config_.head_dim;
+  const std::int64_t kv_head = head / (config_.num_attention_heads / config_.num_key_value_heads);
+  const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(d)));
+  const Place& place = places_[row];
+  const std::size_t at =
+      row * static_cast<std::size_t>(q_width_) + static_cast<std::size_t>(head * d);
+  const float* query = scratch_.q.data() + at;
+  float* out = scratch_.attended.data() + at;
+  float* scores = scratch.data();
+  const std::vector<const CpuSegment*>& chain = chains_[place.chunk].segments;
+
+  std::int64_t filled = 0;
+  for (const CpuSegment* s : chain) {
+    const std::int64_t count = std::min(s->length(), place.position + 1 - filled);
+    kernels_.attention_scores(query, s->keys(layer_, kv_head), d, count, d, scale, scores + filled);
+    filled += count;
+  }
+  // One softmax over the whole chain: where it is cut into segments changes no bit.
+  const float sum = kernels_.softmax_unnormalized(scores, filled);
+  std::fill_n(out, d, 0.0f);
+  filled = 0;
+  for (const CpuSegment* s : chain) {
+    const std::int64_t count = std::min(s->length(), place.position + 1 - filled);
+    kernels_.attention_values(scores + filled, s->values(layer_, kv_head), d, count, d, out);
+    filled += count;
+  }
+  const float inverse = 1.0f / sum;
+  for (std::int64_t i = 0; i < d; ++i) out[i] *= inverse;
+}
+
+void Pass::attend() {
+  // Head by head, so that the threads share one head's keys and values in their caches.
+  const std::int64_t heads = config_.num_attention_heads;
+  for_rows(rows() * heads, 2 * longest_ * config_.head_dim,
+           [&](std::int64_t begin, std::int64_t end, int worker) {
+             FloatBuffer& scores = scratch_.per_worker[static_cast<std::size_t>(worker)].scores;
+             for (std::int64_t i = begin; i < end; ++i) {
+               attend_one(static_cast<std::size_t>(i % rows()), i / rows(), scores);
+             }
+           });
+}
+
+void Pass::add_linear(const float* in, const Linear& linear) {
+  const std::int64_t width = linear.rows.rows;
+  for_each_tile(pool_, rows(), linear.rows.cols, width, [&](const TileRange& t, int worker) {
+    float* tile = scratch_.per_worker[static_cast<std::size_t>(worker)].tile.data();
+    product(in, linear, t, tile, kTileOutputs, worker);
+    for (std::int64_t m = t.m_begin; m < t.m_end; ++m) {
+      kernels_.add(scratch_.x.data() + m * width + t.n_begin, tile + (m - t.m_begin) * kTileOutputs,
+                   t.n_end - t.n_begin);
+    }
+  });
+}
+
+void Pass::add_output(const Linear& o) {
+  add_linear(scratch_.attended.data(), o);
+}
+
+void Pass::add_mlp(const Linear& gate, const Linear& up, const Linear& down) {
+  const std::int64_t width = config_.intermediate_size;
+  for_each_tile(pool_, rows(), hidden_, width, [&](const TileRange& t, int worker) {
+    float* tile = scratch_.per_worker[static_cast<std::size_t>(worker)].tile.data();
+    float* out = scratch_.gate.data() + t.m_begin * width + t.n_begin;
+    product(scratch_.normed.data(), gate, t, out, width, worker);
+    product(scratch_.normed.data(), up, t, tile, kTileOutputs, worker);
+    for (std::int64_t m = 0; m < t.m_end - t.m_begin; ++m) {
+      kernels_.swiglu(out + m * width, tile + m * kTileOutputs, t.n_end - t.n_begin);
+    }
+  });
+  add_linear(scratch_.gate.data(), down);
+}
+
+Hidden Pass::finish(const std::vector<float>& norm) {
+  rms_norm(norm);
+  Hidden hidden;
+  hidden.rows = rows();
+  hidden.width = hidden_;
+  const float* values = scratch_.normed.data();
+  hidden.values.assign(values, values + rows() * hidden_);
+  return hidden;
+}
+
+}  // namespace qx

@@ -1,0 +1,104 @@
+// The shared pieces of a decoder layer on the CPU, which the family files (qwen3.cpp, ..) put
+// together. All tokens of all chunks of one forward pass are rows of one matrix; every operation
+// works on whole rows and computes each of them in the same order whatever the others are.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "kernels/api.h"
+#include "model/buffer.h"
+#include "model/kv_segment.h"
+#include "model/model.h"
+#include "model/rope.h"
+#include "model/weights.h"
+
+namespace qx {
+
+// Memory that forward passes reuse.
+struct Scratch {
+  explicit Scratch(int threads) : per_worker(static_cast<std::size_t>(threads)) {}
+  FloatBuffer x, normed, q, k, v, attended, gate;
+  struct Worker {
+    FloatBuffer decode, tile, scores;
+  };
+  std::vector<Worker> per_worker;
+};
+
+// Calls body(m_begin, m_end, n_begin, n_end, worker) for tiles that cover [0, rows) x [0, outputs)
+// of a product with k columns. Tiles are cut so that a tile's inputs stay in a core's cache.
+struct TileRange {
+  std::int64_t m_begin, m_end, n_begin, n_end;
+};
+void for_each_tile(ThreadPool& pool, std::int64_t rows, std::int64_t k, std::int64_t outputs,
+                   const std::function<void(const TileRange&, int)>& body);
+
+// Rows of one batch for `k` columns that for_each_tile hands out at most.
+std::int64_t tile_rows(std::int64_t k);
+constexpr std::int64_t kTileOutputs = 64;
+
+// One forward pass: its rows and what the current layer has computed of them.
+class Pass {
+ public:
+  // The segments have been extended already; chunk c's rows are its newest positions.
+  Pass(const ModelWeights& weights, std::span<const Chunk> chunks, ThreadPool& pool,
+       Scratch& scratch, const RopeTable& rope);
+
+  void embed();
+  void begin_layer(std::int64_t layer) { layer_ = layer; }
+
+  // --- the vocabulary of the family files, in the order of a layer ---
+  void rms_norm(const std::vector<float>& weight);  // normed = norm(x)
+  void project_qkv(const Linear& q, const Linear& k, const Linear& v);
+  void norm_heads(const std::vector<float>& q_weight, const std::vector<float>& k_weight);
+  void rotate();    // q and k
+  void store_kv();  // appends k and v to the segments
+  // In the last layer, keys and values are all that rows without an output are needed for.
+  void drop_finished_rows();
+  void attend();                     // attended = softmax(q k^T / sqrt(head_dim)) v over the chain
+  void add_output(const Linear& o);  // x += o(attended)
+  void add_mlp(const Linear& gate, const Linear& up, const Linear& down);  // of normed
+
+  std::int64_t rows() const { return static_cast<std::int64_t>(places_.size()); }
+  // Final norm of the remaining rows, in the order of the chunks' outputs.
+  Hidden finish(const std::vector<float>& norm);
+
+ private:
+  struct Place {
+    std::size_t chunk;
+    std::int64_t position;
+  };
+  // The segments from the root to a chunk's own.
+  struct Chain {
+    std::vector<const CpuSegment*> segments;
+    CpuSegment* own = nullptr;
+  };
+  void add_linear(const float* in, const Linear& linear);
+  void product(const float* in, const Linear& linear, const TileRange& t, float* out,
+               std::int64_t out_stride, int worker);
+  void attend_one(std::size_t row, std::int64_t head, FloatBuffer& scores);
+  // body(begin, end) over [0, count), on the pool when `work` multiply-adds each are worth it.
+  void for_rows(std::int64_t count, std::int64_t work,
+                const std::function<void(std::int64_t, std::int64_t, int)>& body);
+
+  const ModelWeights& weights_;
+  const ModelConfig& config_;
+  const KernelTable& kernels_;
+  std::span<const Chunk> chunks_;
+  ThreadPool& pool_;
+  Scratch& scratch_;
+  const RopeTable& rope_;
+  std::vector<Chain> chains_;
+  std::vector<Place> places_;
+  std::int64_t layer_ = 0, hidden_ = 0, q_width_ = 0, kv_width_ = 0, longest_ = 0;
+};
+
+// How the layers of one family are put together: <model_type>.cpp.
+void qwen3_layer(Pass& pass, const LayerWeights& w);
+void qwen2_layer(Pass& pass, const LayerWeights& w);
+void llama_layer(Pass& pass, const LayerWeights& w);
+
+}  // namespace qx

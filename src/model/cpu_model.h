@@ -1,0 +1,49 @@
+// The CPU backend: float32 activations and accumulation over the kernel table in use.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "model/blocks.h"
+#include "model/model.h"
+#include "model/weights.h"
+
+namespace qx {
+
+class CpuModel final : public Model {
+ public:
+  CpuModel(std::unique_ptr<ModelWeights> weights, ThreadPool& pool);
+
+  const ModelConfig& config() const override { return weights_->config; }
+  std::string backend() const override { return "cpu"; }
+  std::span<const std::string> warnings() const override { return weights_->warnings; }
+
+  std::shared_ptr<KvSegment> new_segment(std::shared_ptr<const KvSegment> parent,
+                                         std::int64_t capacity_tokens) override;
+  Hidden forward(std::span<const Chunk> chunks) override;
+  void logits(std::span<const float> hidden_row, std::span<float> out) override;
+  std::vector<TokenScore> score(const Hidden& hidden, std::span<const TokenId> targets) override;
+
+ private:
+  using LayerFunction = void (*)(Pass&, const LayerWeights&);
+  // Largest logit, its first index and the sum of exp(logit - max) of one row in one block.
+  struct BlockSum {
+    float max = 0;
+    std::int64_t index = 0;
+    double sum = 0;
+  };
+  void check_chunks(std::span<const Chunk> chunks) const;
+  void score_rows(const Hidden& hidden, std::int64_t first, std::int64_t count,
+                  std::span<const TokenId> targets, std::vector<TokenScore>& out);
+  [[noreturn]] void fail_not_finite(std::int64_t row) const;
+
+  std::unique_ptr<ModelWeights> weights_;
+  ThreadPool& pool_;
+  LayerFunction layer_;
+  RopeTable rope_;
+  Scratch scratch_;
+  std::vector<FloatBuffer> block_logits_;  // per worker
+};
+
+}  // namespace qx

@@ -1,0 +1,45 @@
+// The weights of a model directory, checked and typed: matrices stay in the mapped files, norms and
+// biases are widened to float32.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "arch/model_config.h"
+#include "io/checkpoint.h"
+#include "kernels/api.h"
+
+namespace qx {
+
+struct Linear {
+  WeightRows rows;
+  std::vector<float> bias;  // empty: none
+};
+
+struct LayerWeights {
+  std::vector<float> input_norm, post_norm;
+  std::vector<float> q_norm, k_norm;  // qwen3 only
+  Linear q, k, v, o, gate, up, down;
+};
+
+struct ModelWeights {
+  std::string place;  // the directory, for messages
+  ModelConfig config;
+  std::unique_ptr<Checkpoint> files;  // owns the bytes that WeightRows point to
+  Linear embedding, head;             // a tied head has the embedding's rows
+  std::vector<LayerWeights> layers;
+  std::vector<float> norm;
+  std::vector<std::string> warnings;  // config against files, and the checkpoint's problems
+};
+
+// Reads config.json and every tensor of the catalog. Bits and group of a quantized matrix come from
+// its shapes; where config.json says otherwise, the files win and a warning says so.
+// Fails: Error naming the tensor: missing, unexpected, of a wrong dtype or shape; or stored in
+// mxfp4, nvfp4 or mxfp8, which are not supported yet. A tied model's lm_head.weight and
+// rotary_emb.inv_freq are ignored, as in mlx-lm.
+std::unique_ptr<ModelWeights> load_weights(const std::filesystem::path& directory);
+
+}  // namespace qx
