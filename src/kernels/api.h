@@ -1,11 +1,21 @@
-// The table of compute kernels of one instruction set. Raw pointers only: contracts are here, policy is in the
-// folders above. Every entry is pure (no state, no allocation) and may run on any thread.
+// The table of compute kernels of one instruction set. Raw pointers only: contracts are here,
+// policy is in the folders above. Every entry is pure (no state, no allocation) and may run on any
+// thread.
 //
-// The order of summation is part of the contract, so that results depend neither on the instruction set
-// nor on how many rows are computed together: a dot product over K keeps 16 partial sums, partial sum l takes
-// the elements k with k mod 16 == l in rising order by fused multiply-add in float32, and the 16 are added as
-// ((0+8)+(4+12)) + ((2+10)+(6+14)) + the odd ones alike (reduce16 in ref.cpp). All tables give equal bits.
-// ref_* functions (kernels/ref.h) sum in double and are what the tests compare against.
+// The order of operations is part of the contract, so that results depend neither on the
+// instruction set nor on how many rows are computed together. All tables give equal bits for equal
+// input (where a result is NaN, all are NaN; its sign and payload may differ).
+//
+// Dot product: a dot product over K keeps 16 partial sums, each starting at +0; partial sum l takes
+// the elements k with k mod 16 == l in rising order by fused multiply-add in float32, weight (or
+// key) times x; then reduce16 adds the 16 by halving, all in float32:
+//     for half in 8, 4, 2, 1:   p[l] = p[l] + p[l + half]   for l in [0, half);   the sum is p[0].
+// That is ((0+8)+(4+12)) + ((2+10)+(6+14)) plus the odd ones alike.
+//
+// exp: the polynomial of kernels/exp_constants.h. exp(x) is 0 below -87.33654 (no subnormal
+// results), infinity above 88.72283, NaN for NaN, and within 1.01 ulp in between.
+//
+// ref_* functions (kernels/ref.h) compute in double and are what the tests compare against.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -14,8 +24,8 @@
 
 namespace qx {
 
-// A weight matrix as stored: float rows, or affine codes with scales and biases (quant/affine.h). All
-// pointers may be unaligned. Kinds are plain integers so that this header needs no other.
+// A weight matrix as stored: float rows, or affine codes with scales and biases (quant/affine.h).
+// All pointers may be unaligned. Kinds are plain integers so that this header needs no other.
 enum class WeightKind : std::uint8_t { kF32, kF16, kBF16, kAffine };
 enum class ScaleKind : std::uint8_t { kF32, kF16, kBF16 };
 
@@ -24,7 +34,7 @@ struct WeightRows {
   ScaleKind scale_kind = ScaleKind::kBF16;  // affine only
   int bits = 0, group = 0;                  // affine only
   std::int64_t rows = 0, cols = 0;
-  const std::byte* values = nullptr;        // float rows or packed codes
+  const std::byte* values = nullptr;  // float rows or packed codes
   const std::byte* scales = nullptr;
   const std::byte* biases = nullptr;
 };
@@ -33,51 +43,59 @@ struct KernelTable {
   const char* name;  // "scalar", "avx2", "avx512"
 
   // --- codec -------------------------------------------------------------------------------------
-  // Encodes one row of cols float32 values that came from type T (values exactly representable in T);
-  // writes cols/8*bits bytes of codes and cols/group scales and biases of T. gpu_rounding selects MLX's GPU
-  // encoder. Returns false when a value is NaN or infinite (the output is then unspecified).
-  bool (*affine_encode_row)(const float* row, std::int64_t cols, int bits, int group, bool gpu_rounding,
-                            ScaleKind type, std::byte* codes, std::byte* scales, std::byte* biases);
-  // out[c] = value of element (row, begin + c), c in [0, n); begin and n are multiples of 32 for affine
-  // weights, arbitrary for float ones. Affine: fma(scale, code, bias).
-  void (*decode_row)(const WeightRows& w, std::int64_t row, std::int64_t begin, std::int64_t n, float* out);
+  // Encodes one row of cols float32 values that came from type T (values exactly representable in
+  // T); writes cols/8*bits bytes of codes and cols/group scales and biases of T. gpu_rounding
+  // selects MLX's GPU encoder. Returns false when a value is NaN or infinite (the output is then
+  // unspecified).
+  bool (*affine_encode_row)(const float* row, std::int64_t cols, int bits, int group,
+                            bool gpu_rounding, ScaleKind type, std::byte* codes, std::byte* scales,
+                            std::byte* biases);
+  // out[c] = value of element (row, begin + c), c in [0, n); begin and n are multiples of 32 for
+  // affine weights, arbitrary for float ones. Affine: fma(scale, code, bias).
+  void (*decode_row)(const WeightRows& w, std::int64_t row, std::int64_t begin, std::int64_t n,
+                     float* out);
 
   // --- linear ------------------------------------------------------------------------------------
   // out[m * out_stride + (n - n_begin)] = dot(x[m], w[n]) for m in [0, M), n in [n_begin, n_end).
   // x is [M, K] float32 with row stride x_stride (elements), K = w.cols. scratch: at least
-  // linear_scratch_floats(K) floats, 64-byte aligned.
+  // linear_scratch_floats(K) floats, 64-byte aligned. No byte outside the matrix's own rows, scales
+  // and biases is read, and none outside the m rows of x.
   void (*linear)(const float* x, std::int64_t m, std::int64_t x_stride, const WeightRows& w,
                  std::int64_t n_begin, std::int64_t n_end, float* out, std::int64_t out_stride,
                  float* scratch);
 
-  // --- the rest of a transformer layer --------------------------------------------------------------
-  // out = x / sqrt(mean(x^2) + eps) * weight, the mean by the summation order above. out may alias x.
+  // --- the rest of a transformer layer
+  // -------------------------------------------------------------- out = (x * r) * weight with r =
+  // 1 / sqrt(sum / n + eps), sum = dot(x, x) in the order above. out may alias x.
   void (*rms_norm)(const float* x, const float* weight, std::int64_t n, float eps, float* out);
-  // Half-split rotation of one head in place: (a, b) = (x[i], x[i + n/2]) -> (a c - b s, b c + a s).
-  // cosine, sine: n/2 elements each.
+  // Half-split rotation of one head in place: (a, b) = (x[i], x[i + n/2]) -> (a c - b s, b c + a
+  // s), as fma(a, c, -(b * s)) and fma(b, c, a * s). cosine, sine: n/2 elements each.
   void (*rope)(float* head, const float* cosine, const float* sine, std::int64_t n);
-  // gate = silu(gate) * up, elementwise, with the table's exp.
+  // gate = silu(gate) * up, elementwise: (gate / (1 + exp(-gate))) * up.
   void (*swiglu)(float* gate, const float* up, std::int64_t n);
   // x += y.
   void (*add)(float* x, const float* y, std::int64_t n);
   // scores[j] = scale * dot(query, keys + j * key_stride) for j in [0, count).
   void (*attention_scores)(const float* query, const float* keys, std::int64_t key_stride,
                            std::int64_t count, std::int64_t head_dim, float scale, float* scores);
-  // scores -> exp(scores - max) in place; returns their sum (16 partial sums by index, as above).
+  // scores -> exp(scores - max) in place; returns their sum (16 partial sums by index mod 16, added
+  // plainly in rising order, then reduce16). 0 when count is 0.
   float (*softmax_unnormalized)(float* scores, std::int64_t count);
-  // out += sum_j probabilities[j] * values[j * value_stride + d], j rising, fused multiply-add each.
-  // So a sequence that is stored in pieces gives the same bits as one stored whole.
-  void (*attention_values)(const float* probabilities, const float* values, std::int64_t value_stride,
-                           std::int64_t count, std::int64_t head_dim, float* out);
-  // Maximum of n logits and its first index.
+  // out += sum_j probabilities[j] * values[j * value_stride + d], j rising, fused multiply-add
+  // each. So a sequence that is stored in pieces gives the same bits as one stored whole.
+  void (*attention_values)(const float* probabilities, const float* values,
+                           std::int64_t value_stride, std::int64_t count, std::int64_t head_dim,
+                           float* out);
+  // Maximum of n >= 1 logits and its first index. NaN never wins; if all are NaN, the index is 0
+  // and max is logits[0].
   void (*max_index)(const float* logits, std::int64_t n, float* max, std::int64_t* index);
-  // Sum of exp(logits[i] - max) in double over fixed blocks: 16 float partial sums per 1024 elements,
-  // each block's total added in double.
+  // Sum of exp(logits[i] - max) in double over fixed blocks: 16 float partial sums per 1024
+  // elements, each block's total added in double.
   double (*sum_exp)(const float* logits, std::int64_t n, float max);
 };
 
-constexpr std::int64_t kLinearTileRows = 16;  // weight rows that linear decodes at a time
-constexpr std::int64_t linear_scratch_floats(std::int64_t k) { return kLinearTileRows * (k + 16); }
+// Per thread. Enough for every table: a tile of 24 decoded weight rows, partial sums, and one row of scales.
+constexpr std::int64_t linear_scratch_floats(std::int64_t k) { return 64 * 1024 + 26 * (k + 64); }
 
 // The tables compiled into this binary that this machine can run, slowest ("scalar") first.
 struct KernelTables {
@@ -86,8 +104,9 @@ struct KernelTables {
 };
 const KernelTables& available_kernels();
 
-// The table in use. Chosen once: the fastest available one, unless the environment variable QX_ISA or
-// select_kernels() names another.
+// The table in use. Chosen once: the fastest available one, unless the environment variable QX_ISA
+// or select_kernels() names another. Fails: Error when QX_ISA names one that this machine cannot
+// run.
 const KernelTable& kernels();
 // Call before any work starts. Returns false when this machine has no such table.
 bool select_kernels(const char* name);

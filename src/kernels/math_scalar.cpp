@@ -1,0 +1,152 @@
+// The kernels in plain C++: every other table must equal this one bit for bit. Written for clarity,
+// not speed; without hardware fused multiply-add std::fma is a library call, and still exact.
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+
+#include "kernels/codec.h"
+#include "kernels/exp_constants.h"
+#include "kernels/tables.h"
+
+namespace qx {
+namespace {
+
+constexpr int kLanes = 16;
+
+float reduce16(float (&p)[kLanes]) {
+  for (int half = kLanes / 2; half > 0; half /= 2) {
+    for (int l = 0; l < half; ++l) p[l] += p[l + half];
+  }
+  return p[0];
+}
+
+float dot(const float* w, const float* x, std::int64_t n) {
+  float p[kLanes] = {};
+  for (std::int64_t k = 0; k < n; ++k) p[k % kLanes] = std::fma(w[k], x[k], p[k % kLanes]);
+  return reduce16(p);
+}
+
+float exponential(float x) {
+  if (std::isnan(x)) return x;
+  if (x < kExpLowest) return 0.0f;
+  if (x > kExpHighest) return std::numeric_limits<float>::infinity();
+  const float t = std::fma(x, kLog2E, kRound);
+  const float n = t - kRound;
+  const float r = std::fma(n, -kLn2Low, std::fma(n, -kLn2High, x));
+  float q = std::fma(kExpC6, r, kExpC5);
+  q = std::fma(q, r, kExpC4);
+  q = std::fma(q, r, kExpC3);
+  q = std::fma(q, r, kExpC2);
+  const float y = std::fma(q * r, r, r) + 1.0f;
+  return std::bit_cast<float>(std::bit_cast<std::uint32_t>(y) +
+                              (std::bit_cast<std::uint32_t>(t) << 23));
+}
+
+// Ignores NaN; -infinity when nothing else is there.
+float maximum(const float* x, std::int64_t n) {
+  float max = -std::numeric_limits<float>::infinity();
+  for (std::int64_t i = 0; i < n; ++i) max = x[i] > max ? x[i] : max;
+  return max;
+}
+
+void linear(const float* x, std::int64_t m, std::int64_t x_stride, const WeightRows& w,
+            std::int64_t n_begin, std::int64_t n_end, float* out, std::int64_t out_stride,
+            float* scratch) {
+  for (std::int64_t n = n_begin; n < n_end; ++n) {
+    codec_scalar::decode_row(w, n, 0, w.cols, scratch);
+    for (std::int64_t i = 0; i < m; ++i) {
+      out[i * out_stride + (n - n_begin)] = dot(scratch, x + i * x_stride, w.cols);
+    }
+  }
+}
+
+void rms_norm(const float* x, const float* weight, std::int64_t n, float eps, float* out) {
+  const float mean = dot(x, x, n) / static_cast<float>(n);
+  const float r = 1.0f / std::sqrt(mean + eps);
+  for (std::int64_t i = 0; i < n; ++i) out[i] = (x[i] * r) * weight[i];
+}
+
+void rope(float* head, const float* cosine, const float* sine, std::int64_t n) {
+  const std::int64_t half = n / 2;
+  for (std::int64_t i = 0; i < half; ++i) {
+    const float a = head[i], b = head[i + half];
+    head[i] = std::fma(a, cosine[i], -(b * sine[i]));
+    head[i + half] = std::fma(b, cosine[i], a * sine[i]);
+  }
+}
+
+void swiglu(float* gate, const float* up, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    gate[i] = (gate[i] / (1.0f + exponential(-gate[i]))) * up[i];
+  }
+}
+
+void add(float* x, const float* y, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i) x[i] += y[i];
+}
+
+void attention_scores(const float* query, const float* keys, std::int64_t key_stride,
+                      std::int64_t count, std::int64_t head_dim, float scale, float* scores) {
+  for (std::int64_t j = 0; j < count; ++j) {
+    scores[j] = scale * dot(keys + j * key_stride, query, head_dim);
+  }
+}
+
+float softmax_unnormalized(float* scores, std::int64_t count) {
+  const float max = maximum(scores, count);
+  float p[kLanes] = {};
+  for (std::int64_t j = 0; j < count; ++j) {
+    scores[j] = exponential(scores[j] - max);
+    p[j % kLanes] += scores[j];
+  }
+  return reduce16(p);
+}
+
+void attention_values(const float* probabilities, const float* values, std::int64_t value_stride,
+                      std::int64_t count, std::int64_t head_dim, float* out) {
+  for (std::int64_t j = 0; j < count; ++j) {
+    const float* value = values + j * value_stride;
+    for (std::int64_t d = 0; d < head_dim; ++d) {
+      out[d] = std::fma(probabilities[j], value[d], out[d]);
+    }
+  }
+}
+
+void max_index(const float* logits, std::int64_t n, float* max, std::int64_t* index) {
+  const float best = maximum(logits, n);
+  const float* found = std::find(logits, logits + n, best);
+  *index = found == logits + n ? 0 : found - logits;
+  *max = logits[*index];
+}
+
+double sum_exp(const float* logits, std::int64_t n, float max) {
+  constexpr std::int64_t kBlock = 1024;
+  double total = 0;
+  for (std::int64_t begin = 0; begin < n; begin += kBlock) {
+    const std::int64_t end = std::min(n, begin + kBlock);
+    float p[kLanes] = {};
+    for (std::int64_t i = begin; i < end; ++i) p[i % kLanes] += exponential(logits[i] - max);
+    total += static_cast<double>(reduce16(p));
+  }
+  return total;
+}
+
+}  // namespace
+
+const KernelTable kScalarTable = {"scalar",
+                                  codec_scalar::affine_encode_row,
+                                  codec_scalar::decode_row,
+                                  linear,
+                                  rms_norm,
+                                  rope,
+                                  swiglu,
+                                  add,
+                                  attention_scores,
+                                  softmax_unnormalized,
+                                  attention_values,
+                                  max_index,
+                                  sum_exp};
+
+}  // namespace qx
