@@ -1,0 +1,40 @@
+// Writes tiny random models for tests: a whole directory with config.json, model.safetensors, and,
+// when asked, a byte-level tokenizer and a chat template. For tests only.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "io/json.h"
+#include "quant/affine.h"
+#include "tensor/dtype.h"
+
+namespace qx {
+
+struct TinyModel {
+  std::string family = "qwen3";  // "qwen3", "qwen2" or "llama"; llama with every optional bias
+  bool tied = false;
+  DType dtype = DType::kBF16;
+  std::uint64_t seed = 1;
+  std::int64_t layers = 3, vocab = 384, hidden = 128, intermediate = 256, context = 512;
+  std::optional<AffineSpec> quantized;        // every matrix and the embedding
+  std::map<std::string, AffineSpec> modules;  // by module, instead of the above; bits 0: float
+  Json config_changes = Json::object();       // merged into config.json last
+  bool list_in_config = true;                 // whether config.json has "quantization"
+  bool tokenizer = true, chat_template = true;
+};
+
+// Creates the directory. Ids 0 to 255 of the tokenizer are the bytes, then a few merges, then
+// <|endoftext|>, <|im_start|> and <|im_end|> (end of sequence).
+void write_tiny_model(const std::filesystem::path& directory, const TinyModel& options);
+
+// The weights' config.json as written.
+Json tiny_config(const TinyModel& options);
+// tokenizer.json of the tiny tokenizer.
+std::string tiny_tokenizer_json();
+
+}  // namespace qx
