@@ -1,0 +1,22 @@
+# bash completion for qx. Verbs and options are read from the program's own help, so this file never lags behind.
+# SPDX-License-Identifier: Apache-2.0
+_qx() {
+  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} verb=${COMP_WORDS[1]}
+  if ((COMP_CWORD == 1)); then
+    COMPREPLY=($(compgen -W "$(qx --help 2>/dev/null | awk '/^Subcommands:/{on=1;next} on&&/^  [a-z]/{print $1}') --help --version" -- "$cur"))
+    return
+  fi
+  case $prev in
+    --recipe) COMPREPLY=($(compgen -f -W "q2 q3 q4 q5 q6 q8 q4-hi q6-hi q8-hi qx63 qx63-hi qx64-hi qx65-hi qx86-hi qx64x qx86x-hi mixed_2_6 mixed_3_4 mixed_3_6 mixed_4_6 bf16 f16 f32" -- "$cur")); return ;;
+    --tasks) COMPREPLY=($(compgen -W "all arc_challenge arc_easy boolq hellaswag openbookqa piqa winogrande" -- "$cur")); return ;;
+    --rounding) COMPREPLY=($(compgen -W "cpu gpu" -- "$cur")); return ;;
+    --dtype) COMPREPLY=($(compgen -W "bfloat16 float16 float32" -- "$cur")); return ;;
+    --isa) COMPREPLY=($(compgen -W "scalar avx2 avx512" -- "$cur")); return ;;
+  esac
+  if [[ $cur == -* ]]; then
+    COMPREPLY=($(compgen -W "$(qx "$verb" --help 2>/dev/null | grep -oE '(^| |,)--?[a-z][a-z-]*' | tr -d ' ,' | sort -u)" -- "$cur"))
+  else
+    COMPREPLY=($(compgen -f -- "$cur"))
+  fi
+}
+complete -o filenames -F _qx qx

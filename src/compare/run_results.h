@@ -1,0 +1,29 @@
+// Reads the folders that `qx eval` writes, for comparison.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "compare/comparison.h"
+
+namespace qx {
+
+enum class Metric { kDefault, kAcc, kAccNorm, kAccBytes };
+
+// "default" "acc" "acc_norm" "acc_bytes". Default: acc_norm where a task has it, else acc.
+// Fails: UsageError.
+Metric parse_metric(const std::string& name);
+
+// Loads RUNS/NAME folders; a run is called after its folder. acc_norm falls back to acc for tasks that have none.
+// Fails: Error when a folder holds no run or a broken one, or when two runs were made under conditions that
+// forbid a comparison (chat and plain, another convention, other few-shot settings). Conditions that may change
+// a score slightly (precision, kernels) are returned as notes.
+struct LoadedRuns {
+  std::vector<RunResults> runs;
+  std::vector<std::string> notes;
+};
+LoadedRuns load_runs(const std::vector<std::filesystem::path>& folders, Metric metric);
+
+}  // namespace qx
