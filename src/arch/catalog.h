@@ -10,8 +10,21 @@
 
 namespace qx {
 
-enum class Role { kEmbedding, kHead, kAttentionQ, kAttentionK, kAttentionV, kAttentionO,
-                  kMlpGate, kMlpUp, kMlpDown, kRouter, kExpert, kNorm, kBias };
+enum class Role {
+  kEmbedding,
+  kHead,
+  kAttentionQ,
+  kAttentionK,
+  kAttentionV,
+  kAttentionO,
+  kMlpGate,
+  kMlpUp,
+  kMlpDown,
+  kRouter,
+  kExpert,
+  kNorm,
+  kBias
+};
 
 std::string_view role_name(Role role);  // "embedding", "head", "q", .., "norm", "bias"
 
@@ -20,7 +33,7 @@ struct CatalogTensor {
   std::string module;  // without ".weight" or ".bias"
   Shape shape;         // logical, [out, in] for a linear
   Role role;
-  int layer = -1;      // -1: outside the layers
+  int layer = -1;            // -1: outside the layers
   bool quantizable = false;  // a linear or embedding weight
 };
 
