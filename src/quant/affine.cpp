@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "quant/affine.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+#include "kernels/api.h"
+
+namespace qx {
+namespace {
+
+// Values widened at a time: a multiple of every group, small enough for the first-level cache.
+constexpr std::int64_t kChunk = 4096;
+
+ScaleKind scale_kind(DType dtype) {
+  QX_CHECK(is_float_dtype(dtype));
+  if (dtype == DType::kF32) return ScaleKind::kF32;
+  return dtype == DType::kF16 ? ScaleKind::kF16 : ScaleKind::kBF16;
+}
+
+WeightKind weight_kind(DType dtype) {
+  QX_CHECK(is_float_dtype(dtype));
+  if (dtype == DType::kF32) return WeightKind::kF32;
+  return dtype == DType::kF16 ? WeightKind::kF16 : WeightKind::kBF16;
+}
+
+}  // namespace
+
+bool is_valid(const AffineSpec& spec) {
+  constexpr int kBits[] = {2, 3, 4, 5, 6, 8};
+  constexpr int kGroups[] = {32, 64, 128};
+  return std::find(std::begin(kBits), std::end(kBits), spec.bits) != std::end(kBits) &&
+         std::find(std::begin(kGroups), std::end(kGroups), spec.group) != std::end(kGroups);
+}
+
+std::int64_t affine_bytes(MatrixShape shape, AffineSpec spec, DType scale_dtype) {
+  const std::int64_t parameters = 2 * groups_per_row(shape.cols, spec.group) *
+                                  static_cast<std::int64_t>(dtype_bytes(scale_dtype));
+  return shape.rows * (code_bytes_per_row(shape.cols, spec.bits) + parameters);
+}
+
+std::optional<AffineSpec> infer_affine_spec(std::int64_t packed_words, std::int64_t groups,
+                                            std::int64_t logical_cols) {
+  if (packed_words <= 0 || groups <= 0 || logical_cols <= 0) return std::nullopt;
+  for (const int bits : {2, 3, 4, 5, 6, 8}) {
+    for (const int group : {32, 64, 128}) {
+      // Divisions, so that hostile sizes cannot overflow.
+      if (logical_cols % group != 0 || logical_cols / group != groups) continue;
+      if (packed_words % bits == 0 && logical_cols / 32 == packed_words / bits) {
+        return AffineSpec{bits, group};
+      }
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<std::int64_t> encode_rows(DType dtype, const std::byte* values, MatrixShape shape,
+                                        AffineSpec spec, Rounding rounding, AffineOut out) {
+  QX_CHECK(is_valid(spec) && shape.cols % spec.group == 0);
+  const KernelTable& table = kernels();
+  const ScaleKind kind = scale_kind(dtype);
+  const WeightRows source{
+      .kind = weight_kind(dtype), .rows = shape.rows, .cols = shape.cols, .values = values};
+  const auto scale_bytes = static_cast<std::int64_t>(dtype_bytes(dtype));
+  alignas(64) float chunk[kChunk];
+  for (std::int64_t row = 0; row < shape.rows; ++row) {
+    for (std::int64_t begin = 0; begin < shape.cols; begin += kChunk) {
+      const std::int64_t n = std::min(kChunk, shape.cols - begin);
+      table.decode_row(source, row, begin, n, chunk);
+      const std::int64_t group = (row * shape.cols + begin) / spec.group;
+      const bool finite = table.affine_encode_row(
+          chunk, n, spec.bits, spec.group, rounding == Rounding::kGpu, kind,
+          out.codes + row * code_bytes_per_row(shape.cols, spec.bits) +
+              code_bytes_per_row(begin, spec.bits),
+          out.scales + group * scale_bytes, out.biases + group * scale_bytes);
+      if (finite) continue;
+      const float* bad =
+          std::find_if_not(chunk, chunk + n, [](float x) { return std::isfinite(x); });
+      QX_CHECK(bad != chunk + n);
+      return row * shape.cols + begin + (bad - chunk);
+    }
+  }
+  return std::nullopt;
+}
+
+void decode_rows(const AffineView& view, RowRange range, std::span<float> out) {
+  QX_CHECK(is_valid(view.spec) && view.shape.cols % view.spec.group == 0);
+  QX_CHECK(range.begin >= 0 && range.end <= view.shape.rows);
+  QX_CHECK(static_cast<std::int64_t>(out.size()) == (range.end - range.begin) * view.shape.cols);
+  const WeightRows source{.kind = WeightKind::kAffine,
+                          .scale_kind = scale_kind(view.scale_dtype),
+                          .bits = view.spec.bits,
+                          .group = view.spec.group,
+                          .rows = view.shape.rows,
+                          .cols = view.shape.cols,
+                          .values = view.codes,
+                          .scales = view.scales,
+                          .biases = view.biases};
+  for (std::int64_t row = range.begin; row < range.end; ++row) {
+    kernels().decode_row(source, row, 0, view.shape.cols,
+                         out.data() + (row - range.begin) * view.shape.cols);
+  }
+}
+
+}  // namespace qx
