@@ -95,7 +95,9 @@ struct KernelTable {
 };
 
 // Per thread. Enough for every table: a tile of 24 decoded weight rows, partial sums, and one row of scales.
-constexpr std::int64_t linear_scratch_floats(std::int64_t k) { return 64 * 1024 + 26 * (k + 64); }
+constexpr std::int64_t linear_scratch_floats(std::int64_t k) {
+  return 64 * 1024 + 26 * (k + 64);
+}
 
 // The tables compiled into this binary that this machine can run, slowest ("scalar") first.
 struct KernelTables {
