@@ -1,5 +1,6 @@
 // qx: make, measure and choose quantizations of language models. Parses the command line and turns
-// exceptions into messages and exit codes (0 done, 1 input or machine, 2 command line, 3 gate, 130 interrupt).
+// exceptions into messages and exit codes (0 done, 1 input or machine, 2 command line, 3 gate, 130
+// interrupt).
 // SPDX-License-Identifier: Apache-2.0
 #include <CLI/CLI.hpp>
 #include <cstdio>
@@ -16,9 +17,9 @@
 namespace {
 
 constexpr qx::cli::AddVerb kVerbs[] = {
-    qx::cli::add_import,   qx::cli::add_convert,  qx::cli::add_plan,
-    qx::cli::add_inspect,  qx::cli::add_tokenize, qx::cli::add_generate,
-    qx::cli::add_score,    qx::cli::add_eval,     qx::cli::add_compare,
+    qx::cli::add_import,  qx::cli::add_convert,  qx::cli::add_plan,
+    qx::cli::add_inspect, qx::cli::add_tokenize, qx::cli::add_generate,
+    qx::cli::add_score,   qx::cli::add_eval,     qx::cli::add_compare,
 };
 
 std::string version_text() {
@@ -65,7 +66,8 @@ int main(int argc, char** argv) {
   } catch (const qx::InternalError& e) {
     return report(app, 1, fmt::format("internal error, please report it: {}", e.what()));
   } catch (const std::bad_alloc&) {
-    return report(app, 1, "[memory] the machine has too little for this, expected more or a smaller model");
+    return report(app, 1,
+                  "[memory] the machine has too little for this, expected more or a smaller model");
   } catch (const std::system_error& e) {
     return report(app, 1, fmt::format("[system] {}", e.what()));
   } catch (const std::exception& e) {

@@ -18,14 +18,16 @@ void add_output_options(CLI::App& verb, OutputOptions& options) {
 void add_compute_options(CLI::App& verb, ComputeOptions& options) {
   verb.add_option("--threads", options.threads, "worker threads (default: physical cores)")
       ->check(CLI::Range(1, 1024));
-  verb.add_option("--isa", options.isa, "kernels to use instead of the fastest: scalar, avx2, avx512");
+  verb.add_option("--isa", options.isa,
+                  "kernels to use instead of the fastest: scalar, avx2, avx512");
 }
 
 std::unique_ptr<ThreadPool> start_compute(const ComputeOptions& options) {
   if (!options.isa.empty() && !select_kernels(options.isa.c_str())) {
     std::string known;
     const KernelTables& all = available_kernels();
-    for (int i = 0; i < all.count; ++i) known += (i == 0 ? "" : ", ") + std::string(all.tables[i]->name);
+    for (int i = 0; i < all.count; ++i)
+      known += (i == 0 ? "" : ", ") + std::string(all.tables[i]->name);
     throw UsageError(
         fmt::format("--isa: got '{}', expected one that this machine has: {}", options.isa, known));
   }
@@ -41,7 +43,8 @@ void add_precision_option(CLI::App& verb, std::string& precision) {
 Precision parse_precision(const std::string& precision) {
   if (precision.empty() || precision == "reference") return Precision::kReference;
   if (precision == "exact" || precision == "fast") {
-    throw UsageError(fmt::format("--precision {} does not exist yet, expected 'reference'", precision));
+    throw UsageError(
+        fmt::format("--precision {} does not exist yet, expected 'reference'", precision));
   }
   throw UsageError(fmt::format("--precision: got '{}', expected 'reference'", precision));
 }
@@ -84,7 +87,8 @@ fs::path resolve_model(const std::string& name, bool allow_gguf) {
   if (fs::exists(name, ignored)) {
     fail(name, "got a file, expected a model directory{}", allow_gguf ? " or a .gguf file" : "");
   }
-  fail(name, "no such directory, and no such model in the Hugging Face cache at {}; expected a model "
+  fail(name,
+       "no such directory, and no such model in the Hugging Face cache at {}; expected a model "
        "directory{}, or owner/name[@revision] of a downloaded model",
        hub_cache().string(), allow_gguf ? ", a .gguf file" : "");
 }

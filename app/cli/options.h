@@ -29,8 +29,9 @@ void add_precision_option(CLI::App& verb, std::string& precision);  // --precisi
 // Fails: UsageError for precisions that do not exist yet.
 Precision parse_precision(const std::string& precision);
 
-// -m/--model: a directory, or with allow_gguf a .gguf file, or a Hub id looked up in the local Hugging Face
-// cache ($HF_HUB_CACHE, $HF_HOME/hub, ~/.cache/huggingface/hub). Fails: Error that says where it looked.
+// -m/--model: a directory, or with allow_gguf a .gguf file, or a Hub id looked up in the local
+// Hugging Face cache ($HF_HUB_CACHE, $HF_HOME/hub, ~/.cache/huggingface/hub). Fails: Error that
+// says where it looked.
 std::filesystem::path resolve_model(const std::string& name, bool allow_gguf = false);
 
 // The worked example at the end of a verb's help.

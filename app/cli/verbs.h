@@ -6,8 +6,9 @@
 
 namespace qx::cli {
 
-// Adds the subcommand with its options and a callback that does the work. The callback throws qx::Error (exit
-// 1), qx::UsageError (exit 2) or qx::Interrupted (130); main() prints "qx VERB: [place] ..".
+// Adds the subcommand with its options and a callback that does the work. The callback throws
+// qx::Error (exit 1), qx::UsageError (exit 2) or qx::Interrupted (130); main() prints "qx VERB:
+// [place] ..".
 using AddVerb = void (*)(CLI::App& app);
 
 void add_import(CLI::App& app);

@@ -6,11 +6,12 @@
 namespace qx {
 
 const BuildInfo& build_info() {
-  static const BuildInfo info{QX_VERSION, QX_COMMIT, QX_DIRTY,
+  static const BuildInfo info {
+    QX_VERSION, QX_COMMIT, QX_DIRTY,
 #if defined(__clang__)
-                              "clang " __clang_version__
+        "clang " __clang_version__
 #else
-                              "g++ " __VERSION__
+        "g++ " __VERSION__
 #endif
   };
   return info;

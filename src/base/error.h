@@ -1,5 +1,6 @@
-// Errors that a user can meet. Bad input throws Error, a bad command line throws UsageError, a broken
-// invariant of our own throws InternalError; the program's main() turns them into exit codes.
+// Errors that a user can meet. Bad input throws Error, a bad command line throws UsageError, a
+// broken invariant of our own throws InternalError; the program's main() turns them into exit
+// codes.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -12,8 +13,8 @@
 
 namespace qx {
 
-// The input or the machine is at fault (exit 1). what() reads "[place] got X, expected Y"; the place
-// names the file, tensor, line or item.
+// The input or the machine is at fault (exit 1). what() reads "[place] got X, expected Y"; the
+// place names the file, tensor, line or item.
 class Error : public std::runtime_error {
  public:
   Error(std::string_view place, std::string_view message)
@@ -43,9 +44,9 @@ template <typename... Args>
 }  // namespace qx
 
 // Guards an invariant of our own code, in every build. Never used to validate input.
-#define QX_CHECK(condition)                                          \
-  do {                                                               \
-    if (!(condition)) {                                              \
-      ::qx::check_failed(#condition, __FILE__, __LINE__);            \
-    }                                                                \
+#define QX_CHECK(condition)                               \
+  do {                                                    \
+    if (!(condition)) {                                   \
+      ::qx::check_failed(#condition, __FILE__, __LINE__); \
+    }                                                     \
   } while (false)

@@ -24,7 +24,9 @@ void install_interrupt_handler() {
   sigaction(SIGTERM, &action, nullptr);
 }
 
-bool interrupt_requested() { return g_requested != 0; }
+bool interrupt_requested() {
+  return g_requested != 0;
+}
 
 void check_interrupt() {
   if (interrupt_requested()) throw Interrupted{};

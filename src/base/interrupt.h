@@ -1,5 +1,5 @@
-// Ctrl-C and SIGTERM: the first one asks the work at hand to stop at its next safe point, a second one ends the
-// process at once. Exit code 130 either way.
+// Ctrl-C and SIGTERM: the first one asks the work at hand to stop at its next safe point, a second
+// one ends the process at once. Exit code 130 either way.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

@@ -48,11 +48,13 @@ void on_bus_error(int signal, siginfo_t* info, void* context) {
     const char* name = slot.name.load();
     write_all("qx: [");
     write_all(name != nullptr ? name : "mapped file");
-    write_all("] the file shrank while it was being read, expected it to stay whole; "
-              "restore it and run the command again\n");
+    write_all(
+        "] the file shrank while it was being read, expected it to stay whole; "
+        "restore it and run the command again\n");
     ::_exit(1);
   }
-  if ((g_previous_handler.sa_flags & SA_SIGINFO) != 0 && g_previous_handler.sa_sigaction != nullptr) {
+  if ((g_previous_handler.sa_flags & SA_SIGINFO) != 0 &&
+      g_previous_handler.sa_sigaction != nullptr) {
     g_previous_handler.sa_sigaction(signal, info, context);
     return;
   }
@@ -118,7 +120,9 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
   ::close(fd);
 }
 
-MappedFile::~MappedFile() { reset(); }
+MappedFile::~MappedFile() {
+  reset();
+}
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
     : path_(std::move(other.path_)),

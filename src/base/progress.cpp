@@ -44,8 +44,9 @@ struct Progress::State {
       }
       line += fmt::format("{}/{} {} ({:.0f}%)", done, total, unit, share * 100);
       if (rate > 0 && done > 0) {
-        line += fmt::format(", {:.1f}/s, {} left", rate,
-                            duration_text(static_cast<double>(total - std::min(total, done)) / rate));
+        line +=
+            fmt::format(", {:.1f}/s, {} left", rate,
+                        duration_text(static_cast<double>(total - std::min(total, done)) / rate));
       }
     } else {
       line += fmt::format("{} {}, {:.1f}/s", done, unit, rate);

@@ -22,8 +22,8 @@
 namespace qx {
 namespace {
 
-// How long a worker polls for the next job before it sleeps: longer than the gap between two kernels
-// of one token, far shorter than anything a user would notice as load.
+// How long a worker polls for the next job before it sleeps: longer than the gap between two
+// kernels of one token, far shorter than anything a user would notice as load.
 constexpr auto kSpin = std::chrono::microseconds(60);
 
 void cpu_relax() {
@@ -121,7 +121,9 @@ ThreadPool::~ThreadPool() {
   for (std::thread& t : state_->workers) t.join();
 }
 
-int ThreadPool::threads() const { return static_cast<int>(state_->workers.size()) + 1; }
+int ThreadPool::threads() const {
+  return static_cast<int>(state_->workers.size()) + 1;
+}
 
 void ThreadPool::parallel_for(std::size_t count, std::size_t grain,
                               const std::function<void(std::size_t, std::size_t, int)>& body) {

@@ -21,8 +21,8 @@ class ThreadPool {
 
   int threads() const;
 
-  // Calls body(begin, end, worker) for disjoint ranges that cover [0, count), each of at most `grain`
-  // indices and starting at a multiple of `grain`; returns when all are done. worker is in
+  // Calls body(begin, end, worker) for disjoint ranges that cover [0, count), each of at most
+  // `grain` indices and starting at a multiple of `grain`; returns when all are done. worker is in
   // [0, threads()) and no two calls with one worker run at once, so it may index scratch memory.
   // Which worker gets which range varies from run to run: results must not depend on it.
   // Threads: one caller at a time; not reentrant from inside body.

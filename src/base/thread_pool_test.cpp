@@ -45,7 +45,9 @@ TEST(ThreadPool, ExceptionReachesTheCallerAndThePoolLivesOn) {
   EXPECT_EQ(count, 100);
 }
 
-TEST(ThreadPool, PhysicalCoresIsPositive) { EXPECT_GE(physical_cores(), 1); }
+TEST(ThreadPool, PhysicalCoresIsPositive) {
+  EXPECT_GE(physical_cores(), 1);
+}
 
 }  // namespace
 }  // namespace qx

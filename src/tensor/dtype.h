@@ -13,7 +13,21 @@
 namespace qx {
 
 enum class DType : std::uint8_t {
-  kBool, kU8, kI8, kF8E4M3, kF8E8M0, kU16, kI16, kF16, kBF16, kU32, kI32, kF32, kU64, kI64, kC64,
+  kBool,
+  kU8,
+  kI8,
+  kF8E4M3,
+  kF8E8M0,
+  kU16,
+  kI16,
+  kF16,
+  kBF16,
+  kU32,
+  kI32,
+  kF32,
+  kU64,
+  kI64,
+  kC64,
 };
 
 std::string_view dtype_name(DType dtype);                        // "BF16", as in safetensors

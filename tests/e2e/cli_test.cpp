@@ -1,0 +1,96 @@
+// What every verb has in common: help, version, exit codes, where messages go.
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <fstream>
+
+#include "run_qx.h"
+
+namespace qx::e2e {
+namespace {
+
+const std::vector<std::string> kVerbs = {"import",   "convert", "plan", "inspect", "tokenize",
+                                         "generate", "score",   "eval", "compare"};
+
+TEST(Cli, HelpListsEveryVerbAndEveryVerbHasAnExample) {
+  const Outcome help = run_qx({"--help"});
+  EXPECT_EQ(help.exit_code, 0);
+  for (const std::string& verb : kVerbs) {
+    EXPECT_NE(help.out.find("\n  " + verb + " "), std::string::npos) << verb;
+    const Outcome own = run_qx({verb, "--help"});
+    EXPECT_EQ(own.exit_code, 0) << verb;
+    EXPECT_NE(own.out.find("Example:\n  qx " + verb), std::string::npos) << own.out;
+    EXPECT_TRUE(own.err.empty()) << own.err;
+  }
+}
+
+TEST(Cli, VersionNamesCommitCompilerAndKernels) {
+  const Outcome version = run_qx({"--version"});
+  EXPECT_EQ(version.exit_code, 0);
+  for (const char* part : {"qx 0.1.0", "commit", "compiler", "kernels"}) {
+    EXPECT_NE(version.out.find(part), std::string::npos) << version.out;
+  }
+}
+
+TEST(Cli, WrongCommandLinesExitWithTwo) {
+  EXPECT_EQ(run_qx({}).exit_code, 2);
+  EXPECT_EQ(run_qx({"frobnicate"}).exit_code, 2);
+  for (const std::string& verb : kVerbs) {
+    const Outcome unknown = run_qx({verb, "--no-such-option"});
+    EXPECT_EQ(unknown.exit_code, 2) << verb;
+    EXPECT_TRUE(unknown.out.empty()) << verb << unknown.out;
+    EXPECT_FALSE(unknown.err.empty()) << verb;
+  }
+}
+
+TEST(Cli, PrecisionsThatDoNotExistYetAreRefused) {
+  for (const char* precision : {"exact", "fast", "sloppy"}) {
+    const Outcome o = run_qx({"generate", "-m", "/nonexistent", "-p", "x", "--precision", precision});
+    EXPECT_EQ(o.exit_code, 2) << precision << o.err;
+    EXPECT_NE(o.err.find("reference"), std::string::npos) << o.err;
+  }
+}
+
+TEST(Cli, MissingInputsExitWithOneAndNameThePlace) {
+  const std::string missing = "/nonexistent/model";
+  const std::string target = (fresh_directory("missing") / "out").string();
+  const std::vector<std::vector<std::string>> commands = {
+      {"import", missing + ".gguf", "-o", target},
+      {"convert", "-m", missing, "-o", target, "--recipe", "q4"},
+      {"plan", "-m", missing, "--recipe", "q4"},
+      {"inspect", missing},
+      {"tokenize", "-m", missing, "x"},
+      {"generate", "-m", missing, "-p", "x"},
+      {"score", "-m", missing, "--requests", "/nonexistent.jsonl"},
+      {"eval", "-m", missing, "--tasks", "piqa", "-o", target},
+      {"compare", missing, missing + "2"}};
+  for (const auto& command : commands) {
+    const Outcome o = run_qx(command);
+    EXPECT_EQ(o.exit_code, 1) << command[0] << ": " << o.err;
+    EXPECT_EQ(o.err.rfind("qx " + command[0] + ": [", 0), 0u) << o.err;
+    EXPECT_NE(o.err.find("/nonexistent"), std::string::npos) << o.err;
+    EXPECT_TRUE(o.out.empty()) << o.out;
+    EXPECT_FALSE(std::filesystem::exists(target));
+  }
+}
+
+TEST(Completion, BashCompletesVerbsAndOptions) {
+  const std::string script = std::string(QX_SOURCE_DIR) + "/completions/qx.bash";
+  const auto complete = [&](const std::string& words, int index) {
+    const auto dir = fresh_directory("completion");
+    const std::string command = "bash -c 'PATH=" + std::filesystem::path(QX_PROGRAM).parent_path().string() +
+                                ":$PATH; source " + script + "; COMP_WORDS=(" + words +
+                                "); COMP_CWORD=" + std::to_string(index) +
+                                "; _qx; printf \"%s\\n\" \"${COMPREPLY[@]}\"' > " + (dir / "out").string();
+    EXPECT_EQ(std::system(command.c_str()), 0);
+    std::ifstream in(dir / "out");
+    return std::string(std::istreambuf_iterator<char>(in), {});
+  };
+  EXPECT_EQ(complete("qx conv", 1), "convert\n");
+  EXPECT_NE(complete("qx convert --rec", 2).find("--recipe"), std::string::npos);
+  EXPECT_EQ(complete("qx eval --tasks hella", 3), "hellaswag\n");
+}
+
+}  // namespace
+}  // namespace qx::e2e

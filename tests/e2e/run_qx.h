@@ -1,0 +1,31 @@
+// Runs the program as a user would and captures what it prints.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "io/json.h"
+
+namespace qx::e2e {
+
+struct Outcome {
+  int exit_code = -1;  // 128 + signal when killed by one
+  std::string out, err;
+};
+
+// environment: "NAME=value" entries added to ours; "NAME=" unsets. QX_DATA is unset unless given.
+Outcome run_qx(const std::vector<std::string>& arguments, const std::string& input = "",
+               const std::vector<std::string>& environment = {});
+
+// Runs with --json, expects exit code 0 and returns the document.
+Json run_json(std::vector<std::string> arguments);
+
+// A fresh directory under the test's temporary directory.
+std::filesystem::path fresh_directory(const std::string& name);
+
+// The SmolLM2 GGUF in the cache, or an empty path when it was never fetched: the test is skipped then.
+std::filesystem::path smollm2_gguf();
+
+}  // namespace qx::e2e
