@@ -24,8 +24,8 @@ class Tokenizer {
   // Reads tokenizer.json and, when present, tokenizer_config.json and config files for bos and eos.
   // Fails: Error naming the file and the feature when a component is not supported.
   static Tokenizer load(const std::filesystem::path& model_directory);
-  static Tokenizer from_json(std::string_view tokenizer_json, std::string_view tokenizer_config_json,
-                             std::string_view origin);
+  static Tokenizer from_json(std::string_view tokenizer_json,
+                             std::string_view tokenizer_config_json, std::string_view origin);
   ~Tokenizer();
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
@@ -39,12 +39,12 @@ class Tokenizer {
 
   std::size_t vocab_size() const;  // largest id + 1
   std::optional<TokenId> id_of(std::string_view token) const;
-  std::string token_text(TokenId id) const;  // as in the vocabulary, byte-level alphabet
-  std::string token_bytes(TokenId id) const; // the bytes that it stands for
+  std::string token_text(TokenId id) const;   // as in the vocabulary, byte-level alphabet
+  std::string token_bytes(TokenId id) const;  // the bytes that it stands for
   bool is_special(TokenId id) const;
   std::optional<TokenId> bos_id() const;  // tokenizer_config.json's bos_token
   std::optional<TokenId> eos_id() const;
-  std::string bos_token() const;          // "" when there is none
+  std::string bos_token() const;  // "" when there is none
   std::string eos_token() const;
   // True when the post-processor puts BOS first in a single sequence.
   bool adds_bos() const;

@@ -1,0 +1,578 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "text/tokenizer.h"
+
+#include <algorithm>
+#include <deque>
+
+#include "base/error.h"
+#include "base/mapped_file.h"
+#include "text/bpe.h"
+#include "text/tokenizer_added.h"
+#include "text/tokenizer_file.h"
+#include "text/tokenizer_split.h"
+#include "text/unicode.h"
+
+namespace qx {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::int64_t kIdLimit = std::int64_t{1} << 24;
+constexpr std::size_t kMaxFileBytes = std::size_t{256} << 20;
+constexpr std::size_t kMaxTextBytes = std::size_t{1} << 30;
+constexpr std::size_t kDirectWordBytes = 64;  // longer tokens always go through their merges
+
+// Null and absent are the same in tokenizer.json.
+const Json* member(const Json& object, std::string_view key) {
+  const auto at = object.find(key);
+  return at == object.end() || at->is_null() ? nullptr : &*at;
+}
+
+std::string place_of(std::string_view origin, std::string_view where) {
+  return fmt::format("{}: {}", origin, where);
+}
+
+const Json& array_member(const Json& object, std::string_view key, std::string_view place) {
+  const Json* list = member(object, key);
+  if (list == nullptr || !list->is_array()) fail(place, "key '{}': expected an array", key);
+  return *list;
+}
+
+std::vector<NormalForm> parse_normalizer(const Json& config, std::string_view origin, int depth) {
+  const std::string place = place_of(origin, "normalizer");
+  if (!config.is_object()) fail(place, "got {}, expected an object", config.type_name());
+  const std::string type = json_string(config, "type", place);
+  if (type == "NFC") return {NormalForm::kNfc};
+  if (type == "NFD") return {NormalForm::kNfd};
+  if (type == "NFKC") return {NormalForm::kNfkc};
+  if (type == "NFKD") return {NormalForm::kNfkd};
+  if (type != "Sequence") {
+    fail(place, "got '{}', which is not supported; expected NFC, NFD, NFKC, NFKD or Sequence",
+         type);
+  }
+  if (depth >= 8) fail(place, "got a Sequence too deep, expected at most 8");
+  std::vector<NormalForm> forms;
+  for (const Json& item : array_member(config, "normalizers", place)) {
+    const std::vector<NormalForm> more = parse_normalizer(item, origin, depth + 1);
+    forms.insert(forms.end(), more.begin(), more.end());
+    if (forms.size() > 16) fail(place, "got over 16 steps");
+  }
+  return forms;
+}
+
+// All that ByteLevel decoding needs is that the tokens' bytes are joined and read as UTF-8.
+void check_decoder(const Json& config, std::string_view origin, bool& byte_level, int depth) {
+  const std::string place = place_of(origin, "decoder");
+  if (!config.is_object()) fail(place, "got {}, expected an object", config.type_name());
+  const std::string type = json_string(config, "type", place);
+  if (type == "ByteLevel" && !byte_level) {
+    byte_level = true;
+  } else if (type == "Sequence" && depth < 8) {
+    for (const Json& item : array_member(config, "decoders", place)) {
+      check_decoder(item, origin, byte_level, depth + 1);
+    }
+  } else if (type != "Fuse" || !byte_level) {
+    fail(place,
+         "got '{}' here, which is not supported; expected ByteLevel, or a Sequence of it and Fuse",
+         type);
+  }
+}
+
+// Tokens around a single sequence.
+struct Template {
+  std::vector<TokenId> prefix, suffix;
+};
+
+std::vector<TokenId> template_ids(const Json& config, const std::string& name,
+                                  std::size_t vocab_size, const std::string& place) {
+  const Json* tokens = member(config, "special_tokens");
+  const Json* token = tokens != nullptr && tokens->is_object() ? member(*tokens, name) : nullptr;
+  if (token == nullptr || !token->is_object()) {
+    fail(place, "special_tokens: got no '{}', expected one because the template has it", name);
+  }
+  std::vector<TokenId> ids;
+  for (const Json& id : array_member(*token, "ids", place)) {
+    if (!id.is_number_unsigned() || id.get<std::uint64_t>() >= vocab_size) {
+      fail(place, "special_tokens['{}'].ids: got {}, expected ids below {}", name, id.dump(),
+           vocab_size);
+    }
+    ids.push_back(static_cast<TokenId>(id.get<std::uint64_t>()));
+  }
+  return ids;
+}
+
+void parse_template(const Json& config, std::size_t vocab_size, const std::string& place,
+                    Template& out) {
+  std::vector<TokenId> before, after;
+  int sequences = 0;
+  for (const Json& piece : array_member(config, "single", place)) {
+    const Json* special = piece.is_object() ? member(piece, "SpecialToken") : nullptr;
+    const Json* sequence = piece.is_object() ? member(piece, "Sequence") : nullptr;
+    if (special != nullptr && special->is_object()) {
+      const std::vector<TokenId> ids =
+          template_ids(config, json_string(*special, "id", place), vocab_size, place);
+      std::vector<TokenId>& side = sequences == 0 ? before : after;
+      side.insert(side.end(), ids.begin(), ids.end());
+    } else if (sequence != nullptr && sequence->is_object() &&
+               json_string(*sequence, "id", place) == "A") {
+      ++sequences;
+    } else {
+      fail(place, "single: got {}, expected special tokens and the sequence A", piece.dump());
+    }
+  }
+  if (sequences != 1) fail(place, "single: got the sequence {} times, expected once", sequences);
+  out.prefix.insert(out.prefix.begin(), before.begin(), before.end());
+  out.suffix.insert(out.suffix.end(), after.begin(), after.end());
+}
+
+void parse_post_processor(const Json& config, std::size_t vocab_size, std::string_view origin,
+                          int depth, Template& out) {
+  const std::string place = place_of(origin, "post_processor");
+  if (!config.is_object()) fail(place, "got {}, expected an object", config.type_name());
+  const std::string type = json_string(config, "type", place);
+  if (type == "TemplateProcessing") {
+    parse_template(config, vocab_size, place, out);
+  } else if (type == "Sequence" && depth < 8) {
+    for (const Json& item : array_member(config, "processors", place)) {
+      parse_post_processor(item, vocab_size, origin, depth + 1, out);
+    }
+  } else if (type != "ByteLevel") {  // which only moves offsets
+    fail(
+        place,
+        "got '{}' here, which is not supported; expected TemplateProcessing, ByteLevel or Sequence",
+        type);
+  }
+}
+
+std::string read_text_file(const fs::path& path) {
+  const MappedFile file(path);
+  if (file.text().size() > kMaxFileBytes) {
+    fail(path.string(), "got {} bytes, expected at most {}", file.text().size(), kMaxFileBytes);
+  }
+  return std::string(file.text());
+}
+
+// "bos_token" of tokenizer_config.json: a string, or an object with "content".
+std::string special_token_text(const Json& config, std::string_view key, std::string_view origin) {
+  const Json* token = member(config, key);
+  if (token == nullptr) return {};
+  if (token->is_object()) return json_string(*token, "content", origin);
+  return json_string(config, key, origin);
+}
+
+}  // namespace
+
+struct Tokenizer::Impl {
+  std::string origin;
+  TextTable texts, bytes;             // by id: as in the vocabulary; what it stands for
+  std::optional<TextIndex> by_text;   // every token
+  std::optional<TextIndex> by_bytes;  // the tokens that their own bytes are encoded to
+  std::vector<bool> in_model, special;
+  std::deque<AddedToken> added;
+  AddedTokenMatcher raw_tokens, normalized_tokens;
+  std::vector<NormalForm> normal_forms;
+  std::optional<PreTokenizer> pre_tokenizer;
+  std::optional<Bpe> bpe;
+  Template template_ids;
+  std::string bos, eos;
+  std::optional<TokenId> bos_id, eos_id;
+
+  void build(std::string_view json);
+  void read_vocabulary(const TokenizerFile& file);
+  void read_added_token(const Json& token, std::size_t index, std::size_t id_count);
+  void read_model(const TokenizerFile& file);
+  void index_words(bool ignore_merges);
+  void add_matchers();
+  void read_config(const Json& config, std::string_view config_origin);
+  void read_ids(const Json& config, std::string_view config_origin);
+  std::string normalize(std::string_view text) const;
+  std::optional<TokenId> find(std::string_view text) const;
+  void encode_segment(std::string_view text, PreTokenizer::Run& run,
+                      std::vector<TokenId>& ids) const;
+};
+
+void Tokenizer::Impl::build(std::string_view json) {
+  const TokenizerFile file = parse_tokenizer_file(json, origin);
+  read_vocabulary(file);
+  if (const Json* normalizer = member(file.root, "normalizer")) {
+    normal_forms = parse_normalizer(*normalizer, origin, 0);
+  }
+  const Json* pre = member(file.root, "pre_tokenizer");
+  if (pre == nullptr) fail(origin, "pre_tokenizer: got none, expected one with ByteLevel");
+  pre_tokenizer.emplace(*pre, origin);
+  read_model(file);
+  if (const Json* post = member(file.root, "post_processor")) {
+    parse_post_processor(*post, texts.size(), origin, 0, template_ids);
+  }
+  bool byte_level = false;
+  if (const Json* decoder = member(file.root, "decoder")) {
+    check_decoder(*decoder, origin, byte_level, 0);
+  }
+  if (!byte_level) fail(origin, "decoder: got none of type ByteLevel, expected one");
+  add_matchers();
+}
+
+void Tokenizer::Impl::read_vocabulary(const TokenizerFile& file) {
+  const Json* model = member(file.root, "model");
+  if (model == nullptr || !model->is_object()) fail(origin, "model: expected an object");
+  const std::string type = json_string_or(*model, "type", "BPE", place_of(origin, "model"));
+  if (type != "BPE")
+    fail(origin, "model.type: got '{}', which is not supported; expected 'BPE'", type);
+  if (file.vocab.empty()) fail(origin, "model.vocab: got no tokens, expected an object of ids");
+
+  static const Json kNone = Json::array();
+  const Json* tokens = member(file.root, "added_tokens");
+  if (tokens == nullptr) tokens = &kNone;
+  if (!tokens->is_array()) fail(origin, "added_tokens: expected an array");
+  const std::size_t count = file.vocab.size() + tokens->size();
+  std::int64_t largest = 0;
+  for (const auto& [text, id] : file.vocab) largest = std::max(largest, id);
+  for (std::size_t i = 0; i < tokens->size(); ++i) {
+    const std::string place = place_of(origin, fmt::format("added_tokens[{}]", i));
+    if (!(*tokens)[i].is_object()) fail(place, "expected an object");
+    const std::int64_t id = json_int((*tokens)[i], "id", place);
+    if (id < 0 || id >= kIdLimit) fail(place, "got id {}, expected 0 to {}", id, kIdLimit - 1);
+    largest = std::max(largest, id);
+  }
+  // Holes occur, but a few tokens must not ask for tables of millions.
+  if (largest >= kIdLimit || static_cast<std::size_t>(largest) > 2 * count + 65536) {
+    fail(origin, "got the id {} with {} tokens, expected ids without large gaps", largest, count);
+  }
+
+  const auto ids = static_cast<std::size_t>(largest) + 1;
+  texts = TextTable(ids);
+  by_text.emplace(texts, count);
+  in_model.assign(ids, false);
+  special.assign(ids, false);
+  for (const auto& [text, id64] : file.vocab) {
+    const auto id = static_cast<std::size_t>(id64);
+    if (texts.has(id)) {
+      fail(origin, "model.vocab: got the id {} for '{}' and for '{}', expected one token", id,
+           texts[id], text);
+    }
+    texts.set(id, text);
+    if (!by_text->insert(static_cast<TokenId>(id))) {
+      fail(origin, "model.vocab: got '{}' twice, expected one id", text);
+    }
+    in_model[id] = true;
+  }
+  for (std::size_t i = 0; i < tokens->size(); ++i) read_added_token((*tokens)[i], i, ids);
+  bytes = TextTable(ids);
+  for (std::size_t id = 0; id < ids; ++id) {
+    if (!texts.has(id)) continue;
+    const std::optional<std::string> raw = bytes_of_alphabet(texts[id]);
+    bytes.set(id, raw ? std::string_view(*raw) : texts[id]);
+  }
+}
+
+void Tokenizer::Impl::read_added_token(const Json& json, std::size_t index, std::size_t id_count) {
+  const std::string place = place_of(origin, fmt::format("added_tokens[{}]", index));
+  AddedToken token;
+  token.id = static_cast<TokenId>(json_int(json, "id", place));
+  token.content = json_string(json, "content", place);
+  token.special = json_bool_or(json, "special", false, place);
+  token.single_word = json_bool_or(json, "single_word", false, place);
+  token.lstrip = json_bool_or(json, "lstrip", false, place);
+  token.rstrip = json_bool_or(json, "rstrip", false, place);
+  token.normalized = json_bool_or(json, "normalized", !token.special, place);
+  if (token.content.empty()) return;  // as the reference does
+  if (token.content.size() > kMaxAddedTokenBytes) {
+    fail(place, "got {} bytes of content, expected at most {}", token.content.size(),
+         kMaxAddedTokenBytes);
+  }
+  const auto id = static_cast<std::size_t>(token.id);
+  QX_CHECK(id < id_count);
+  const TokenId known = by_text->find(token.content);
+  if (known >= 0 && known != token.id) {
+    fail(place, "got the id {} for '{}', which has the id {} already", token.id, token.content,
+         known);
+  }
+  if (known < 0 && texts.has(id)) {
+    fail(place, "got the id {} for '{}', expected another: it belongs to '{}'", token.id,
+         token.content, texts[id]);
+  }
+  if (known < 0) {
+    texts.set(id, token.content);
+    by_text->insert(token.id);
+  }
+  const bool repeated = std::any_of(added.begin(), added.end(),
+                                    [&](const AddedToken& t) { return t.id == token.id; });
+  if (repeated) return;  // the first one counts, as in the reference
+  special[id] = token.special;
+  added.push_back(std::move(token));
+}
+
+void Tokenizer::Impl::read_model(const TokenizerFile& file) {
+  const Json& model = file.root.at("model");
+  const std::string place = place_of(origin, "model");
+  for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
+    const std::string affix = json_string_or(model, key, "", place);
+    if (!affix.empty())
+      fail(place, "{}: got '{}', which is not supported; expected none", key, affix);
+  }
+  if (json_bool_or(model, "byte_fallback", false, place)) {
+    fail(place, "byte_fallback: got true, which is not supported; expected false");
+  }
+  if (json_number_or(model, "dropout", 0.0, place) != 0.0) {
+    fail(place, "dropout: got a number other than 0, which is not supported");
+  }
+  const auto model_id = [&](std::string_view text) -> TokenId {
+    const TokenId id = by_text->find(text);
+    return id >= 0 && in_model[static_cast<std::size_t>(id)] ? id : -1;
+  };
+
+  std::optional<Bpe::Unknown> unknown;
+  if (const std::string text = json_string_or(model, "unk_token", "", place); !text.empty()) {
+    const TokenId id = model_id(text);
+    if (id < 0) fail(place, "unk_token: got '{}', expected a token of the vocabulary", text);
+    unknown = Bpe::Unknown{id, json_bool_or(model, "fuse_unk", false, place)};
+  }
+  std::array<TokenId, 256> byte_ids;
+  for (std::size_t b = 0; b < 256; ++b) {
+    std::string text;
+    append_utf8(text, byte_alphabet()[b]);
+    byte_ids[b] = model_id(text);
+  }
+  std::vector<Bpe::Merge> merges;
+  merges.reserve(file.merges.size());
+  for (std::size_t i = 0; i < file.merges.size(); ++i) {
+    const auto& [left, right] = file.merges[i];
+    const auto known = [&](const std::string& text) {
+      const TokenId id = model_id(text);
+      if (id < 0) fail(place, "merges[{}]: got '{}', expected a token of the vocabulary", i, text);
+      return id;
+    };
+    merges.push_back({known(left), known(right), known(left + right)});
+  }
+  bpe.emplace(byte_ids, merges, unknown);
+  index_words(json_bool_or(model, "ignore_merges", false, place));
+}
+
+// Most words of a text are tokens themselves. A word whose merges end in one token is found in one step;
+// with ignore_merges this holds for every token.
+void Tokenizer::Impl::index_words(bool ignore_merges) {
+  by_bytes.emplace(bytes, texts.size());
+  std::vector<TokenId> ids;
+  for (std::size_t id = 0; id < texts.size(); ++id) {
+    if (!in_model[id] || bytes[id].empty() || !bytes_of_alphabet(texts[id])) continue;
+    if (!ignore_merges) {
+      if (bytes[id].size() > kDirectWordBytes) continue;
+      ids.clear();
+      bpe->encode(bytes[id], ids);
+      if (ids.size() != 1 || ids[0] != static_cast<TokenId>(id)) continue;
+    }
+    by_bytes->insert(static_cast<TokenId>(id));
+  }
+}
+
+void Tokenizer::Impl::add_matchers() {
+  for (const bool specials : {true, false}) {  // of two that normalize alike the special one counts
+    for (const AddedToken& token : added) {
+      if (token.special != specials) continue;
+      if (!token.normalized) {
+        raw_tokens.add(token.content, token);
+        continue;
+      }
+      const std::string pattern = normalize(token.content);
+      if (pattern.size() > kMaxAddedTokenBytes) {
+        fail(origin, "added_tokens: got '{}', too long when normalized", token.content);
+      }
+      if (!pattern.empty()) normalized_tokens.add(pattern, token);
+    }
+  }
+}
+
+void Tokenizer::Impl::read_config(const Json& config, std::string_view config_origin) {
+  if (!config.is_object()) fail(config_origin, "got {}, expected an object", config.type_name());
+  bos = special_token_text(config, "bos_token", config_origin);
+  eos = special_token_text(config, "eos_token", config_origin);
+  if (!bos.empty()) bos_id = find(bos);
+  if (!eos.empty()) eos_id = find(eos);
+}
+
+// config.json's ids, for a directory without tokenizer_config.json.
+void Tokenizer::Impl::read_ids(const Json& config, std::string_view config_origin) {
+  if (!config.is_object()) fail(config_origin, "got {}, expected an object", config.type_name());
+  const auto read = [&](std::string_view key, std::optional<TokenId>& id, std::string& text) {
+    const Json* value = member(config, key);
+    if (value != nullptr && value->is_array() && !value->empty()) value = &value->front();
+    if (value == nullptr || !value->is_number_unsigned()) return;
+    const std::uint64_t v = value->get<std::uint64_t>();
+    if (v >= texts.size() || !texts.has(v)) return;
+    id = static_cast<TokenId>(v);
+    text = texts[v];
+  };
+  read("bos_token_id", bos_id, bos);
+  read("eos_token_id", eos_id, eos);
+}
+
+std::string Tokenizer::Impl::normalize(std::string_view text) const {
+  std::string out(text);
+  for (const NormalForm form : normal_forms) out = normalize_utf8(out, form);
+  return out;
+}
+
+std::optional<TokenId> Tokenizer::Impl::find(std::string_view text) const {
+  const TokenId id = by_text->find(text);
+  return id < 0 ? std::nullopt : std::optional<TokenId>(id);
+}
+
+// A piece between tokens that are matched before normalization.
+void Tokenizer::Impl::encode_segment(std::string_view text, PreTokenizer::Run& run,
+                                     std::vector<TokenId>& ids) const {
+  std::string normalized;
+  if (!normal_forms.empty()) {
+    normalized = normalize(text);
+    text = normalized;
+  }
+  const auto encode_words = [&](std::string_view part) {
+    const std::vector<TextRange>& words = run.split(part);
+    for (const TextRange& w : words) {
+      const std::string_view word = run.text().substr(w.begin, w.end - w.begin);
+      const TokenId whole = by_bytes->find(word);
+      if (whole >= 0) {
+        ids.push_back(whole);
+      } else {
+        bpe->encode(word, ids);
+      }
+    }
+  };
+  if (normalized_tokens.empty()) return encode_words(text);
+  std::vector<AddedTokenMatcher::Part> parts;
+  normalized_tokens.split(text, parts);
+  for (const AddedTokenMatcher::Part& p : parts) {
+    if (p.token != nullptr) {
+      ids.push_back(p.token->id);
+    } else {
+      encode_words(text.substr(p.begin, p.end - p.begin));
+    }
+  }
+}
+
+Tokenizer::Tokenizer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Tokenizer::~Tokenizer() = default;
+Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
+Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
+
+Tokenizer Tokenizer::load(const fs::path& model_directory) {
+  const fs::path file = model_directory / "tokenizer.json";
+  if (!fs::exists(file)) {
+    fail(file.string(), "no such file, expected a model directory with a tokenizer.json");
+  }
+  auto impl = std::make_unique<Impl>();
+  impl->origin = file.string();
+  impl->build(read_text_file(file));
+  const fs::path tokenizer_config = model_directory / "tokenizer_config.json";
+  const fs::path config = model_directory / "config.json";
+  if (fs::exists(tokenizer_config)) {
+    impl->read_config(read_json_file(tokenizer_config), tokenizer_config.string());
+  } else if (fs::exists(config)) {
+    impl->read_ids(read_json_file(config), config.string());
+  }
+  return Tokenizer(std::move(impl));
+}
+
+Tokenizer Tokenizer::from_json(std::string_view tokenizer_json,
+                               std::string_view tokenizer_config_json, std::string_view origin) {
+  auto impl = std::make_unique<Impl>();
+  impl->origin = origin;
+  impl->build(tokenizer_json);
+  if (!tokenizer_config_json.empty()) {
+    const std::string place = place_of(origin, "tokenizer_config.json");
+    impl->read_config(parse_json(tokenizer_config_json, place), place);
+  }
+  return Tokenizer(std::move(impl));
+}
+
+std::vector<TokenId> Tokenizer::encode(std::string_view text, SpecialTokens special) const {
+  if (text.size() > kMaxTextBytes) {
+    fail("text", "got {} bytes to tokenize, expected at most {}", text.size(), kMaxTextBytes);
+  }
+  std::string repaired;
+  if (!is_utf8(text)) {
+    repaired = to_valid_utf8(text);
+    text = repaired;
+  }
+  std::vector<TokenId> ids;
+  if (special == SpecialTokens::kAdd) ids = impl_->template_ids.prefix;
+  std::vector<AddedTokenMatcher::Part> parts;
+  impl_->raw_tokens.split(text, parts);
+  PreTokenizer::Run run(*impl_->pre_tokenizer, text.size());
+  for (const AddedTokenMatcher::Part& p : parts) {
+    if (p.token != nullptr) {
+      ids.push_back(p.token->id);
+    } else {
+      impl_->encode_segment(text.substr(p.begin, p.end - p.begin), run, ids);
+    }
+  }
+  if (special == SpecialTokens::kAdd) {
+    ids.insert(ids.end(), impl_->template_ids.suffix.begin(), impl_->template_ids.suffix.end());
+  }
+  return ids;
+}
+
+std::string Tokenizer::decode(std::span<const TokenId> ids, DecodeSpecial special) const {
+  std::string bytes;
+  for (const TokenId id : ids) {
+    if (special == DecodeSpecial::kSkip && is_special(id)) continue;
+    if (id >= 0) bytes += impl_->bytes[static_cast<std::size_t>(id)];
+  }
+  return to_valid_utf8(bytes);
+}
+
+std::size_t Tokenizer::vocab_size() const {
+  return impl_->texts.size();
+}
+std::optional<TokenId> Tokenizer::id_of(std::string_view token) const {
+  return impl_->find(token);
+}
+
+std::string Tokenizer::token_text(TokenId id) const {
+  return id < 0 ? std::string() : std::string(impl_->texts[static_cast<std::size_t>(id)]);
+}
+
+std::string Tokenizer::token_bytes(TokenId id) const {
+  return id < 0 ? std::string() : std::string(impl_->bytes[static_cast<std::size_t>(id)]);
+}
+
+bool Tokenizer::is_special(TokenId id) const {
+  const auto i = static_cast<std::size_t>(id);
+  return id >= 0 && i < impl_->special.size() && impl_->special[i];
+}
+
+std::optional<TokenId> Tokenizer::bos_id() const {
+  return impl_->bos_id;
+}
+std::optional<TokenId> Tokenizer::eos_id() const {
+  return impl_->eos_id;
+}
+std::string Tokenizer::bos_token() const {
+  return impl_->bos;
+}
+std::string Tokenizer::eos_token() const {
+  return impl_->eos;
+}
+
+bool Tokenizer::adds_bos() const {
+  const std::vector<TokenId>& prefix = impl_->template_ids.prefix;
+  return !prefix.empty() && prefix.front() == impl_->bos_id;
+}
+
+StreamDetokenizer::StreamDetokenizer(const Tokenizer& tokenizer, DecodeSpecial special)
+    : tokenizer_(&tokenizer), special_(special) {}
+
+std::string StreamDetokenizer::push(TokenId id) {
+  if (special_ == DecodeSpecial::kSkip && tokenizer_->is_special(id)) return {};
+  pending_ += tokenizer_->token_bytes(id);
+  std::string text;
+  drain_utf8(pending_, text);
+  return text;
+}
+
+std::string StreamDetokenizer::finish() {
+  const std::string text = to_valid_utf8(pending_);
+  pending_.clear();
+  return text;
+}
+
+}  // namespace qx
