@@ -1,0 +1,248 @@
+// qx eval: the seven multiple-choice tasks, for one or several models.
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+
+#include "base/error.h"
+#include "eval/evaluate.h"
+#include "options.h"
+#include "verbs.h"
+
+namespace qx::cli {
+namespace {
+namespace fs = std::filesystem;
+
+struct Options {
+  std::vector<std::string> models;
+  std::string tasks, runs, data, convention, template_config, precision;
+  std::int64_t limit = 0, offset = 0;
+  bool chat = false, plain = false, write_prompts = false, dry_run = false, resume = false,
+       force = false;
+  OutputOptions out;
+  ComputeOptions compute;
+};
+
+// The last part of a directory's canonical path; of a Hub id, the repository's name.
+std::string default_name(const std::string& given, const fs::path& directory) {
+  if (fs::is_directory(given)) return fs::canonical(directory).filename().string();
+  const std::string id = given.substr(0, given.find('@'));
+  return id.substr(id.rfind('/') + 1);
+}
+
+// DIR or NAME=DIR; a path that exists and holds '=' is a path.
+EvalModel parse_model(const std::string& given) {
+  const std::size_t equals = given.find('=');
+  if (equals == std::string::npos || fs::exists(given)) {
+    const fs::path directory = resolve_model(given);
+    return {default_name(given, directory), directory};
+  }
+  const std::string name = given.substr(0, equals);
+  if (name.empty() || name.front() == '.' || name.find('/') != std::string::npos) {
+    throw UsageError(fmt::format(
+        "--model: got the name '{}', expected NAME=DIR with a name fit for a folder", name));
+  }
+  return {name, resolve_model(given.substr(equals + 1))};
+}
+
+std::vector<EvalModel> parse_models(const std::vector<std::string>& given) {
+  std::vector<EvalModel> models;
+  for (const std::string& text : given) {
+    EvalModel model = parse_model(text);
+    for (const EvalModel& other : models) {
+      if (other.name == model.name) {
+        throw UsageError(fmt::format(
+            "--model: two models are named '{}', and each needs a folder of its own; say NAME={}",
+            model.name, text));
+      }
+    }
+    models.push_back(std::move(model));
+  }
+  return models;
+}
+
+EvalRequest make_request(const Options& o) {
+  EvalRequest request;
+  request.tasks = parse_task_list(o.tasks);
+  request.precision = parse_precision(o.precision);
+  if (!o.precision.empty()) request.precision_name = o.precision;
+  if (o.chat || o.plain) request.chat = o.chat;
+  if (!o.convention.empty()) {
+    request.convention = o.convention == "lm-eval" ? Convention::kLmEval : Convention::kMlxLm;
+  }
+  if (!o.template_config.empty()) {
+    if (o.plain) throw UsageError("--chat-template-config has no use with --plain");
+    try {
+      request.template_variables = parse_json(o.template_config, "--chat-template-config");
+    } catch (const Error& e) {
+      throw UsageError(e.what());
+    }
+    if (!request.template_variables.is_object()) {
+      throw UsageError("--chat-template-config: expected a JSON object");
+    }
+  }
+  if (o.resume && o.force) throw UsageError("--resume and --force exclude each other");
+  request.how = o.force    ? OpenRun::kStartOver
+                : o.resume ? OpenRun::kContinueOnly
+                           : OpenRun::kNewOrContinue;
+  if (!o.data.empty()) request.data_directory = o.data;
+  request.rows.offset = o.offset;
+  if (o.limit > 0) request.rows.limit = o.limit;
+  request.runs = o.runs;
+  request.write_prompts = o.write_prompts;
+  request.quiet = o.out.quiet;
+  request.models = parse_models(o.models);
+  return request;
+}
+
+Json data_json(const std::vector<DataUsed>& data) {
+  Json json = Json::object();
+  for (const DataUsed& d : data) {
+    Json& entry = json[d.task];
+    entry["data"] = d.file;
+    entry["origin"] = d.origin;
+    entry["data_hash"] = d.hash;
+    entry["items"] = d.items;
+    entry["rows"] = d.rows;
+  }
+  return json;
+}
+
+std::string data_text(const std::vector<DataUsed>& data) {
+  std::string text;
+  for (const DataUsed& d : data) {
+    text += fmt::format("data  {:<14} {} ({} of {} rows; {})\n", d.task, d.file, d.items, d.rows,
+                        d.origin == "shipped" ? "our own set that ships with qx" : d.origin);
+  }
+  return text;
+}
+
+void print_outcome(const EvalOutcome& outcome, bool json) {
+  if (json) {
+    Json document;
+    document["data"] = data_json(outcome.data);
+    document["models"] = Json::object();
+    for (const ModelOutcome& model : outcome.models) {
+      Json entry = results_json(model.results);
+      entry["folder"] = model.folder.string();
+      entry["run"] = model.run;
+      document["models"][model.model.name] = std::move(entry);
+    }
+    fmt::print("{}\n", document.dump(2));
+    return;
+  }
+  std::vector<NamedResults> named;
+  for (const ModelOutcome& model : outcome.models)
+    named.push_back({model.model.name, model.results});
+  fmt::print("{}\n{}", results_table(named), data_text(outcome.data));
+  for (const ModelOutcome& model : outcome.models) {
+    fmt::print("run   {:<14} {} ({}, {} convention, precision {})\n", model.model.name,
+               model.folder.string(), model.run["mode"].get<std::string>(),
+               model.run["convention"].get<std::string>(),
+               model.run["precision"].get<std::string>());
+  }
+}
+
+std::string duration_text(double seconds) {
+  if (seconds < 90) return fmt::format("{:.0f} s", seconds);
+  if (seconds < 5400) return fmt::format("{:.0f} min", seconds / 60);
+  return fmt::format("{:.1f} h", seconds / 3600);
+}
+
+void print_estimate(const EvalEstimate& estimate, bool json) {
+  if (json) {
+    Json document;
+    document["dry_run"] = true;
+    document["data"] = data_json(estimate.data);
+    for (const ModelEstimate& model : estimate.models) {
+      Json& entry = document["models"][model.model.name];
+      entry["seconds"] = model.seconds;
+      for (const TaskEstimate& task : model.tasks) {
+        Json& t = entry["tasks"][std::string(task.task->name)];
+        t["items"] = task.items;
+        t["tokens"] = task.tokens.forward;
+        t["tokens_unshared"] = task.tokens.unshared;
+        t["tokens_scored"] = task.tokens.scored;
+      }
+    }
+    fmt::print("{}\n", document.dump(2));
+    return;
+  }
+  for (const ModelEstimate& model : estimate.models) {
+    std::int64_t items = 0, tokens = 0;
+    fmt::print("{}\n  {:<14} {:>7} {:>12} {:>12} {:>12}\n", model.model.name, "task", "items",
+               "tokens", "unshared", "scored");
+    for (const TaskEstimate& task : model.tasks) {
+      fmt::print("  {:<14} {:>7} {:>12} {:>12} {:>12}\n", task.task->name, task.items,
+                 task.tokens.forward, task.tokens.unshared, task.tokens.scored);
+      items += task.items;
+      tokens += task.tokens.forward;
+    }
+    fmt::print("  {} items, {} tokens, about {}\n", items, tokens, duration_text(model.seconds));
+  }
+  fmt::print("{}", data_text(estimate.data));
+}
+
+void run(const Options& o) {
+  const EvalRequest request = make_request(o);
+  const std::unique_ptr<ThreadPool> pool = start_compute(o.compute);
+  if (o.dry_run) {
+    print_estimate(estimate(request, *pool), o.out.json);
+  } else {
+    print_outcome(evaluate(request, *pool), o.out.json);
+  }
+}
+
+void add_options(CLI::App& verb, Options& o) {
+  verb.add_option(
+          "-m,--model", o.models,
+          "model directory, Hub id, or NAME=DIR; several for several models on the same items")
+      ->required()
+      ->expected(1)
+      ->take_all();
+  verb.add_option(
+          "--tasks", o.tasks,
+          "all, or some of arc_challenge,arc_easy,boolq,hellaswag,openbookqa,piqa,winogrande")
+      ->required();
+  verb.add_option("-o,--output", o.runs, "folder that gets one run folder per model")->required();
+  verb.add_option("--data", o.data,
+                  "folder of TASK.jsonl files (default: $QX_DATA, the cache, the shipped set)")
+      ->check(CLI::ExistingDirectory);
+  verb.add_option("--limit", o.limit, "only the first N items of each task")
+      ->check(CLI::Range(std::int64_t{1}, INT64_MAX));
+  verb.add_option("--offset", o.offset, "leave out the first N items of each task")
+      ->check(CLI::NonNegativeNumber);
+  auto* chat =
+      verb.add_flag("--chat", o.chat, "apply the chat template (default when there is one)");
+  verb.add_flag("--plain", o.plain, "do not apply it")->excludes(chat);
+  verb.add_option(
+          "--convention", o.convention,
+          "where white space at a context's end is scored: lm-eval (default with --plain) or "
+          "mlx-lm (default with --chat)")
+      ->check(CLI::IsMember({"lm-eval", "mlx-lm"}));
+  verb.add_option("--chat-template-config", o.template_config,
+                  "further variables of the template: '{\"enable_thinking\": false}'");
+  verb.add_flag("--write-prompts", o.write_prompts,
+                "write prompts-TASK.jsonl: texts, token ids and scored spans");
+  verb.add_flag("--dry-run", o.dry_run,
+                "only say how many items and tokens there are, and the time");
+  verb.add_flag("--resume", o.resume, "continue a run; an error when there is none to continue");
+  verb.add_flag("--force", o.force, "start existing run folders over");
+}
+
+}  // namespace
+
+void add_eval(CLI::App& app) {
+  auto o = std::make_shared<Options>();
+  CLI::App* verb = app.add_subcommand("eval", "answer multiple-choice tasks and keep every answer");
+  add_options(*verb, *o);
+  add_precision_option(*verb, o->precision);
+  add_compute_options(*verb, o->compute);
+  add_output_options(*verb, o->out);
+  set_example(
+      *verb,
+      "qx eval -m models/q4-hi -m models/qx63-hi --tasks arc_easy,hellaswag -o runs --limit 100");
+  verb->callback([o] { run(*o); });
+}
+
+}  // namespace qx::cli

@@ -1,0 +1,52 @@
+// Task data: which file is used, and its rows.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "eval/task.h"
+
+namespace qx {
+
+struct DataItem {
+  std::int64_t index = 0;  // 0-based row in the file
+  std::string place;       // "file:line"
+  std::string doc_hash;
+  TaskItem item;
+};
+
+struct TaskData {
+  const Task* task = nullptr;
+  std::string origin;     // "--data", "$QX_DATA", "cache" or "shipped"
+  std::string file;       // path, or "TASK.jsonl" of the shipped set
+  std::string hash;       // SHA-256 of the file
+  std::int64_t rows = 0;  // in the whole file
+  std::vector<DataItem> items;
+};
+
+// Rows [offset, offset + limit) of a data file, in order.
+struct RowSelection {
+  std::int64_t offset = 0;
+  std::optional<std::int64_t> limit;
+};
+
+// Where a person's downloads and caches lie: $QX_CACHE, else $XDG_CACHE_HOME/qx, else ~/.cache/qx.
+// Empty when none of these variables is set.
+std::filesystem::path cache_directory();
+
+// Takes TASK.jsonl from data_directory when given, else from $QX_DATA when set (a file missing there is an
+// error in both cases), else from `tasks` in the cache directory when it is there, else the shipped file.
+// Fails: Error for a missing file, broken line or row ("[file:line] .."), or a range past the end.
+TaskData load_task_data(const Task& task,
+                        const std::optional<std::filesystem::path>& data_directory,
+                        const RowSelection& range);
+
+// The same from text. file: for places.
+TaskData parse_task_data(const Task& task, std::string_view text, std::string file,
+                         const RowSelection& range);
+
+}  // namespace qx

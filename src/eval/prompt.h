@@ -1,0 +1,55 @@
+// What a model is asked for one item: the chat template and the delimiter applied, tokens encoded.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "eval/dataset.h"
+#include "eval/pair_encoding.h"
+#include "io/json.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+
+namespace qx {
+
+struct PromptRules {
+  PairRules pair;           // pair.chat: apply the template, score choices without a leading space
+  Json template_variables;  // further variables of the template, an object or null
+};
+
+// One choice as it is scored.
+struct Prompt {
+  std::string context, continuation;  // as encoded: template applied, delimiter included
+  EncodedPair pair;
+};
+
+// Threads: const members may be called from any thread. Tokenizer and template must outlive it.
+class Prompter {
+ public:
+  // chat_template may be null unless rules.pair.chat.
+  Prompter(const Tokenizer& tokenizer, const ChatTemplate* chat_template, PromptRules rules);
+
+  // One prompt per choice. Fails: Error at the item's place.
+  std::vector<Prompt> prompts(const DataItem& item) const;
+
+  // The variables that the template gets: those given, and enable_thinking as mlx-lm sets it.
+  const Json& template_variables() const { return rules_.template_variables; }
+
+ private:
+  std::string render(const std::string& context) const;
+
+  const ChatTemplate* chat_template_;
+  PromptRules rules_;
+  PairEncoder encoder_;
+};
+
+// Whether the vocabulary has a pair of thinking marks, as mlx-lm decides it.
+bool has_thinking_tokens(const Tokenizer& tokenizer);
+
+// {"task","index","choices":[{"context","continuation","ids","scored":[begin,end]},..]}: what
+// `--write-prompts` writes; ids[begin, end) are scored.
+Json prompts_json(std::string_view task, std::int64_t index, const std::vector<Prompt>& prompts);
+
+}  // namespace qx
