@@ -1,7 +1,8 @@
 // Compares evaluation runs item by item: scores with errors, paired differences to a baseline and
 // between the variants, degenerate tasks, verdicts. Pure computation over answers that are already
 // in memory; text, JSON and prose are made from its result (render.h, prose.h). Formulas:
-// stats/stats.h, docs/statistics.md. SPDX-License-Identifier: Apache-2.0
+// stats/stats.h, docs/statistics.md.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "compare/run_results.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "base/error.h"
+#include "eval/answer_log.h"
+#include "io/json.h"
+
+namespace qx {
+namespace fs = std::filesystem;
+namespace {
+
+// Scores made under different values of these answer different questions.
+constexpr const char* kMustAgree[] = {"mode", "convention", "few_shot"};
+// Scores made under different values of these may differ a little for that reason alone.
+constexpr const char* kShouldAgree[] = {"template_hash", "template_variables", "max_length",
+                                        "precision", "version"};
+
+const Json& member(const Json& object, const char* key) {
+  static const Json null;
+  const auto found = object.find(key);
+  return found == object.end() ? null : *found;
+}
+
+ItemResult item_result(const Answer& answer, const std::string& metric) {
+  ItemResult item{
+      answer.index, answer.doc_hash, answer.gold, 0, static_cast<int>(answer.choices.size()),
+      false};
+  const std::size_t chosen = metric == "acc_norm"    ? picked_by_ll_per_char(answer.choices)
+                             : metric == "acc_bytes" ? picked_by_ll_per_byte(answer.choices)
+                                                     : picked_by_ll(answer.choices);
+  item.chosen = static_cast<int>(chosen);
+  item.right = item.chosen == answer.gold;
+  return item;
+}
+
+std::string metric_of(const std::vector<Answer>& answers, Metric metric) {
+  const bool has_norm = std::all_of(answers.begin(), answers.end(),
+                                    [](const Answer& a) { return a.acc_norm.has_value(); });
+  if (metric == Metric::kAcc || !has_norm) return "acc";
+  return metric == Metric::kAccBytes ? "acc_bytes" : "acc_norm";
+}
+
+TaskResults load_task(const fs::path& file, const std::string& task, Metric metric) {
+  std::vector<Answer> answers = read_answers(file);
+  if (answers.empty()) fail(file.string(), "holds no answers, expected at least one");
+  std::sort(answers.begin(), answers.end(),
+            [](const Answer& a, const Answer& b) { return a.index < b.index; });
+  TaskResults results{task, metric_of(answers, metric), {}};
+  for (const Answer& answer : answers) {
+    if (answer.task != task)
+      fail(file.string(), "got an answer to '{}', expected '{}'", answer.task, task);
+    if (!results.items.empty() && results.items.back().index == answer.index) {
+      fail(file.string(), "item {} is answered twice, expected once", answer.index);
+    }
+    results.items.push_back(item_result(answer, results.metric));
+  }
+  return results;
+}
+
+RunResults load_run(const fs::path& folder, const Json& run, Metric metric) {
+  RunResults results;
+  const fs::path canonical = fs::weakly_canonical(folder);
+  results.name = canonical.filename().empty() ? canonical.parent_path().filename().string()
+                                              : canonical.filename().string();
+  if (const Json& model = member(run, "model"); model.is_object()) {
+    const std::string place = (folder / "run.json").string();
+    if (model.contains("tensor_bytes"))
+      results.tensor_bytes = json_int(model, "tensor_bytes", place);
+    if (model.contains("bits_per_weight")) {
+      results.bits_per_weight = json_number(model, "bits_per_weight", place);
+    }
+  }
+  const std::string prefix = "answers-", suffix = ".jsonl";
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with(prefix) || !name.ends_with(suffix)) continue;
+    const std::string task =
+        name.substr(prefix.size(), name.size() - prefix.size() - suffix.size());
+    results.tasks[task] = load_task(entry.path(), task, metric);
+  }
+  if (results.tasks.empty())
+    fail(folder.string(), "holds no answers-TASK.jsonl, expected a run of qx eval");
+  return results;
+}
+
+void check_conditions(const std::vector<fs::path>& folders, const std::vector<Json>& runs,
+                      std::vector<std::string>& notes) {
+  for (std::size_t r = 1; r < runs.size(); ++r) {
+    for (const char* key : kMustAgree) {
+      const Json &first = member(runs[0], key), &other = member(runs[r], key);
+      if (first == other) continue;
+      fail(folders[r].string(), "{} is {}, expected {} as in {}; such scores cannot be compared",
+           key, other.dump(), first.dump(), folders[0].string());
+    }
+    for (const char* key : kShouldAgree) {
+      if (member(runs[0], key) == member(runs[r], key)) continue;
+      notes.push_back(
+          fmt::format("{} differs between {} and {}: a small difference of scores may come from "
+                      "that",
+                      key, folders[0].filename().string(), folders[r].filename().string()));
+    }
+  }
+  for (std::size_t r = 0; r < runs.size(); ++r) {
+    if (member(runs[r], "end").is_null()) {
+      notes.push_back(fmt::format("{} is not finished: what it has so far is compared",
+                                  folders[r].filename().string()));
+    }
+  }
+}
+
+// A task has one metric; runs that disagree were not made by the same rules.
+void check_metrics(const std::vector<RunResults>& runs) {
+  for (const RunResults& run : runs) {
+    for (const auto& [task, results] : run.tasks) {
+      const auto other = runs[0].tasks.find(task);
+      if (other == runs[0].tasks.end() || other->second.metric == results.metric) continue;
+      fail(task, "{} has {} and {} has {}, expected the same metric in every run", runs[0].name,
+           other->second.metric, run.name, results.metric);
+    }
+  }
+}
+
+}  // namespace
+
+Metric parse_metric(const std::string& name) {
+  if (name == "default") return Metric::kDefault;
+  if (name == "acc") return Metric::kAcc;
+  if (name == "acc_norm") return Metric::kAccNorm;
+  if (name == "acc_bytes") return Metric::kAccBytes;
+  throw UsageError(
+      fmt::format("--metric: got '{}', expected default, acc, acc_norm or acc_bytes", name));
+}
+
+LoadedRuns load_runs(const std::vector<fs::path>& folders, Metric metric) {
+  LoadedRuns loaded;
+  std::vector<Json> runs;
+  for (const fs::path& folder : folders) {
+    if (!fs::is_directory(folder))
+      fail(folder.string(), "no such folder, expected a run of qx eval");
+    if (!fs::exists(folder / "run.json")) {
+      fail(folder.string(), "holds no run.json, expected a run of qx eval (RUNS/NAME)");
+    }
+    runs.push_back(read_json_file(folder / "run.json"));
+    if (!runs.back().is_object()) fail((folder / "run.json").string(), "expected a JSON object");
+    loaded.runs.push_back(load_run(folder, runs.back(), metric));
+  }
+  check_conditions(folders, runs, loaded.notes);
+  check_metrics(loaded.runs);
+  return loaded;
+}
+
+}  // namespace qx
