@@ -16,10 +16,10 @@ namespace qx {
 
 struct GenerateOptions {
   std::int64_t max_tokens = 100;
-  SamplerOptions sampling;
-  std::vector<TokenId> stop;      // any of these ends the text; not among the tokens
-  std::int64_t top_logprobs = 0;  // how many of the most probable tokens to report a step; 0: none
-  std::int64_t context = 0;       // prompt and generated tokens together; 0: the model's maximum
+  SamplerOptions sampling = {};
+  std::vector<TokenId> stop = {};  // any of these ends the text; not among the tokens
+  std::int64_t top_logprobs = 0;   // how many of the most probable tokens to report a step; 0: none
+  std::int64_t context = 0;        // prompt and generated tokens together; 0: the model's maximum
   bool report_logprobs = false;
   bool quiet = true;  // no progress while the prompt is read
 };

@@ -21,10 +21,10 @@ struct TinyModel {
   DType dtype = DType::kBF16;
   std::uint64_t seed = 1;
   std::int64_t layers = 3, vocab = 384, hidden = 128, intermediate = 256, context = 512;
-  std::optional<AffineSpec> quantized;        // every matrix and the embedding
-  std::map<std::string, AffineSpec> modules;  // by module, instead of the above; bits 0: float
-  Json config_changes = Json::object();       // merged into config.json last
-  bool list_in_config = true;                 // whether config.json has "quantization"
+  std::optional<AffineSpec> quantized = {};        // every matrix and the embedding
+  std::map<std::string, AffineSpec> modules = {};  // by module, instead of the above; bits 0: float
+  Json config_changes = Json::object();            // merged into config.json last
+  bool list_in_config = true;                      // whether config.json has "quantization"
   bool tokenizer = true, chat_template = true;
 };
 
