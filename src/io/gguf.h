@@ -27,9 +27,12 @@ enum class GgufType : std::uint32_t {
   kBF16 = 30,
 };
 
+std::string_view gguf_type_name(GgufType type);  // "Q4_1"
+std::size_t gguf_block_elems(GgufType type);     // 1 or 32
+
 struct GgufValue;
 using GgufArray = std::vector<GgufValue>;
-struct GgufValue {
+struct GgufValue {  // unsigned and signed integers of any width, floats of both
   std::variant<std::uint64_t, std::int64_t, double, bool, std::string, GgufArray> value;
 };
 
@@ -40,8 +43,10 @@ struct GgufTensor {
   std::span<const std::byte> data;  // blocks of a row are contiguous
 };
 
-// Parsed and bounds-checked before anything is allocated. Fails: Error whose place is `origin`; a
-// tensor type outside GgufType is named with the types that are read.
+// Parsed and bounds-checked before anything is allocated; data spans point into the file's bytes.
+// Fails: Error whose place is `origin`: counts, lengths and offsets beyond the file, more than four
+// levels of nested arrays, more than 2^22 metadata values, a key or tensor that appears twice, data
+// that overlap; a tensor type outside GgufType is named with the types that are read.
 struct GgufHeader {
   std::map<std::string, GgufValue> metadata;
   std::vector<GgufTensor> tensors;

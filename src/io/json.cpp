@@ -96,9 +96,7 @@ class Builder : public nlohmann::json_sax<Json> {
     if (frame.value.is_array()) {
       frame.value.get_ref<Json::array_t&>().push_back(std::move(value));
     } else {
-      using Members = std::vector<Json::object_t::value_type>;
-      static_cast<Members&>(frame.value.get_ref<Json::object_t&>())
-          .emplace_back(std::move(frame.key), std::move(value));
+      append_member(frame.value, std::move(frame.key), std::move(value));
     }
     return true;
   }
@@ -292,7 +290,41 @@ void append_value(std::string& out, const Json& value, const DumpStyle& style, i
   }
 }
 
+// Length of the well-formed sequence at the start of text (Unicode, table 3-7), or 0.
+std::size_t utf8_length(std::string_view text) {
+  const auto in = [&](std::size_t i, unsigned low, unsigned high) {
+    const unsigned byte = i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
+    return byte >= low && byte <= high;
+  };
+  if (in(0, 0x00, 0x7F)) return 1;
+  if (in(0, 0xC2, 0xDF)) return in(1, 0x80, 0xBF) ? 2 : 0;
+  if (in(0, 0xE0, 0xEF)) {
+    const unsigned low = in(0, 0xE0, 0xE0) ? 0xA0 : 0x80, high = in(0, 0xED, 0xED) ? 0x9F : 0xBF;
+    return in(1, low, high) && in(2, 0x80, 0xBF) ? 3 : 0;
+  }
+  if (in(0, 0xF0, 0xF4)) {
+    const unsigned low = in(0, 0xF0, 0xF0) ? 0x90 : 0x80, high = in(0, 0xF4, 0xF4) ? 0x8F : 0xBF;
+    return in(1, low, high) && in(2, 0x80, 0xBF) && in(3, 0x80, 0xBF) ? 4 : 0;
+  }
+  return 0;
+}
+
 }  // namespace
+
+void append_member(Json& object, std::string key, Json value) {
+  using Members = std::vector<Json::object_t::value_type>;
+  static_cast<Members&>(object.get_ref<Json::object_t&>())
+      .emplace_back(std::move(key), std::move(value));
+}
+
+bool is_valid_utf8(std::string_view text) {
+  while (!text.empty()) {
+    const std::size_t length = utf8_length(text);
+    if (length == 0) return false;
+    text.remove_prefix(length);
+  }
+  return true;
+}
 
 Json parse_json(std::string_view text, std::string_view origin) {
   // The parser takes a NUL for the end of the text and would ignore what follows.

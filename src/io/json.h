@@ -1,14 +1,22 @@
-// JSON in and out with limits. Objects keep the order of their keys; looking a key up scans them,
-// so large maps (a vocabulary) are to be iterated, not indexed. SPDX-License-Identifier: Apache-2.0
+// JSON in and out with limits.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <string>
 #include <string_view>
 
 namespace qx {
 
+// Objects keep the order of their keys. Looking a key up scans the object, so large maps (a
+// vocabulary) are to be iterated, not indexed.
 using Json = nlohmann::ordered_json;
+
+// Appends a member without looking for an equal key, which the caller rules out.
+void append_member(Json& object, std::string key, Json value);
+
+bool is_valid_utf8(std::string_view text);
 
 // Parses UTF-8 text. Rejects invalid UTF-8, nesting deeper than 200, a key that occurs twice in
 // one object, bare NaN and Infinity, and trailing characters.
@@ -34,8 +42,8 @@ std::string json_string_or(const Json&, std::string_view key, std::string_view f
                            std::string_view origin);
 
 // As Python's json.dumps(value, indent=4, sort_keys=sorted): what MLX writes, non-ASCII escaped
-// when ascii. No trailing newline. Floats print as Python's repr does. A negative
-// indent puts all on one line, with ', ' and ': ' as separators.
+// when ascii. No trailing newline. Floats print as Python's repr does. A negative indent puts
+// all on one line, with ', ' and ': ' as separators.
 std::string dump_json(const Json& value, int indent, bool sorted, bool ascii);
 
 }  // namespace qx

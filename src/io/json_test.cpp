@@ -66,6 +66,18 @@ TEST(ParseJson, ALargeObjectTakesLinearTime) {
   EXPECT_EQ(json.size(), 200'000u);
 }
 
+TEST(Utf8, WellFormedTextOnly) {
+  for (const char* good : {"", "a", "\xC3\xA9", "\xE2\x82\xAC", "\xF0\x9F\x98\x80",
+                           "\xF4\x8F\xBF\xBF", "\xED\x9F\xBF", "\xEE\x80\x80"}) {
+    EXPECT_TRUE(is_valid_utf8(good)) << good;
+  }
+  for (const char* bad :
+       {"\x80", "\xC1\xBF", "\xC3", "\xE0\x9F\xBF", "\xED\xA0\x80", "\xF0\x8F\xBF\xBF",
+        "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "a\xE2\x82", "\xFF"}) {
+    EXPECT_FALSE(is_valid_utf8(bad)) << bad;
+  }
+}
+
 TEST(JsonMembers, TypesAreChecked) {
   const Json json = parse_json(
       R"({"i": 3, "f": 2.5, "b": true, "s": "x", "n": null, "u": 18446744073709551615,

@@ -1,5 +1,5 @@
-// Outputs that are whole or absent: written under a temporary name beside the target, synced,
-// renamed. SPDX-License-Identifier: Apache-2.0
+// Outputs that are whole or absent: temporary name beside the target, sync, rename.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>

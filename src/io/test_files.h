@@ -1,5 +1,5 @@
-// Helpers of this folder's tests: scratch folders and files written by hand. Not part of the
-// program. SPDX-License-Identifier: Apache-2.0
+// Helpers of tests: scratch folders and files written by hand. Not part of the program.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <gtest/gtest.h>
