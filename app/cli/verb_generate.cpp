@@ -1,0 +1,252 @@
+// qx generate: text from a prompt, as mlx_lm.generate does it.
+// SPDX-License-Identifier: Apache-2.0
+#include <cstdio>
+#include <iostream>
+#include <iterator>
+#include <limits>
+#include <memory>
+#include <optional>
+
+#include "base/error.h"
+#include "eval/prompt.h"
+#include "generate/generate.h"
+#include "io/json.h"
+#include "kernels/api.h"
+#include "options.h"
+#include "text/chat_template.h"
+#include "verbs.h"
+
+namespace qx::cli {
+namespace {
+
+struct Options {
+  std::string model, prompt, precision, template_config;
+  std::optional<std::string> system_prompt, prefill;
+  std::vector<std::string> extra_eos;
+  bool ignore_template = false;
+  std::int64_t logprobs = -1;  // negative: not asked for
+  GenerateOptions generate;
+  OutputOptions out;
+  ComputeOptions compute;
+};
+
+void replace_all(std::string& text, std::string_view from, std::string_view to) {
+  for (std::size_t at = text.find(from); at != std::string::npos;
+       at = text.find(from, at + to.size())) {
+    text.replace(at, from.size(), to);
+  }
+}
+
+// mlx-lm's reading of -p: "\n" and "\t" typed as two characters are meant as one; "-" is stdin.
+std::string read_prompt(const std::string& option) {
+  if (option == "-") return {std::istreambuf_iterator<char>(std::cin), {}};
+  std::string prompt = option;
+  replace_all(prompt, "\\n", "\n");
+  replace_all(prompt, "\\t", "\t");
+  return prompt;
+}
+
+Json template_variables(const Options& o, const Tokenizer& tokenizer) {
+  Json variables = Json::object();
+  if (!o.template_config.empty()) {
+    try {
+      variables = parse_json(o.template_config, "--chat-template-config");
+    } catch (const Error& e) {
+      throw UsageError(e.what());
+    }
+    if (!variables.is_object()) {
+      throw UsageError("--chat-template-config: expected a JSON object, as {\"name\": value}");
+    }
+  }
+  if (!variables.contains("enable_thinking")) {
+    variables["enable_thinking"] = has_thinking_tokens(tokenizer);
+  }
+  return variables;
+}
+
+std::vector<TokenId> encode_prompt(const Options& o, const std::filesystem::path& directory,
+                                   const Tokenizer& tokenizer) {
+  const std::string prompt = read_prompt(o.prompt);
+  std::optional<ChatTemplate> chat;
+  if (!o.ignore_template) chat = ChatTemplate::load(directory);
+  if (!chat) {
+    if (o.system_prompt || o.prefill || !o.template_config.empty()) {
+      throw UsageError(fmt::format(
+          "--system-prompt, --prefill-response and --chat-template-config need a chat template, {}",
+          o.ignore_template ? "which --ignore-chat-template leaves out"
+                            : "and " + directory.string() + " has none"));
+    }
+    const std::string bos = tokenizer.bos_token();
+    const bool has_bos = !bos.empty() && prompt.starts_with(bos);
+    return tokenizer.encode(prompt, has_bos ? SpecialTokens::kNone : SpecialTokens::kAdd);
+  }
+  Json messages = Json::array();
+  if (o.system_prompt) messages.push_back({{"role", "system"}, {"content", *o.system_prompt}});
+  messages.push_back({{"role", "user"}, {"content", prompt}});
+  if (o.prefill) messages.push_back({{"role", "assistant"}, {"content", *o.prefill}});
+  ChatOptions options;
+  options.add_generation_prompt = !o.prefill;
+  options.continue_final_message = o.prefill.has_value();
+  options.variables = template_variables(o, tokenizer);
+  return tokenizer.encode(chat->render(messages, options), SpecialTokens::kNone);
+}
+
+std::vector<TokenId> stop_tokens(const Options& o, const ModelConfig& config,
+                                 const Tokenizer& tokenizer) {
+  std::vector<TokenId> stop(config.eos_token_ids.begin(), config.eos_token_ids.end());
+  if (const auto eos = tokenizer.eos_id()) stop.push_back(*eos);
+  for (const std::string& text : o.extra_eos) {
+    // As in mlx-lm: a number is an id, anything else a token.
+    std::optional<TokenId> id;
+    int number = 0;
+    if (CLI::detail::lexical_cast(text, number)) {
+      id = number;
+    } else {
+      id = tokenizer.id_of(text);
+    }
+    if (!id) throw UsageError(fmt::format("--extra-eos-token: no token '{}' in this model", text));
+    stop.push_back(*id);
+  }
+  return stop;
+}
+
+double per_second(std::int64_t count, double seconds) {
+  return count > 0 && seconds > 0 ? static_cast<double>(count) / seconds : 0.0;
+}
+
+Json logprobs_json(const std::vector<StepLogprobs>& steps) {
+  Json out = Json::array();
+  for (const StepLogprobs& step : steps) {
+    Json top = Json::array();
+    for (const auto& [id, logprob] : step.top) top.push_back(Json::array({id, logprob}));
+    out.push_back({{"id", step.id}, {"logprob", step.logprob}, {"top", std::move(top)}});
+  }
+  return out;
+}
+
+Json result_json(const Options& o, const Model& model, const Generation& g,
+                 const std::string& text) {
+  Json document = {{"text", text},
+                   {"tokens", g.tokens},
+                   {"finish_reason", std::string(finish_reason_name(g.finish_reason))},
+                   {"prompt_tokens", g.prompt_tokens},
+                   {"generation_tokens", g.tokens.size()},
+                   {"prompt_tps", per_second(g.prompt_tokens, g.prompt_seconds)},
+                   {"generation_tps", per_second(g.generation_steps, g.generation_seconds)},
+                   {"peak_memory_bytes", peak_memory_bytes()},
+                   {"model", o.model},
+                   {"backend", model.backend()},
+                   {"precision", o.precision.empty() ? "reference" : o.precision},
+                   {"isa", kernels().name},
+                   {"seed", o.generate.sampling.seed}};
+  if (o.logprobs >= 0) document["logprobs"] = logprobs_json(g.logprobs);
+  return document;
+}
+
+void print_statistics(const Generation& g) {
+  fmt::print(stderr, "Prompt: {} tokens, {:.1f} tokens-per-sec\n", g.prompt_tokens,
+             per_second(g.prompt_tokens, g.prompt_seconds));
+  fmt::print(stderr, "Generation: {} tokens, {:.1f} tokens-per-sec\n", g.tokens.size(),
+             per_second(g.generation_steps, g.generation_seconds));
+  fmt::print(stderr, "Peak memory: {:.3f} GB\n", static_cast<double>(peak_memory_bytes()) / 1e9);
+}
+
+void run(Options o) {
+  const Precision precision = parse_precision(o.precision);
+  const std::filesystem::path directory = resolve_model(o.model);
+  const std::unique_ptr<ThreadPool> pool = start_compute(o.compute);
+  const Tokenizer tokenizer = Tokenizer::load(directory);
+  const std::vector<TokenId> prompt = encode_prompt(o, directory, tokenizer);
+  const std::unique_ptr<Model> model = load_model(directory, *pool, precision);
+  for (const std::string& warning : model->warnings()) {
+    fmt::print(stderr, "qx generate: warning: {}\n", warning);
+  }
+  const ModelConfig& config = model->config();
+  if (o.generate.context > config.max_position_embeddings) {
+    throw UsageError(fmt::format("--ctx: got {}, expected at most the model's {}",
+                                 o.generate.context, config.max_position_embeddings));
+  }
+  if (o.generate.sampling.top_k >= config.vocab_size) {
+    throw UsageError(fmt::format("--top-k: got {}, expected less than the model's {} tokens",
+                                 o.generate.sampling.top_k, config.vocab_size));
+  }
+  o.generate.stop = stop_tokens(o, config, tokenizer);
+  o.generate.quiet = o.out.quiet;
+  o.generate.report_logprobs = o.logprobs >= 0;
+  o.generate.top_logprobs = std::max<std::int64_t>(0, o.logprobs);
+
+  StreamDetokenizer detokenizer(tokenizer, DecodeSpecial::kKeep);
+  std::string text;
+  const auto emit = [&](const std::string& piece) {
+    text += piece;
+    if (o.out.json || piece.empty()) return;
+    std::fwrite(piece.data(), 1, piece.size(), stdout);
+    std::fflush(stdout);
+  };
+  const Generation g =
+      generate(*model, prompt, o.generate, [&](TokenId id) { emit(detokenizer.push(id)); });
+  emit(detokenizer.finish());
+  if (o.out.json) {
+    Json document = result_json(o, *model, g, text);
+    document["threads"] = pool->threads();
+    fmt::print("{}\n", document.dump());
+    return;
+  }
+  fmt::print("\n");
+  std::fflush(stdout);
+  if (!o.out.quiet) print_statistics(g);
+}
+
+void add_sampling_options(CLI::App& verb, SamplerOptions& s) {
+  verb.add_option("--temp", s.temperature, "sampling temperature; 0 takes the best token")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1e6));
+  verb.add_option("--top-p", s.top_p, "keep the best tokens that together have this probability")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1.0));
+  verb.add_option("--min-p", s.min_p, "keep tokens of at least this share of the best one's")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1.0));
+  verb.add_option("--top-k", s.top_k, "keep this many of the best tokens; 0 keeps all")
+      ->capture_default_str()
+      ->check(CLI::Range(std::int64_t{0}, std::numeric_limits<std::int64_t>::max()));
+  verb.add_option("--seed", s.seed, "of the random numbers")->capture_default_str();
+}
+
+}  // namespace
+
+void add_generate(CLI::App& app) {
+  auto o = std::make_shared<Options>();
+  CLI::App* verb = app.add_subcommand("generate", "text from a prompt");
+  verb->add_option("-m,--model", o->model, "model directory or Hub id")->required();
+  verb->add_option("-p,--prompt", o->prompt,
+                   "the prompt, '-' for stdin; \\n and \\t mean newline and tab")
+      ->required();
+  verb->add_option("--max-tokens", o->generate.max_tokens, "generate at most this many tokens")
+      ->capture_default_str()
+      ->check(CLI::Range(std::int64_t{1}, std::numeric_limits<std::int64_t>::max()));
+  add_sampling_options(*verb, o->generate.sampling);
+  verb->add_option("--system-prompt", o->system_prompt, "a system message before the prompt");
+  verb->add_option("--prefill-response", o->prefill, "how the answer begins");
+  verb->add_flag("--ignore-chat-template", o->ignore_template,
+                 "give the model the bare prompt, even when it has a chat template");
+  verb->add_option("--chat-template-config", o->template_config,
+                   "further variables of the template: '{\"enable_thinking\": false}'");
+  verb->add_option("--extra-eos-token", o->extra_eos,
+                   "a token (or its id) that ends the text too; repeatable")
+      ->take_all();
+  verb->add_option("--ctx", o->generate.context,
+                   "prompt and generated tokens together (default: the model's maximum)")
+      ->check(CLI::Range(std::int64_t{1}, std::numeric_limits<std::int64_t>::max()));
+  add_precision_option(*verb, o->precision);
+  add_compute_options(*verb, o->compute);
+  add_output_options(*verb, o->out);
+  verb->add_option("--logprobs", o->logprobs,
+                   "with --json: log-probability of each token and of the K best")
+      ->check(CLI::Range(std::int64_t{0}, std::numeric_limits<std::int64_t>::max()))
+      ->needs(verb->get_option("--json"));
+  set_example(*verb, "qx generate -m models/q4-hi -p \"What is the capital of France?\"");
+  verb->callback([o] { run(*o); });
+}
+
+}  // namespace qx::cli
