@@ -1,5 +1,6 @@
 // Statistics of paired accuracies: pure functions, no I/O. Formulas and sources:
-// docs/statistics.md. SPDX-License-Identifier: Apache-2.0
+// docs/statistics.md.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>
