@@ -46,7 +46,8 @@ TEST(Cli, WrongCommandLinesExitWithTwo) {
 
 TEST(Cli, PrecisionsThatDoNotExistYetAreRefused) {
   for (const char* precision : {"exact", "fast", "sloppy"}) {
-    const Outcome o = run_qx({"generate", "-m", "/nonexistent", "-p", "x", "--precision", precision});
+    const Outcome o =
+        run_qx({"generate", "-m", "/nonexistent", "-p", "x", "--precision", precision});
     EXPECT_EQ(o.exit_code, 2) << precision << o.err;
     EXPECT_NE(o.err.find("reference"), std::string::npos) << o.err;
   }
@@ -79,10 +80,11 @@ TEST(Completion, BashCompletesVerbsAndOptions) {
   const std::string script = std::string(QX_SOURCE_DIR) + "/completions/qx.bash";
   const auto complete = [&](const std::string& words, int index) {
     const auto dir = fresh_directory("completion");
-    const std::string command = "bash -c 'PATH=" + std::filesystem::path(QX_PROGRAM).parent_path().string() +
-                                ":$PATH; source " + script + "; COMP_WORDS=(" + words +
-                                "); COMP_CWORD=" + std::to_string(index) +
-                                "; _qx; printf \"%s\\n\" \"${COMPREPLY[@]}\"' > " + (dir / "out").string();
+    const std::string command =
+        "bash -c 'PATH=" + std::filesystem::path(QX_PROGRAM).parent_path().string() +
+        ":$PATH; source " + script + "; COMP_WORDS=(" + words +
+        "); COMP_CWORD=" + std::to_string(index) +
+        "; _qx; printf \"%s\\n\" \"${COMPREPLY[@]}\"' > " + (dir / "out").string();
     EXPECT_EQ(std::system(command.c_str()), 0);
     std::ifstream in(dir / "out");
     return std::string(std::istreambuf_iterator<char>(in), {});

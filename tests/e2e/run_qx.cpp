@@ -55,7 +55,8 @@ void exchange(const std::string& input, int in, int out, int err, Outcome& outco
     ::close(in);
     in = -1;
   }
-  std::array<pollfd, 3> polls{pollfd{out, POLLIN, 0}, pollfd{err, POLLIN, 0}, pollfd{in, POLLOUT, 0}};
+  std::array<pollfd, 3> polls{pollfd{out, POLLIN, 0}, pollfd{err, POLLIN, 0},
+                              pollfd{in, POLLOUT, 0}};
   std::array<char, 65536> buffer{};
   while (polls[0].fd >= 0 || polls[1].fd >= 0) {
     ::poll(polls.data(), polls.size(), -1);
@@ -126,7 +127,8 @@ fs::path fresh_directory(const std::string& name) {
 fs::path smollm2_gguf() {
   const char* cache = std::getenv("QX_CACHE");
   const char* home = std::getenv("HOME");
-  const fs::path root = cache != nullptr ? fs::path(cache) : fs::path(home != nullptr ? home : "") / ".cache/qx";
+  const fs::path root =
+      cache != nullptr ? fs::path(cache) : fs::path(home != nullptr ? home : "") / ".cache/qx";
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(root / "smollm2", ignored)) {
     if (entry.path().extension() == ".gguf") return entry.path();
