@@ -206,8 +206,7 @@ void add_options(CLI::App& verb, Options& o) {
       ->required();
   verb.add_option("-o,--output", o.runs, "folder that gets one run folder per model")->required();
   verb.add_option("--data", o.data,
-                  "folder of TASK.jsonl files (default: $QX_DATA, the cache, the shipped set)")
-      ->check(CLI::ExistingDirectory);
+                  "folder of TASK.jsonl files (default: $QX_DATA, the cache, the shipped set)");
   verb.add_option("--limit", o.limit, "only the first N items of each task")
       ->check(CLI::Range(std::int64_t{1}, INT64_MAX));
   verb.add_option("--offset", o.offset, "leave out the first N items of each task")

@@ -5,13 +5,11 @@
 #include <set>
 #include <system_error>
 
-#include "arch/catalog.h"
 #include "base/error.h"
 #include "base/hash.h"
 #include "eval/dataset.h"
-#include "io/checkpoint.h"
 #include "io/staged.h"
-#include "recipe/plan.h"
+#include "recipe/directory_map.h"
 
 namespace qx {
 namespace fs = std::filesystem;
@@ -84,43 +82,19 @@ class FileHashes {
   bool dirty_ = false;
 };
 
-// The plan that the stored tensors amount to: bits and groups from their shapes.
-Plan stored_plan(const std::vector<CatalogTensor>& catalog, const Checkpoint& files) {
-  Plan plan;
-  for (const CatalogTensor& tensor : catalog) {
-    PlanRow row;
-    row.tensor = tensor;
-    const TensorView* codes = files.find(tensor.name);
-    const TensorView* scales = files.find(tensor.module + ".scales");
-    if (codes == nullptr) continue;
-    row.dtype = codes->dtype;
-    if (tensor.quantizable && scales != nullptr && codes->shape.size() == 2 &&
-        scales->shape.size() == 2) {
-      row.affine = infer_affine_spec(codes->shape[1], scales->shape[1], tensor.shape[1]);
-      row.dtype = scales->dtype;
-    }
-    plan.rows.push_back(std::move(row));
-  }
-  return plan;
-}
-
 }  // namespace
 
 ModelFacts measure_model(const fs::path& directory) {
   ModelFacts facts;
   facts.path = fs::canonical(directory);
-  const Checkpoint files(directory);
-  const std::vector<CatalogTensor> catalog = tensor_catalog(load_model_config(directory));
-  for (const TensorView* tensor : files.tensors()) {
-    facts.tensor_bytes += static_cast<std::int64_t>(tensor->data.size());
-  }
-  facts.parameters = parameter_count(catalog);
-  facts.bits_per_weight =
-      8.0 * static_cast<double>(facts.tensor_bytes) / static_cast<double>(facts.parameters);
-  facts.plan_hash = stored_plan(catalog, files).plan_hash();
+  const MeasuredDirectory measured = measure_directory(directory);
+  facts.plan_hash = storage_hash(measured.storage());
+  facts.parameters = measured.parameters;
+  facts.tensor_bytes = measured.tensor_bytes;
+  facts.bits_per_weight = measured.bits_per_weight();
 
   FileHashes hashes;
-  std::set<fs::path> paths(files.files().begin(), files.files().end());
+  std::set<fs::path> paths(measured.files.begin(), measured.files.end());
   for (const char* name : kSmallFiles) {
     if (fs::is_regular_file(directory / name)) paths.insert(directory / name);
   }

@@ -1,0 +1,139 @@
+// A folder continues its own run and refuses every other.
+// SPDX-License-Identifier: Apache-2.0
+#include "eval/run_folder.h"
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "eval/test_folder.h"
+
+namespace qx {
+namespace {
+
+Json run() {
+  return parse_json(
+      R"({"name": "m", "model": {"path": "/a", "plan_hash": "p", "files": {"w": "1", "t": "2"}},
+      "mode": "plain", "convention": "lm-eval", "template_hash": null, "template_variables": null,
+      "max_length": 100, "few_shot": 0, "offset": 0,
+      "tasks": {"piqa": {"data": "x", "data_hash": "h", "items": 40}},
+      "precision": "reference", "kernels": "avx2", "threads": 2, "version": "1", "commit": "c", "dirty": false,
+      "compiler": "g"})",
+      "run");
+}
+
+TEST(RunFolder, WhatMayDiffer) {
+  Json other = run();
+  EXPECT_EQ(first_run_difference(run(), other), "");
+  other["model"]["path"] = "/b";
+  other["kernels"] = "scalar";
+  other["threads"] = 9;
+  other["commit"] = "d";
+  other["tasks"]["piqa"]["items"] = 41;
+  other["tasks"]["piqa"]["data"] = "y";
+  other["tasks"]["boolq"] = Json::object();
+  EXPECT_EQ(first_run_difference(run(), other), "");
+}
+
+TEST(RunFolder, WhatMustBeEqual) {
+  const auto difference_at = [](const char* pointer, const Json& value) {
+    Json other = run();
+    other[Json::json_pointer(pointer)] = value;
+    return first_run_difference(run(), other);
+  };
+  EXPECT_EQ(difference_at("/precision", "fast"),
+            "precision: this command has \"fast\", the folder has \"reference\"");
+  EXPECT_EQ(difference_at("/template_hash", "t"),
+            "template_hash: this command has \"t\", the folder has none");
+  EXPECT_EQ(
+      difference_at("/tasks/piqa/items", 39),
+      "items of piqa: this command has 39, the folder has 40 (the number may grow, not shrink)");
+  EXPECT_EQ(difference_at("/model/files/w", "9"),
+            "SHA-256 of the model's w: this command has \"9\", the folder has \"1\"");
+  EXPECT_EQ(difference_at("/model/files/new", "9"),
+            "SHA-256 of the model's new: this command has \"9\", the folder has none");
+  for (const char* pointer :
+       {"/model/plan_hash", "/mode", "/convention", "/template_variables", "/max_length",
+        "/few_shot", "/offset", "/version", "/tasks/piqa/data_hash"}) {
+    EXPECT_NE(difference_at(pointer, "other"), "") << pointer;
+  }
+  Json fewer = run();
+  fewer["model"]["files"].erase("w");
+  EXPECT_NE(first_run_difference(run(), fewer), "");
+  EXPECT_NE(first_run_difference(Json::array(), run()), "");
+}
+
+TEST(RunFolder, ContinuesAndKeepsWhatOtherCommandsAsked) {
+  const TestFolder temp;
+  {
+    RunFolder folder(temp / "m", run(), OpenRun::kNewOrContinue);
+    write_text(folder.answers_file("piqa"), "kept");
+    folder.finish(parse_json(R"({"results": {"piqa": {"acc,none": 1}}})", "r"));
+  }
+  Json other = run();
+  other["tasks"] = parse_json(R"({"boolq": {"data_hash": "b", "items": 3}})", "t");
+  other["threads"] = 4;
+  {
+    RunFolder folder(temp / "m", other, OpenRun::kContinueOnly);
+    folder.finish(parse_json(R"({"results": {"boolq": {"acc,none": 0}}})", "r"));
+  }
+  EXPECT_EQ(read_text(temp / "m/answers-piqa.jsonl"), "kept");
+  const Json written = read_json_file(temp / "m/run.json");
+  EXPECT_TRUE(written["tasks"].contains("piqa"));
+  EXPECT_TRUE(written["tasks"].contains("boolq"));
+  EXPECT_TRUE(written["end"].is_string());
+  EXPECT_EQ(written["earlier_sessions"].size(), 1u);
+  EXPECT_EQ(written["earlier_sessions"][0]["threads"], 2);
+  EXPECT_EQ(read_json_file(temp / "m/results.json")["results"].size(), 2u);
+}
+
+TEST(RunFolder, RefusesAnotherRunUnlessStartedOver) {
+  const TestFolder temp;
+  { const RunFolder folder(temp / "m", run(), OpenRun::kNewOrContinue); }
+  write_text(temp / "m/answers-piqa.jsonl", "old");
+  write_text(temp / "m/notes.txt", "mine");
+  Json other = run();
+  other["mode"] = "chat";
+  try {
+    const RunFolder folder(temp / "m", other, OpenRun::kNewOrContinue);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_NE(
+        std::string(e.what()).find("mode: this command has \"chat\", the folder has \"plain\""),
+        std::string::npos);
+  }
+  EXPECT_EQ(read_text(temp / "m/answers-piqa.jsonl"), "old");
+  std::filesystem::remove(temp / "m/notes.txt");
+  const RunFolder folder(temp / "m", other, OpenRun::kStartOver);
+  EXPECT_FALSE(std::filesystem::exists(temp / "m/answers-piqa.jsonl"));
+}
+
+TEST(RunFolder, LeavesOtherFoldersAlone) {
+  const TestFolder temp;
+  std::filesystem::create_directories(temp / "m");
+  write_text(temp / "m/thesis.tex", "mine");
+  for (const OpenRun how : {OpenRun::kNewOrContinue, OpenRun::kStartOver, OpenRun::kContinueOnly}) {
+    EXPECT_THROW(RunFolder(temp / "m", run(), how), Error);
+    EXPECT_EQ(read_text(temp / "m/thesis.tex"), "mine");
+  }
+  EXPECT_THROW(RunFolder(temp / "new", run(), OpenRun::kContinueOnly), Error);
+  EXPECT_FALSE(std::filesystem::exists(temp / "new"));
+  write_text(temp / "file", "x");
+  EXPECT_THROW(RunFolder(temp / "file", run(), OpenRun::kNewOrContinue), Error);
+}
+
+TEST(RunFolder, OneProcessAtATime) {
+  const TestFolder temp;
+  const RunFolder first(temp / "m", run(), OpenRun::kNewOrContinue);
+  EXPECT_THROW(RunFolder(temp / "m", run(), OpenRun::kNewOrContinue), Error);
+}
+
+TEST(RunFolder, DamagedRunJsonIsAnError) {
+  const TestFolder temp;
+  std::filesystem::create_directories(temp / "m");
+  write_text(temp / "m/run.json", "{\"model\":");
+  EXPECT_THROW(RunFolder(temp / "m", run(), OpenRun::kNewOrContinue), Error);
+  const RunFolder folder(temp / "m", run(), OpenRun::kStartOver);
+}
+
+}  // namespace
+}  // namespace qx
