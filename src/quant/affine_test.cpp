@@ -113,9 +113,11 @@ TEST(Affine, DecodeInvertsEncode) {
         for (std::size_t i = 0; i < decoded.size(); ++i) {
           const float* group = source.data() + 3 * kShape.cols + i / 32 * 32;
           const auto [low, high] = std::minmax_element(group, group + 32);
-          const double step = static_cast<double>(*high - *low) / ((1 << bits) - 1);
+          const double range = static_cast<double>(*high) - static_cast<double>(*low);
+          const double step = range / ((1 << bits) - 1);
           // Rounding the scale to T moves the far end by up to 2^-9 of the range in bf16.
-          EXPECT_LE(std::fabs(decoded[i] - group[i % 32]), 1.1 * step + 0.004 * (*high - *low));
+          const double error = static_cast<double>(decoded[i]) - static_cast<double>(group[i % 32]);
+          EXPECT_LE(std::fabs(error), 1.1 * step + 0.004 * range);
         }
       }
     }

@@ -1,0 +1,227 @@
+// qx convert: an MLX model directory out of a model directory or a GGUF file.
+// SPDX-License-Identifier: Apache-2.0
+#include <chrono>
+#include <map>
+#include <memory>
+#include <optional>
+#include <tuple>
+
+#include "base/error.h"
+#include "base/interrupt.h"
+#include "base/thread_pool.h"
+#include "convert/convert.h"
+#include "convert/import_gguf.h"
+#include "options.h"
+#include "verbs.h"
+
+namespace qx::cli {
+namespace {
+namespace fs = std::filesystem;
+
+struct Options {
+  std::string model, target, recipe, like, dtype, rounding = "cpu";
+  std::optional<int> group_size;
+  bool dry_run = false, resume = false, force = false, allow_requantize = false;
+  OutputOptions output;
+  ComputeOptions compute;
+};
+
+void check(const Options& o) {
+  if (o.recipe.empty() == o.like.empty()) {
+    throw UsageError("expected one of --recipe NAME or FILE, and --like DIR");
+  }
+  if (o.target.empty() && !o.dry_run) {
+    throw UsageError("-o is missing, expected the directory to write (or --dry-run)");
+  }
+}
+
+ConvertRequest make_request(const Options& o) {
+  ConvertRequest request;
+  request.target = o.target;
+  request.plan.recipe = o.recipe;
+  request.plan.group_size = o.group_size;
+  if (!o.dtype.empty()) request.plan.dtype = float_dtype_from_config(o.dtype);
+  if (!o.like.empty()) request.plan.like_directory = resolve_model(o.like).string();
+  request.rounding = o.rounding == "gpu" ? Rounding::kGpu : Rounding::kCpu;
+  request.force = o.force;
+  request.resume = o.resume;
+  request.allow_requantize = o.allow_requantize;
+  request.quiet = o.output.quiet;
+  return request;
+}
+
+// The type to import a GGUF file in: what the output will have.
+DType import_dtype(const Options& o) {
+  if (!o.dtype.empty()) return *float_dtype_from_config(o.dtype);
+  if (o.recipe == "f32") return DType::kF32;
+  return o.recipe == "f16" ? DType::kF16 : DType::kBF16;
+}
+
+// A GGUF source becomes a Hugging Face directory beside the target first, which is removed again
+// when the conversion is done.
+class ImportedSource {
+ public:
+  ImportedSource(const fs::path& gguf, const Options& o, ThreadPool& pool) {
+    fs::path target = fs::absolute(o.target).lexically_normal();
+    if (!target.has_filename()) target = target.parent_path();
+    path_ = target.parent_path() / ("." + target.filename().string() + ".qx-import");
+    import_gguf(gguf, path_, {.dtype = import_dtype(o), .force = true, .quiet = o.output.quiet},
+                pool);
+  }
+  ~ImportedSource() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  ImportedSource(const ImportedSource&) = delete;
+  ImportedSource& operator=(const ImportedSource&) = delete;
+
+  const fs::path& path() const { return path_; }
+
+ private:
+  fs::path path_;
+};
+
+std::string bytes_text(std::int64_t bytes) {
+  const auto b = static_cast<double>(bytes);
+  return b < 1e9 ? fmt::format("{:.1f} MB", b / 1e6) : fmt::format("{:.2f} GB", b / 1e9);
+}
+
+// One line per storage form: how many tensors and weights have it, and their bytes.
+void print_summary(const ConvertPlan& p, const Options& o) {
+  struct Sum {
+    std::int64_t tensors = 0, weights = 0, bytes = 0;
+  };
+  std::map<std::tuple<int, int>, Sum> forms;
+  for (const PlanRow& row : p.plan.rows) {
+    Sum& sum = forms[row.affine ? std::tuple(row.affine->bits, row.affine->group)
+                                : std::tuple(8 * static_cast<int>(dtype_bytes(row.dtype)), 0)];
+    ++sum.tensors;
+    sum.weights += *element_count(row.tensor.shape);
+    sum.bytes += row.bytes;
+  }
+  fmt::print("{}: {:.1f} M parameters, {}, {:.3f} bits per weight, rounding {}, plan {}\n",
+             p.plan.recipe, static_cast<double>(p.plan.parameters) / 1e6,
+             bytes_text(p.plan.tensor_bytes), p.plan.bits_per_weight, o.rounding,
+             p.plan.plan_hash().substr(0, 12));
+  for (const auto& [form, sum] : forms) {
+    const auto& [bits, group] = form;
+    const std::string name = group == 0 ? std::string(float_dtype_config_name(p.dtype))
+                                        : fmt::format("{} bits, group {}", bits, group);
+    fmt::print("  {:18} {:5} tensors  {:>10.1f} M weights  {:>10}\n", name, sum.tensors,
+               static_cast<double>(sum.weights) / 1e6, bytes_text(sum.bytes));
+  }
+}
+
+void warn(const std::vector<std::string>& warnings) {
+  for (const std::string& w : warnings) fmt::print(stderr, "warning: {}\n", w);
+}
+
+void dry_run(const ConvertRequest& request, const Options& o) {
+  const ConvertPlan p = plan_conversion(request);
+  warn(p.warnings);
+  if (o.output.json) {
+    Json json = plan_json(p.plan, p.config);
+    json["rounding"] = o.rounding;
+    json["dry_run"] = true;
+    fmt::print("{}\n", dump_json(json, 2, false, true));
+    return;
+  }
+  print_summary(p, o);
+  fmt::print("nothing was written (--dry-run)\n");
+}
+
+Json summary_json(const ConvertResult& result, const Options& o, double seconds) {
+  const Plan& plan = result.plan.plan;
+  return {{"output", o.target},
+          {"recipe", plan.recipe},
+          {"plan_hash", plan.plan_hash()},
+          {"rounding", o.rounding},
+          {"dtype", float_dtype_config_name(result.plan.dtype)},
+          {"parameters", plan.parameters},
+          {"tensor_bytes", plan.tensor_bytes},
+          {"bits_per_weight", plan.bits_per_weight},
+          {"tensors", result.tensors},
+          {"resumed_tensors", result.resumed_tensors},
+          {"files", result.files},
+          {"warnings", result.plan.warnings},
+          {"seconds", seconds}};
+}
+
+ConvertResult convert_or_explain(const ConvertRequest& request, ThreadPool& pool) {
+  try {
+    return convert(request, pool);
+  } catch (const Interrupted&) {
+    fmt::print(stderr, "qx convert: what is finished was kept; --resume goes on from there\n");
+    throw;
+  }
+}
+
+void run(const Options& o) {
+  const auto start = std::chrono::steady_clock::now();
+  check(o);
+  const fs::path model = resolve_model(o.model, true);
+  const bool is_gguf = !fs::is_directory(model);
+  ConvertRequest request = make_request(o);
+  request.source = model;
+  if (o.dry_run && is_gguf) {
+    throw UsageError("--dry-run reads a model directory, got a GGUF file; use qx import first");
+  }
+  if (o.dry_run) {
+    dry_run(request, o);
+    return;
+  }
+  require_absent(o.target, o.force);
+  const std::unique_ptr<ThreadPool> pool = start_compute(o.compute);
+  std::optional<ImportedSource> imported;
+  if (is_gguf) {
+    imported.emplace(model, o, *pool);
+    request.source = imported->path();
+  }
+  request.source_name = fs::weakly_canonical(model).filename().string();
+  const ConvertResult result = convert_or_explain(request, *pool);
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  warn(result.plan.warnings);
+  for (const std::string& note : result.notes) fmt::print(stderr, "{}\n", note);
+  if (o.output.json) {
+    fmt::print("{}\n", dump_json(summary_json(result, o, seconds), 2, false, true));
+    return;
+  }
+  print_summary(result.plan, o);
+  fmt::print("{}: {} files in {:.1f} s\n", o.target, result.files.size(), seconds);
+}
+
+}  // namespace
+
+void add_convert(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  Options& o = *options;
+  CLI::App* verb = app.add_subcommand(
+      "convert", "make an MLX model directory: quantize by a recipe, or change the float type");
+  verb->add_option("-m,--model", o.model, "model directory, .gguf file, or cached Hub id")
+      ->required();
+  verb->add_option("-o,--output", o.target, "the directory to write");
+  verb->add_option("--recipe", o.recipe,
+                   "a recipe's name (q4-hi, qx63-hi, mixed_3_6, bf16, ..) or file");
+  verb->add_option("--like", o.like, "instead of a recipe: the map of this model directory");
+  verb->add_option("--group-size", o.group_size, "group size instead of the recipe's")
+      ->check(CLI::IsMember({32, 64, 128}));
+  verb->add_option("--rounding", o.rounding,
+                   "which of MLX's encoders to equal: cpu, or gpu (half away from zero)")
+      ->check(CLI::IsMember({"cpu", "gpu"}))
+      ->capture_default_str();
+  verb->add_option("--dtype", o.dtype,
+                   "type of floats, scales and biases (default: the recipe's, else the model's)")
+      ->check(CLI::IsMember({"bfloat16", "float16", "float32"}));
+  verb->add_flag("--dry-run", o.dry_run, "print the plan's summary, write nothing");
+  verb->add_flag("--resume", o.resume, "go on from where a killed conversion stopped");
+  verb->add_flag("--force", o.force, "replace an existing directory");
+  verb->add_flag("--allow-requantize", o.allow_requantize,
+                 "quantize a source that is quantized already");
+  add_compute_options(*verb, o.compute);
+  add_output_options(*verb, o.output);
+  set_example(*verb, "qx convert -m models/Qwen3-8B -o models/Qwen3-8B-qx63-hi --recipe qx63-hi");
+  verb->callback([options] { run(*options); });
+}
+
+}  // namespace qx::cli

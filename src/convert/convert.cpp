@@ -1,0 +1,455 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "convert/convert.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <fstream>
+#include <future>
+#include <iterator>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+
+#include "base/error.h"
+#include "base/hash.h"
+#include "base/interrupt.h"
+#include "base/progress.h"
+#include "convert/journal.h"
+#include "convert/output_files.h"
+#include "convert/source.h"
+#include "io/posix_file.h"
+#include "io/staged.h"
+
+namespace qx {
+namespace fs = std::filesystem;
+namespace {
+
+// Weights of one block: small enough that a worker's buffers stay in the second-level cache.
+constexpr std::int64_t kBlockWeights = 256 * 1024;
+// Room for config, index and tokenizer beside the tensors.
+constexpr std::uint64_t kOtherFilesBytes = std::uint64_t{64} << 20;
+constexpr const char* kJournalName = "qx_journal.jsonl";
+constexpr const char* kSetAside = "set-aside-";  // prefix of files of an earlier attempt
+
+ConvertPlan plan_for(const SourceModel& source, const ConvertRequest& request) {
+  ConvertPlan out;
+  out.config = source.config();
+  if (!out.config.dtype) out.config.dtype = source.stored_dtype();
+  out.plan = make_plan(out.config, request.plan);
+  QX_CHECK(out.plan.rows.size() == source.tensors().size() && !out.plan.rows.empty());
+  out.dtype = out.plan.rows.front().dtype;
+  out.source_is_quantized = source.is_quantized();
+  out.warnings = source.warnings();
+  out.warnings.insert(out.warnings.end(), out.plan.warnings.begin(), out.plan.warnings.end());
+  if (out.plan.quantizes && out.source_is_quantized && !request.allow_requantize) {
+    fail(request.source.string(),
+         "the source is quantized already, expected float weights; quantizing it again loses more "
+         "than quantizing the original: use that, or add --allow-requantize");
+  }
+  return out;
+}
+
+std::vector<FileHash> hash_files(const std::vector<fs::path>& files) {
+  std::vector<FileHash> out;
+  for (const fs::path& file : files) {
+    out.push_back({file.filename().string(), fs::file_size(file), sha256_file(file)});
+  }
+  return out;
+}
+
+void empty_directory(const fs::path& directory) {
+  std::vector<fs::path> entries;
+  for (const auto& entry : fs::directory_iterator(directory)) entries.push_back(entry.path());
+  for (const fs::path& path : entries) fs::remove_all(path);
+}
+
+// Text and configuration files of the output; synced with the rest by StagedDirectory::commit().
+void write_plain(const fs::path& path, std::string_view text) {
+  PosixFile file(path);
+  file.write_at(0, std::as_bytes(std::span(text.data(), text.size())));
+  file.sync_and_close();
+}
+
+struct Block {
+  std::size_t tensor = 0;
+  RowRange rows;
+};
+
+struct WorkerScratch {
+  SourceScratch source;
+  std::vector<std::byte> codes, scales, biases;
+};
+
+class Conversion {
+ public:
+  Conversion(const ConvertRequest& request, const SourceModel& source, ConvertPlan plan,
+             ThreadPool& pool)
+      : request_(request),
+        source_(source),
+        plan_(std::move(plan)),
+        layout_(make_layout(plan_.plan, request.max_shard_bytes)),
+        pool_(pool),
+        staged_(request.target, request.force, request.resume),
+        journal_(staged_.path() / kJournalName) {}
+
+  ConvertResult run() {
+    try {
+      return run_all();
+    } catch (const Interrupted&) {
+      staged_.keep();
+      throw;
+    }
+  }
+
+ private:
+  ConvertResult run_all();
+  void start_hashing();
+  std::map<std::string, std::uint64_t> finished_before();
+  void set_aside_old_shards();
+  void take_over(const std::map<std::string, std::uint64_t>& finished);
+  bool take_over_tensor(std::size_t tensor, std::uint64_t checksum,
+                        const std::vector<std::unique_ptr<SafetensorsFile>>& old_files);
+  void open_writers();
+  void convert_blocks();
+  void convert_block(const Block& block, WorkerScratch& scratch);
+  void block_done(const Block& block, std::uint64_t checksum);
+  void start_journal_if_hashed(bool wait);
+  void write_other_files();
+  std::vector<Block> blocks_of(std::size_t tensor) const;
+  Json identity() const;
+
+  const ConvertRequest& request_;
+  const SourceModel& source_;
+  const ConvertPlan plan_;
+  const Layout layout_;
+  ThreadPool& pool_;
+  StagedDirectory staged_;
+  ConversionJournal journal_;
+  std::future<std::vector<FileHash>> hashing_;
+  std::vector<FileHash> hashes_;
+  std::vector<std::unique_ptr<SafetensorsWriter>> writers_;
+  std::vector<char> taken_over_;  // by tensor
+  std::int64_t resumed_ = 0;
+  std::vector<std::string> notes_;
+
+  std::mutex mutex_;  // guards what follows
+  struct Pending {
+    std::size_t blocks = 0;
+    std::uint64_t checksum = 0;
+  };
+  std::vector<Pending> pending_;  // by tensor
+  std::uint64_t bytes_done_ = 0;
+  std::unique_ptr<Progress> progress_;
+};
+
+// The source is hashed beside the conversion: both read the same pages while they are in memory.
+void Conversion::start_hashing() {
+  hashing_ = std::async(std::launch::async, hash_files, source_.checkpoint().files());
+}
+
+void Conversion::start_journal_if_hashed(bool wait) {
+  if (journal_.started()) return;
+  if (hashing_.valid()) {
+    if (!wait && hashing_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return;
+    hashes_ = hashing_.get();
+  }
+  journal_.start(identity());
+}
+
+// Everything that decides the bytes of the tensors.
+Json Conversion::identity() const {
+  Json files = Json::array();
+  for (const FileHash& f : hashes_) {
+    files.push_back({{"name", f.name}, {"bytes", f.bytes}, {"sha256", f.sha256}});
+  }
+  Json out = Json::object();
+  out["plan"] = plan_.plan.plan_hash();
+  out["type"] = float_dtype_config_name(plan_.dtype);
+  out["rounding"] = rounding_name(request_.rounding);
+  out["source"] = std::move(files);
+  return out;
+}
+
+std::map<std::string, std::uint64_t> Conversion::finished_before() {
+  if (!request_.resume) return {};
+  if (!fs::exists(staged_.path() / kJournalName)) {
+    empty_directory(staged_.path());
+    notes_.emplace_back("nothing to resume, converting from the start");
+    return {};
+  }
+  hashes_ = hashing_.get();
+  std::string difference;
+  const auto finished =
+      ConversionJournal::read(staged_.path() / kJournalName, identity(), difference);
+  if (!finished) {
+    empty_directory(staged_.path());
+    notes_.push_back(fmt::format("the unfinished conversion is another one ({}), starting over",
+                                 difference.empty() ? "its journal is empty" : difference));
+    return {};
+  }
+  return *finished;
+}
+
+std::vector<Block> Conversion::blocks_of(std::size_t tensor) const {
+  const MatrixShape shape = layout_.tensors[tensor].shape;
+  const std::int64_t step =
+      std::max<std::int64_t>(1, kBlockWeights / std::max<std::int64_t>(1, shape.cols));
+  std::vector<Block> out;
+  for (std::int64_t row = 0; row < shape.rows; row += step) {
+    out.push_back({tensor, {row, std::min(row + step, shape.rows)}});
+  }
+  return out;
+}
+
+// Several may pile up when a resumed conversion is itself killed.
+void Conversion::set_aside_old_shards() {
+  for (int round = 0;; ++round) {
+    const std::string prefix = fmt::format("{}{}-", kSetAside, round);
+    const bool used = std::any_of(
+        layout_.shard_names.begin(), layout_.shard_names.end(),
+        [&](const std::string& name) { return fs::exists(staged_.path() / (prefix + name)); });
+    if (used) continue;
+    for (const std::string& name : layout_.shard_names) {
+      const fs::path file = staged_.path() / name;
+      if (fs::exists(file)) fs::rename(file, staged_.path() / (prefix + name));
+    }
+    return;
+  }
+}
+
+bool Conversion::take_over_tensor(std::size_t tensor, std::uint64_t checksum,
+                                  const std::vector<std::unique_ptr<SafetensorsFile>>& old_files) {
+  const OutputTensor& out = layout_.tensors[tensor];
+  std::vector<std::vector<const TensorView*>> candidates(out.arrays.size());
+  for (const auto& file : old_files) {
+    for (const TensorView& view : file->tensors()) {
+      for (std::size_t a = 0; a < out.arrays.size(); ++a) {
+        const auto bytes = static_cast<std::size_t>(out.arrays[a].row_bytes * out.shape.rows);
+        if (view.name == out.arrays[a].name && view.data.size() == bytes) {
+          candidates[a].push_back(&view);
+        }
+      }
+    }
+  }
+  // The arrays of a tensor were written in the same attempt, so the same rank in each list.
+  std::size_t attempts = candidates[0].size();
+  for (const auto& list : candidates) attempts = std::min(attempts, list.size());
+  for (std::size_t attempt = 0; attempt < attempts; ++attempt) {
+    std::uint64_t sum = 0;
+    const std::vector<Block> blocks = blocks_of(tensor);
+    const auto part = [&](std::size_t a, const Block& b) {
+      const auto row_bytes = static_cast<std::size_t>(out.arrays[a].row_bytes);
+      return candidates[a][attempt]->data.subspan(
+          static_cast<std::size_t>(b.rows.begin) * row_bytes,
+          static_cast<std::size_t>(b.rows.end - b.rows.begin) * row_bytes);
+    };
+    for (const Block& block : blocks) {
+      BlockChecksum block_sum(block.rows.begin);
+      for (std::size_t a = 0; a < out.arrays.size(); ++a) block_sum.update(part(a, block));
+      sum += block_sum.value();
+    }
+    if (sum != checksum) continue;
+    for (const Block& block : blocks) {
+      for (std::size_t a = 0; a < out.arrays.size(); ++a) {
+        const OutputArray& array = out.arrays[a];
+        writers_[array.shard]->write(array.slot,
+                                     static_cast<std::uint64_t>(block.rows.begin * array.row_bytes),
+                                     part(a, block));
+      }
+    }
+    return true;
+  }
+  return false;
+}
+
+// Copies what an earlier attempt had finished into the new files, then drops the old ones.
+void Conversion::take_over(const std::map<std::string, std::uint64_t>& finished) {
+  std::vector<std::unique_ptr<SafetensorsFile>> old_files;
+  std::vector<fs::path> old_paths;
+  for (const auto& entry : fs::directory_iterator(staged_.path())) {
+    if (!entry.path().filename().string().starts_with(kSetAside)) continue;
+    old_paths.push_back(entry.path());
+  }
+  std::sort(old_paths.begin(), old_paths.end());
+  for (const fs::path& path : old_paths) {
+    try {
+      old_files.push_back(std::make_unique<SafetensorsFile>(path));
+    } catch (const Error&) {
+      // Killed before its header was whole: it holds nothing of use.
+    }
+  }
+  std::map<std::string, std::uint64_t> kept;
+  for (std::size_t t = 0; t < layout_.tensors.size(); ++t) {
+    check_interrupt();
+    const std::string& name = plan_.plan.rows[t].tensor.name;
+    const auto found = finished.find(name);
+    if (found == finished.end() || !take_over_tensor(t, found->second, old_files)) continue;
+    taken_over_[t] = 1;
+    ++resumed_;
+    kept.insert(*found);
+  }
+  old_files.clear();
+  for (const auto& [name, checksum] : kept) journal_.note(name, checksum);
+  journal_.start(identity());
+  for (const fs::path& path : old_paths) fs::remove(path);
+  notes_.push_back(fmt::format("resumed: {} of {} tensors were finished already", resumed_,
+                               layout_.tensors.size()));
+}
+
+void Conversion::open_writers() {
+  for (std::size_t i = 0; i < layout_.shards.size(); ++i) {
+    writers_.push_back(std::make_unique<SafetensorsWriter>(
+        staged_.path() / layout_.shard_names[i], layout_.shards[i],
+        std::map<std::string, std::string>{{"format", "mlx"}}));
+  }
+}
+
+void Conversion::convert_block(const Block& block, WorkerScratch& scratch) {
+  const SourceTensor& tensor = source_.tensors()[block.tensor];
+  const PlanRow& row = plan_.plan.rows[block.tensor];
+  const OutputTensor& out = layout_.tensors[block.tensor];
+  const std::byte* values = source_.read_rows(tensor, block.rows, row.dtype, scratch.source);
+  const std::int64_t rows = block.rows.end - block.rows.begin;
+  const auto size_of = [&](std::size_t a) {
+    return static_cast<std::size_t>(out.arrays[a].row_bytes * rows);
+  };
+  std::vector<std::span<const std::byte>> parts;
+  if (row.affine) {
+    scratch.codes.resize(size_of(0));
+    scratch.scales.resize(size_of(1));
+    scratch.biases.resize(size_of(2));
+    const auto bad =
+        encode_rows(row.dtype, values, {rows, tensor.shape.cols}, *row.affine, request_.rounding,
+                    {scratch.codes.data(), scratch.scales.data(), scratch.biases.data()});
+    QX_CHECK(!bad);  // read_rows has checked
+    const std::int64_t groups = groups_per_row(tensor.shape.cols, row.affine->group);
+    if (const auto g = find_not_finite(row.dtype, scratch.scales.data(), rows * groups)) {
+      fail(
+          fmt::format("{}: tensor '{}', row {}, columns from {}", request_.source.string(),
+                      tensor.name, block.rows.begin + *g / groups, *g % groups * row.affine->group),
+          "got weights whose range exceeds float32, expected a smaller one");
+    }
+    parts = {scratch.codes, scratch.scales, scratch.biases};
+  } else {
+    parts = {{values, size_of(0)}};
+  }
+  BlockChecksum checksum(block.rows.begin);
+  for (std::size_t a = 0; a < parts.size(); ++a) {
+    const OutputArray& array = out.arrays[a];
+    checksum.update(parts[a]);
+    writers_[array.shard]->write(
+        array.slot, static_cast<std::uint64_t>(block.rows.begin * array.row_bytes), parts[a]);
+  }
+  block_done(block, checksum.value());
+}
+
+void Conversion::block_done(const Block& block, std::uint64_t checksum) {
+  const SourceTensor& tensor = source_.tensors()[block.tensor];
+  const std::lock_guard<std::mutex> lock(mutex_);
+  Pending& pending = pending_[block.tensor];
+  pending.checksum += checksum;
+  const std::uint64_t before = bytes_done_ / 1'000'000;
+  bytes_done_ +=
+      static_cast<std::uint64_t>(static_cast<double>(tensor.stored_bytes()) *
+                                 (static_cast<double>(block.rows.end - block.rows.begin) /
+                                  static_cast<double>(tensor.shape.rows)));
+  progress_->advance(bytes_done_ / 1'000'000 - before);
+  if (--pending.blocks > 0) return;
+  source_.release(tensor);
+  start_journal_if_hashed(false);
+  journal_.note(tensor.name, pending.checksum);
+}
+
+void Conversion::convert_blocks() {
+  std::vector<Block> blocks;
+  std::uint64_t bytes = 0;
+  pending_.resize(layout_.tensors.size());
+  for (std::size_t t = 0; t < layout_.tensors.size(); ++t) {
+    if (taken_over_[t] != 0) continue;
+    const std::vector<Block> mine = blocks_of(t);
+    pending_[t].blocks = mine.size();
+    blocks.insert(blocks.end(), mine.begin(), mine.end());
+    bytes += static_cast<std::uint64_t>(source_.tensors()[t].stored_bytes());
+  }
+  progress_ = std::make_unique<Progress>("converting", bytes / 1'000'000, "MB", request_.quiet);
+  std::vector<WorkerScratch> scratch(static_cast<std::size_t>(pool_.threads()));
+  pool_.parallel_for(blocks.size(), 1, [&](std::size_t begin, std::size_t end, int worker) {
+    for (std::size_t i = begin; i < end; ++i) {
+      check_interrupt();
+      convert_block(blocks[i], scratch[static_cast<std::size_t>(worker)]);
+    }
+  });
+  progress_.reset();
+}
+
+void Conversion::write_other_files() {
+  const fs::path& dir = staged_.path();
+  const Plan& plan = plan_.plan;
+  write_plain(dir / "config.json",
+              dump_json(output_config(source_, plan, plan_.dtype), 4, false, true));
+  write_plain(dir / "model.safetensors.index.json",
+              dump_json(index_json(plan, layout_), 4, false, true));
+  Provenance provenance;
+  std::error_code ignored;
+  if (fs::is_regular_file(request_.plan.recipe, ignored)) {
+    const MappedFile recipe(request_.plan.recipe);
+    provenance.recipe_text = recipe.text();
+  }
+  provenance.rounding = request_.rounding;
+  provenance.dtype = plan_.dtype;
+  provenance.source_name = request_.source_name;
+  if (provenance.source_name.empty()) {
+    provenance.source_name = fs::weakly_canonical(request_.source).filename().string();
+  }
+  provenance.source_files = hashes_;
+  write_plain(dir / "qx_plan.json",
+              dump_json(plan_file_json(plan, plan_.config, provenance), 1, false, true) + "\n");
+  for (const fs::path& file : files_to_copy(request_.source)) {
+    const MappedFile content(file);
+    write_plain(dir / file.filename(), content.text());
+  }
+}
+
+ConvertResult Conversion::run_all() {
+  taken_over_.assign(layout_.tensors.size(), 0);
+  start_hashing();
+  const auto finished = finished_before();
+  if (!finished.empty()) set_aside_old_shards();
+  check_disk_space(staged_.path(),
+                   static_cast<std::uint64_t>(layout_.total_bytes) + kOtherFilesBytes);
+  open_writers();
+  if (!finished.empty()) take_over(finished);
+  convert_blocks();
+  start_journal_if_hashed(true);
+  for (const auto& writer : writers_) writer->finish();
+  write_other_files();
+  fs::remove(staged_.path() / kJournalName);
+  check_interrupt();
+  ConvertResult result;
+  for (const auto& entry : fs::directory_iterator(staged_.path())) {
+    result.files.push_back(entry.path().filename().string());
+  }
+  std::sort(result.files.begin(), result.files.end());
+  staged_.commit();
+  result.plan = plan_;
+  result.tensors = static_cast<std::int64_t>(layout_.tensors.size());
+  result.resumed_tensors = resumed_;
+  result.notes = notes_;
+  return result;
+}
+
+}  // namespace
+
+ConvertPlan plan_conversion(const ConvertRequest& request) {
+  return plan_for(SourceModel(request.source), request);
+}
+
+ConvertResult convert(const ConvertRequest& request, ThreadPool& pool) {
+  const SourceModel source(request.source);
+  Conversion conversion(request, source, plan_for(source, request), pool);
+  return conversion.run();
+}
+
+}  // namespace qx

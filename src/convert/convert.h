@@ -1,0 +1,60 @@
+// From a Hugging Face or MLX model directory to an MLX model directory, in row blocks: memory beyond the
+// mapped source stays small whatever the model, every core works, and the output is whole or absent.
+// What is written, file by file: docs/format.md. SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "arch/model_config.h"
+#include "base/thread_pool.h"
+#include "convert/layout.h"
+#include "quant/affine.h"
+#include "recipe/plan.h"
+
+namespace qx {
+
+struct ConvertRequest {
+  std::filesystem::path source, target;
+  std::string source_name;  // for the record; empty: the last part of the source's path
+  PlanRequest plan;
+  Rounding rounding = Rounding::kCpu;
+  bool force = false;             // replace an existing target
+  bool resume = false;            // go on where a killed conversion stopped
+  bool allow_requantize = false;  // quantize weights that were quantized before
+  bool quiet = false;             // no progress bar
+  std::int64_t max_shard_bytes = kMaxShardBytes;
+};
+
+// What a conversion would write. Reads headers only and writes nothing.
+struct ConvertPlan {
+  Plan plan;
+  ModelConfig config;
+  DType dtype = DType::kBF16;  // of floats, scales and biases
+  bool source_is_quantized = false;
+  std::vector<std::string> warnings;  // of the source and of the plan
+};
+
+// Fails: as convert() does before it writes.
+ConvertPlan plan_conversion(const ConvertRequest& request);
+
+struct ConvertResult {
+  ConvertPlan plan;
+  std::vector<std::string> files;    // names in the directory, sorted
+  std::int64_t tensors = 0;          // of the plan
+  std::int64_t resumed_tensors = 0;  // of these, taken over from a killed conversion
+  std::vector<std::string> notes;    // what was done about --resume
+};
+
+// The weights are first rounded to the output's float type (request, else the config's, else the type
+// that most are stored in), then quantized; affine sources are decoded in float32 and rounded once.
+// The bytes depend on source, plan, type and rounding alone, not on threads or on an interruption.
+//
+// Fails: Error (target exists and not force; source broken, incomplete or with unknown tensors; NaN or
+// infinite weights with tensor, row and column; no room on the disk; quantized source without
+// allow_requantize). Interrupted: the unfinished output is kept for a resume; the target is absent.
+ConvertResult convert(const ConvertRequest& request, ThreadPool& pool);
+
+}  // namespace qx
