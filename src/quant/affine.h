@@ -33,8 +33,12 @@ struct MatrixShape {
 };
 
 // Sizes of one row. cols must be a multiple of spec.group.
-constexpr std::int64_t code_bytes_per_row(std::int64_t cols, int bits) { return cols / 8 * bits; }
-constexpr std::int64_t groups_per_row(std::int64_t cols, int group) { return cols / group; }
+constexpr std::int64_t code_bytes_per_row(std::int64_t cols, int bits) {
+  return cols / 8 * bits;
+}
+constexpr std::int64_t groups_per_row(std::int64_t cols, int group) {
+  return cols / group;
+}
 // Stored bytes of the whole matrix: codes, scales and biases.
 std::int64_t affine_bytes(MatrixShape shape, AffineSpec spec, DType scale_dtype);
 
