@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <set>
 #include <utility>
@@ -412,6 +413,70 @@ GgufHeader parse_gguf(std::span<const std::byte> file_bytes, std::string_view or
   for (TensorInfo& info : infos) header.tensors.push_back(std::move(info.tensor));
   check_overlaps(header.tensors, origin);
   return header;
+}
+
+const GgufValue* GgufKeys::find(const std::string& key) const {
+  const auto found = metadata_->find(key);
+  return found == metadata_->end() ? nullptr : &found->second;
+}
+
+std::optional<std::int64_t> GgufKeys::find_integer(const std::string& key) const {
+  const GgufValue* found = find(key);
+  if (found == nullptr) return std::nullopt;
+  constexpr std::uint64_t kMax = 0x7FFFFFFF;
+  if (const auto* u = std::get_if<std::uint64_t>(&found->value); u != nullptr && *u <= kMax) {
+    return static_cast<std::int64_t>(*u);
+  }
+  const auto* i = std::get_if<std::int64_t>(&found->value);
+  if (i == nullptr || *i < 0 || *i > static_cast<std::int64_t>(kMax)) {
+    fail(origin_, "key '{}': expected an integer from 0 to {}", key, kMax);
+  }
+  return *i;
+}
+
+std::optional<double> GgufKeys::find_number(const std::string& key) const {
+  const GgufValue* found = find(key);
+  if (found == nullptr) return std::nullopt;
+  if (const auto* u = std::get_if<std::uint64_t>(&found->value)) return static_cast<double>(*u);
+  if (const auto* i = std::get_if<std::int64_t>(&found->value)) return static_cast<double>(*i);
+  const auto* d = std::get_if<double>(&found->value);
+  if (d == nullptr || !std::isfinite(*d)) {
+    fail(origin_, "key '{}': expected a finite number", key);
+  }
+  const auto single = static_cast<float>(*d);
+  return static_cast<double>(single) == *d ? std::stod(fmt::format("{}", single)) : *d;
+}
+
+std::optional<bool> GgufKeys::find_bool(const std::string& key) const {
+  const GgufValue* found = find(key);
+  if (found == nullptr) return std::nullopt;
+  const auto* b = std::get_if<bool>(&found->value);
+  if (b == nullptr) fail(origin_, "key '{}': expected a boolean", key);
+  return *b;
+}
+
+std::optional<std::string> GgufKeys::find_text(const std::string& key) const {
+  const GgufValue* found = find(key);
+  if (found == nullptr) return std::nullopt;
+  const auto* text = std::get_if<std::string>(&found->value);
+  if (text == nullptr || !is_valid_utf8(*text)) {
+    fail(origin_, "key '{}': expected UTF-8 text", key);
+  }
+  return *text;
+}
+
+const GgufArray* GgufKeys::find_array(const std::string& key) const {
+  const GgufValue* found = find(key);
+  if (found == nullptr) return nullptr;
+  const auto* array = std::get_if<GgufArray>(&found->value);
+  if (array == nullptr) fail(origin_, "key '{}': expected an array", key);
+  return array;
+}
+
+std::int64_t GgufKeys::integer(const std::string& key) const {
+  const auto value = find_integer(key);
+  if (!value) fail(origin_, "key '{}' is missing", key);
+  return *value;
 }
 
 void gguf_decode(const GgufTensor& tensor, std::size_t begin_elems, std::span<float> out) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -52,6 +53,28 @@ struct GgufHeader {
   std::vector<GgufTensor> tensors;
 };
 GgufHeader parse_gguf(std::span<const std::byte> file_bytes, std::string_view origin);
+
+// Typed access to metadata. Fails: Error naming origin and key when a value has another type.
+class GgufKeys {
+ public:
+  GgufKeys(const std::map<std::string, GgufValue>& metadata, std::string_view origin)
+      : metadata_(&metadata), origin_(origin) {}
+
+  const std::string& origin() const { return origin_; }
+  // Nothing when the key is absent. Integers: 0 to 2^31-1. Numbers: finite; floats that the file
+  // holds in 32 bits come as the shortest decimal that names them (1e-05, not 9.99999974737875e-06).
+  std::optional<std::int64_t> find_integer(const std::string& key) const;
+  std::optional<double> find_number(const std::string& key) const;
+  std::optional<bool> find_bool(const std::string& key) const;
+  std::optional<std::string> find_text(const std::string& key) const;  // valid UTF-8
+  const GgufArray* find_array(const std::string& key) const;           // null when absent
+  std::int64_t integer(const std::string& key) const;                  // Fails: also when absent
+
+ private:
+  const GgufValue* find(const std::string& key) const;
+  const std::map<std::string, GgufValue>* metadata_;
+  std::string origin_;
+};
 
 // Decodes elements [begin, begin + out.size()) of a tensor; begin and size are multiples of 32 for
 // the block types. value = d * (q - 8), d * q + m, .. as ggml defines them, in float32.
