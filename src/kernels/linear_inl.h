@@ -9,8 +9,10 @@
 //   kFusedRowsOfX          largest M of the first way;   fused_weight_rows(M): weight rows at a time there
 //   kPanelRows, kMicroRows the inner kernel's block: weight rows x rows of x
 //   kDepth                 k per pass of the inner kernel: a panel of that depth stays in the first-level cache
-//   Codes<bits>            Group make(scale, bias); V16 values(16 packed codes, group): fma(scale, code, bias)
-//   load_f16 load_bf16 load_f16_part load_bf16_part: 16 values widened to float32, from any byte address
+//   Codes<bits>            Group make(scale, bias); V16 values<Half>(p, group): fma(scale, code, bias) for the
+//                          first (Half 0) or second 16 of the 32 packed codes at p; reads none but their bytes
+//   load_bytes load_f16 load_bf16, each with _part: 16 values widened to float32, from any byte address
+//   in_register(v)         v, kept in a register
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -25,49 +27,36 @@ constexpr std::int64_t kTileFloats = 192 * 1024;  // unless a tile would exceed 
 
 // --- decoders: how 16 values of a row are read --------------------------------------------------------
 
-struct F32Source {
+// Float weights: no groups. Values go in pairs of vectors, as codes do.
+template <V16 (*kLoad)(const std::byte*), V16 (*kLoadPart)(const std::byte*, int), int kBytes>
+struct FloatSource {
   static constexpr bool kAffine = false;
-  static constexpr std::int64_t kStepBytes = 64;
+  static constexpr std::int64_t kStepBytes = kBytes;  // of 16 values
   struct Group {};
   static Group make(float, float) { return {}; }
-  static V16 values(const std::byte* p, const Group&) { return load_bytes(p); }
-  static V16 part(const std::byte* p, int n) { return load_bytes_part(p, n); }
+  template <int Half>
+  static V16 values(const std::byte* p, const Group&) {
+    return kLoad(p + Half * kStepBytes);
+  }
+  static V16 part(const std::byte* p, int n) { return kLoadPart(p, n); }
 };
-struct F16Source {
-  static constexpr bool kAffine = false;
-  static constexpr std::int64_t kStepBytes = 32;
-  struct Group {};
-  static Group make(float, float) { return {}; }
-  static V16 values(const std::byte* p, const Group&) { return load_f16(p); }
-  static V16 part(const std::byte* p, int n) { return load_f16_part(p, n); }
-};
-struct BF16Source {
-  static constexpr bool kAffine = false;
-  static constexpr std::int64_t kStepBytes = 32;
-  struct Group {};
-  static Group make(float, float) { return {}; }
-  static V16 values(const std::byte* p, const Group&) { return load_bf16(p); }
-  static V16 part(const std::byte* p, int n) { return load_bf16_part(p, n); }
-};
+using F32Source = FloatSource<load_bytes, load_bytes_part, 64>;
+using F16Source = FloatSource<load_f16, load_f16_part, 32>;
+using BF16Source = FloatSource<load_bf16, load_bf16_part, 32>;
+
+// K is a multiple of 32, so there is never a part.
 template <int Bits>
 struct AffineSource : Codes<Bits> {
   static constexpr bool kAffine = true;
   static constexpr std::int64_t kStepBytes = 2 * Bits;
-  static V16 part(const std::byte*, int) { return zero(); }  // never: K is a multiple of 32
-};
-
-// One weight row, its scales and biases widened.
-struct Row {
-  const std::byte* values;
-  const float* scales;
-  const float* biases;
+  static V16 part(const std::byte*, int) { return zero(); }
 };
 
 template <class Source>
 void widen_with(const std::byte* from, std::int64_t n, float* to) {
   std::int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
-    store(to + i, Source::values(from + i / kLanes * Source::kStepBytes, {}));
+    store(to + i, Source::template values<0>(from + i / kLanes * Source::kStepBytes, {}));
   }
   const int rest = static_cast<int>(n - i);
   if (rest > 0) {
@@ -86,18 +75,33 @@ inline void widen(ScaleKind kind, const std::byte* from, std::int64_t n, float* 
   }
 }
 
-// Uses 2 * K / group floats of scratch for an affine row and none for a float row.
-template <class Source>
-Row open_row(const WeightRows& w, std::int64_t n, float* scratch) {
-  if constexpr (Source::kAffine) {
-    const std::int64_t groups = w.cols / w.group;
-    const std::int64_t bytes = groups * (w.scale_kind == ScaleKind::kF32 ? 4 : 2);
-    widen(w.scale_kind, w.scales + n * bytes, groups, scratch);
-    widen(w.scale_kind, w.biases + n * bytes, groups, scratch + groups);
-    return {w.values + n * (w.cols / kLanes * Source::kStepBytes), scratch, scratch + groups};
-  } else {
-    return {w.values + n * (w.cols * Source::kStepBytes / kLanes), nullptr, nullptr};
+// Consecutive weight rows with their scales and biases widened to float32.
+struct Rows {
+  const std::byte* values;
+  const float* scales;  // null for float weights, like biases
+  const float* biases;
+  std::int64_t value_stride;  // bytes
+  std::int64_t scale_stride;  // elements: K / group
+  Rows from(std::int64_t row) const {
+    return {values + row * value_stride, scales + row * scale_stride, biases + row * scale_stride,
+            value_stride, scale_stride};
   }
+};
+
+// Rows [n, n + count). Uses 2 * count * K / group floats of scratch for affine weights and none for floats.
+template <class Source>
+Rows open_rows(const WeightRows& w, std::int64_t n, std::int64_t count, float* scratch) {
+  const std::int64_t value_stride = w.cols * Source::kStepBytes / kLanes;
+  Rows rows = {w.values + n * value_stride, scratch, scratch, value_stride, 0};
+  if constexpr (Source::kAffine) {
+    rows.scale_stride = w.cols / w.group;
+    const std::int64_t bytes = rows.scale_stride * (w.scale_kind == ScaleKind::kF32 ? 4 : 2);
+    const std::int64_t total = count * rows.scale_stride;
+    widen(w.scale_kind, w.scales + n * bytes, total, scratch);
+    widen(w.scale_kind, w.biases + n * bytes, total, scratch + total);
+    rows.biases = scratch + total;
+  }
+  return rows;
 }
 
 // --- few rows of x ------------------------------------------------------------------------------------
@@ -112,42 +116,71 @@ struct Job {
   float* scratch;
 };
 
-// sums[m * R + r] = dot(x[m], row[r]).
+constexpr std::int64_t kScaleRows = 64;  // few rows: weight rows whose scales are widened at a time
+
+// 16 weights of each of R rows times the rows of x at k.
+template <class Source, int M, int R, int Half>
+inline void fused_step(const Rows& rows, std::int64_t offset,
+                       const typename Source::Group (&groups)[R], const float* x,
+                       std::int64_t x_stride, V16 (&acc)[M * R]) {
+  V16 w[R];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+    w[r] = in_register(
+        Source::template values<Half>(rows.values + offset + r * rows.value_stride, groups[r]));
+  }
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m) {
+    const V16 v = in_register(load(x + m * x_stride + Half * kLanes));
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) acc[m * R + r] = fma(w[r], v, acc[m * R + r]);
+  }
+}
+
+// sums[m * R + r] = dot(x[m], row r).
 template <class Source, int M, int R>
-void fused_dots(const Job& job, const Row (&row)[R], float (&sums)[M * R]) {
-  const std::int64_t full = job.w->cols / kLanes * kLanes;
-  const std::int64_t group = Source::kAffine ? job.w->group : full;
+void fused_dots(const Job& job, const Rows& rows, float (&sums)[M * R]) {
+  const std::int64_t pairs = job.w->cols / (2 * kLanes);
+  const std::int64_t group = Source::kAffine ? job.w->group / (2 * kLanes) : pairs;
   const float* x = job.x;
   const std::int64_t x_stride = job.x_stride;
   V16 acc[M * R];
 #pragma GCC unroll 32
   for (int i = 0; i < M * R; ++i) acc[i] = zero();
   std::int64_t offset = 0;
-  for (std::int64_t k = 0, g = 0; k < full; ++g) {
-    typename Source::Group groups[R];
+  typename Source::Group groups[R] = {};
+  for (std::int64_t pair = 0, g = 0; pair < pairs; ++g) {
+    if constexpr (Source::kAffine) {
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-      if constexpr (Source::kAffine) groups[r] = Source::make(row[r].scales[g], row[r].biases[g]);
-    }
-    for (const std::int64_t end = k + group; k < end; k += kLanes, offset += Source::kStepBytes) {
-      V16 w[R];
-#pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) w[r] = Source::values(row[r].values + offset, groups[r]);
-#pragma GCC unroll 8
-      for (int m = 0; m < M; ++m) {
-        const V16 v = load(x + m * x_stride + k);
-#pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) acc[m * R + r] = fma(w[r], v, acc[m * R + r]);
+      for (int r = 0; r < R; ++r) {
+        groups[r] = Source::make(rows.scales[g + r * rows.scale_stride],
+                                 rows.biases[g + r * rows.scale_stride]);
       }
     }
+    for (const std::int64_t end = pair + group; pair < end; ++pair) {
+      fused_step<Source, M, R, 0>(rows, offset, groups, x, x_stride, acc);
+      fused_step<Source, M, R, 1>(rows, offset, groups, x, x_stride, acc);
+      offset += 2 * Source::kStepBytes;
+      x += 2 * kLanes;
+    }
   }
-  const int rest = static_cast<int>(job.w->cols - full);
-  if (rest > 0) {
-    for (int r = 0; r < R; ++r) {
-      const V16 w = Source::part(row[r].values + offset, rest);
-      for (int m = 0; m < M; ++m) {
-        V16& a = acc[m * R + r];
-        a = fma_part(w, load_part(x + m * x_stride + full, rest), a, rest);
+  if constexpr (!Source::kAffine) {
+    int rest = static_cast<int>(job.w->cols - pairs * 2 * kLanes);
+    if (rest >= kLanes) {
+      fused_step<Source, M, R, 0>(rows, offset, groups, x, x_stride, acc);
+      offset += Source::kStepBytes;
+      x += kLanes;
+      rest -= kLanes;
+    }
+    if (rest > 0) {
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+        const V16 w = Source::part(rows.values + offset + r * rows.value_stride, rest);
+#pragma GCC unroll 8
+        for (int m = 0; m < M; ++m) {
+          V16& a = acc[m * R + r];
+          a = fma_part(w, load_part(x + m * x_stride, rest), a, rest);
+        }
       }
     }
   }
@@ -156,21 +189,23 @@ void fused_dots(const Job& job, const Row (&row)[R], float (&sums)[M * R]) {
 
 template <class Source, int M>
 void linear_fused(const Job& job) {
-  constexpr int kRows = fused_weight_rows(M);
-  const std::int64_t scale_floats = Source::kAffine ? 2 * (job.w->cols / job.w->group) : 0;
-  for (std::int64_t n = job.n_begin; n < job.n_end; n += kRows) {
-    Row row[kRows];
-    for (int r = 0; r < kRows; ++r) {
-      // Past the end the last row is taken again and its result dropped.
-      const std::int64_t index = n + r < job.n_end ? n + r : job.n_end - 1;
-      row[r] = open_row<Source>(*job.w, index, job.scratch + r * scale_floats);
-    }
-    float sums[M * kRows];
-    fused_dots<Source, M, kRows>(job, row, sums);
-    const int valid = static_cast<int>(job.n_end - n < kRows ? job.n_end - n : kRows);
-    for (int m = 0; m < M; ++m) {
-      float* out = job.out + m * job.out_stride + (n - job.n_begin);
-      for (int r = 0; r < valid; ++r) out[r] = sums[m * kRows + r];
+  constexpr int R = fused_weight_rows(M);
+  for (std::int64_t n = job.n_begin; n < job.n_end; n += kScaleRows) {
+    const std::int64_t count = job.n_end - n < kScaleRows ? job.n_end - n : kScaleRows;
+    const Rows all = open_rows<Source>(*job.w, n, count, job.scratch);
+    // The last R rows may overlap those before. Fewer than R: one at a time, each R times over.
+    const bool few = count < R;
+    const int width = few ? 1 : R;
+    for (std::int64_t i = 0; i < count; i += width) {
+      const std::int64_t first = i + width <= count ? i : count - width;
+      float sums[M * R];
+      Rows rows = all.from(first);
+      if (few) rows.value_stride = rows.scale_stride = 0;
+      fused_dots<Source, M, R>(job, rows, sums);
+      for (int m = 0; m < M; ++m) {
+        float* out = job.out + m * job.out_stride + (n - job.n_begin) + first;
+        for (int r = 0; r < width; ++r) out[r] = sums[m * R + r];
+      }
     }
   }
 }
@@ -188,30 +223,41 @@ struct Tile {
 };
 
 template <class Source>
-void pack_row(const WeightRows& w, const Row& row, float* to) {
-  const std::int64_t full = w.cols / kLanes * kLanes;
-  const std::int64_t group = Source::kAffine ? w.group : full;
+void pack_row(const WeightRows& w, const Rows& row, float* to) {
+  constexpr std::int64_t kStep = kPanelRows * kLanes;
+  const std::int64_t pairs = w.cols / (2 * kLanes);
+  const std::int64_t group = Source::kAffine ? w.group / (2 * kLanes) : pairs;
   const std::byte* from = row.values;
-  for (std::int64_t k = 0, g = 0; k < full; ++g) {
-    typename Source::Group values = {};
+  typename Source::Group values = {};
+  for (std::int64_t pair = 0, g = 0; pair < pairs; ++g) {
     if constexpr (Source::kAffine) values = Source::make(row.scales[g], row.biases[g]);
-    for (const std::int64_t end = k + group; k < end; k += kLanes) {
-      store(to, Source::values(from, values));
-      from += Source::kStepBytes;
-      to += kPanelRows * kLanes;
+    for (const std::int64_t end = pair + group; pair < end; ++pair) {
+      store(to, Source::template values<0>(from, values));
+      store(to + kStep, Source::template values<1>(from, values));
+      from += 2 * Source::kStepBytes;
+      to += 2 * kStep;
     }
   }
-  const int rest = static_cast<int>(w.cols - full);
-  if (rest > 0) store(to, Source::part(from, rest));
+  if constexpr (!Source::kAffine) {
+    int rest = static_cast<int>(w.cols - pairs * 2 * kLanes);
+    if (rest >= kLanes) {
+      store(to, Source::template values<0>(from, values));
+      from += Source::kStepBytes;
+      to += kStep;
+      rest -= kLanes;
+    }
+    if (rest > 0) store(to, Source::part(from, rest));
+  }
 }
 
 template <class Source>
 void pack_tile(const WeightRows& w, std::int64_t n_begin, const Tile& tile, float* scales) {
+  const Rows rows = open_rows<Source>(w, n_begin, tile.rows, scales);
   const std::int64_t padded = (tile.rows + kPanelRows - 1) / kPanelRows * kPanelRows;
   for (std::int64_t r = 0; r < padded; ++r) {
     float* to = tile.panel(r / kPanelRows) + r % kPanelRows * kLanes;
     if (r < tile.rows) {
-      pack_row<Source>(w, open_row<Source>(w, n_begin + r, scales), to);
+      pack_row<Source>(w, rows.from(r), to);
     } else {
       for (std::int64_t s = 0; s < tile.steps; ++s) store(to + s * kPanelRows * kLanes, zero());
     }
@@ -239,7 +285,7 @@ void micro_kernel(const float* x, std::int64_t x_stride, const float* w, const P
     for (int m = 0; m < M; ++m) v[m] = load(x + m * x_stride);
 #pragma GCC unroll 8
     for (int r = 0; r < kPanelRows; ++r) {
-      const V16 weight = load(w + r * kLanes);
+      const V16 weight = in_register(load(w + r * kLanes));
 #pragma GCC unroll 8
       for (int m = 0; m < M; ++m)
         acc[m * kPanelRows + r] = fma(weight, v[m], acc[m * kPanelRows + r]);
@@ -248,8 +294,10 @@ void micro_kernel(const float* x, std::int64_t x_stride, const float* w, const P
     w += kPanelRows * kLanes;
   }
   if (pass.rest > 0) {
+#pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {
       const V16 v = load_part(x + m * x_stride, pass.rest);
+#pragma GCC unroll 8
       for (int r = 0; r < kPanelRows; ++r) {
         V16& a = acc[m * kPanelRows + r];
         a = fma_part(load(w + r * kLanes), v, a, pass.rest);

@@ -33,6 +33,13 @@ inline Mask mask_of(int n) {
           _mm256_cmpgt_epi32(_mm256_set1_epi32(n - 8), index)};
 }
 
+// Keeps the compiler from reading v from memory again at each use: loads are what the inner loops run short of.
+inline V16 in_register(V16 v) {
+  __asm__("" : "+x"(v.low));
+  __asm__("" : "+x"(v.high));
+  return v;
+}
+
 inline V16 zero() {
   return {_mm256_setzero_ps(), _mm256_setzero_ps()};
 }
@@ -216,7 +223,9 @@ struct NarrowCodes {
   static Group make(float scale, float bias) {
     return {_mm256_set1_ps(scale), _mm256_set1_ps(bias)};
   }
-  static V16 values(const std::byte* p, const Group& group) {
+  template <int Half>
+  static V16 values(const std::byte* pair, const Group& group) {
+    const std::byte* p = pair + 2 * Bits * Half;
     const __m256i shift =
         _mm256_setr_epi32(0, Bits, 2 * Bits, 3 * Bits, 4 * Bits, 5 * Bits, 6 * Bits, 7 * Bits);
     return {values_8<Bits>(broadcast_u32(p), shift, group),
@@ -235,7 +244,7 @@ struct WideCodes {
     return {_mm256_set1_ps(scale), _mm256_set1_ps(bias)};
   }
   template <int First>
-  static __m256 half(const std::byte* p, const Group& group) {
+  static __m256 values_of(const std::byte* p, const Group& group) {
     // Bytes beyond the eighth hold no part of a code; what is selected for them does not matter.
     const auto bytes = [](int lane) { return 0x03020100 + (First + Bits * lane) / 8 * 0x01010101; };
     const auto shift = [](int lane) { return (First + Bits * lane) % 8; };
@@ -245,8 +254,10 @@ struct WideCodes {
                                              shift(5), shift(6), shift(7));
     return values_8<Bits>(_mm256_shuffle_epi8(broadcast_u64(p), select), shifts, group);
   }
-  static V16 values(const std::byte* p, const Group& group) {
-    return {half<0>(p, group), half<kSkip>(p + kHigh, group)};
+  template <int Half>
+  static V16 values(const std::byte* pair, const Group& group) {
+    const std::byte* p = pair + 2 * Bits * Half;
+    return {values_of<0>(p, group), values_of<kSkip>(p + kHigh, group)};
   }
 };
 
@@ -268,8 +279,9 @@ struct Codes<8> {
   static Group make(float scale, float bias) {
     return {_mm256_set1_ps(scale), _mm256_set1_ps(bias)};
   }
+  template <int Half>
   static V16 values(const std::byte* p, const Group& group) {
-    const __m128i codes = load_16(p);
+    const __m128i codes = load_16(p + 16 * Half);
     return {affine(_mm256_cvtepu8_epi32(codes), group),
             affine(_mm256_cvtepu8_epi32(_mm_unpackhi_epi64(codes, codes)), group)};
   }

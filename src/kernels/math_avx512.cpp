@@ -25,6 +25,12 @@ inline __mmask16 mask_of(int n) {
   return static_cast<__mmask16>((1u << n) - 1u);
 }
 
+// Keeps the compiler from reading v from memory again at each use: loads are what the inner loops run short of.
+inline V16 in_register(V16 v) {
+  __asm__("" : "+v"(v));
+  return v;
+}
+
 inline V16 zero() {
   return _mm512_setzero_ps();
 }
@@ -165,24 +171,37 @@ inline __m512i broadcast_u64(const std::byte* p) {
   __builtin_memcpy(&v, p, 8);
   return _mm512_set1_epi64(v);
 }
-// The four bytes at `low` in lanes 0-7, those at `high` in lanes 8-15.
-inline __m512i broadcast_u32_halves(const std::byte* low, const std::byte* high) {
-  const __m128i h = _mm_loadu_si32(high);
-  return _mm512_mask_broadcastd_epi32(broadcast_u32(low), 0xFF00, h);
+inline __m512i broadcast_128(const std::byte* p) {
+  return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
+// The eight bytes at `low` in lanes 0-7, those at `high` in lanes 8-15.
 inline __m512i broadcast_u64_halves(const std::byte* low, const std::byte* high) {
   const __m128i h = _mm_loadu_si64(high);
   return _mm512_mask_broadcastq_epi64(broadcast_u64(low), 0xF0, h);
 }
 
+// Lane i of 16: the eight bits of its 64-bit word that start at bit First + i * Width, less Skip for lanes 8-15.
+// The lane's other bits are of no meaning.
+template <int Width, int First, int Skip>
+inline __m512i pick_codes(__m512i words) {
+  const auto control = [](int j) -> long long {
+    const long long start = First + 2 * j * Width - (j >= 4 ? Skip : 0);
+    return start | ((start + Width) << 32);
+  };
+  return _mm512_multishift_epi64_epi8(
+      _mm512_setr_epi64(control(0), control(1), control(2), control(3), control(4), control(5),
+                        control(6), control(7)),
+      words);
+}
+
 // Narrow codes: all values that a group can have are computed once into a table, and codes look them up.
-// The look-up takes the low 4 bits of a lane (5 with two tables), so a shift is all that extracts a code;
-// where a code is narrower than that, the table repeats.
+// The look-up takes the low 4 bits of a lane (5 with two tables), so that nothing need be masked; where a code is
+// narrower, the table repeats.
 template <int Bits>
 struct Codes;
 
-inline V16 all_values(float scale, float bias, __m512 codes) {
-  return _mm512_fmadd_ps(_mm512_set1_ps(scale), codes, _mm512_set1_ps(bias));
+inline V16 all_values(float scale, float bias, V16 codes) {
+  return fma(splat(scale), codes, splat(bias));
 }
 
 template <>
@@ -191,10 +210,11 @@ struct Codes<2> {
   static Group make(float scale, float bias) {
     return all_values(scale, bias, _mm512_setr_ps(0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3));
   }
+  template <int Half>
   static V16 values(const std::byte* p, const Group& group) {
     const __m512i shift =
         _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-    return _mm512_permutexvar_ps(_mm512_srlv_epi32(broadcast_u32(p), shift), group);
+    return _mm512_permutexvar_ps(_mm512_srlv_epi32(broadcast_u32(p + 4 * Half), shift), group);
   }
 };
 
@@ -204,11 +224,10 @@ struct Codes<3> {
   static Group make(float scale, float bias) {
     return all_values(scale, bias, _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7));
   }
-  // Codes 8-15 are bits 24-47: the four bytes from byte 2 hold them.
+  // 12 bytes: the first half is bits 0-47 of the eight bytes at 0, the second bits 16-63 of those at 4.
+  template <int Half>
   static V16 values(const std::byte* p, const Group& group) {
-    const __m512i shift =
-        _mm512_setr_epi32(0, 3, 6, 9, 12, 15, 18, 21, 8, 11, 14, 17, 20, 23, 26, 29);
-    return _mm512_permutexvar_ps(_mm512_srlv_epi32(broadcast_u32_halves(p, p + 2), shift), group);
+    return _mm512_permutexvar_ps(pick_codes<3, 16 * Half, 0>(broadcast_u64(p + 4 * Half)), group);
   }
 };
 
@@ -219,26 +238,11 @@ struct Codes<4> {
     return all_values(scale, bias,
                       _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
   }
+  template <int Half>
   static V16 values(const std::byte* p, const Group& group) {
-    const __m512i shift =
-        _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
-    return _mm512_permutexvar_ps(_mm512_srlv_epi32(broadcast_u32_halves(p, p + 4), shift), group);
+    return _mm512_permutexvar_ps(pick_codes<4, 0, 0>(broadcast_u64(p + 8 * Half)), group);
   }
 };
-
-// Takes for 64-bit lane j the 8 bits that start at bit first + 2 * j * width, and into its upper half those
-// one code later.
-template <int Width>
-inline __m512i pick_codes(__m512i words, int upper_offset) {
-  const auto control = [upper_offset](int j) -> long long {
-    const long long start = 2 * j * Width - (j >= 4 ? upper_offset : 0);
-    return start | ((start + Width) << 32);
-  };
-  return _mm512_multishift_epi64_epi8(
-      _mm512_setr_epi64(control(0), control(1), control(2), control(3), control(4), control(5),
-                        control(6), control(7)),
-      words);
-}
 
 template <>
 struct Codes<5> {
@@ -247,12 +251,13 @@ struct Codes<5> {
   };
   static Group make(float scale, float bias) {
     const V16 codes = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    return {all_values(scale, bias, codes),
-            all_values(scale, bias, _mm512_add_ps(codes, _mm512_set1_ps(16.0f)))};
+    return {all_values(scale, bias, codes), all_values(scale, bias, add(codes, splat(16.0f)))};
   }
-  // 80 bits: codes 0-7 lie in the eight bytes from byte 0, codes 8-15 in those from byte 2.
+  // A half is 10 bytes: codes 0-7 lie in the eight from byte 0, codes 8-15 in those from byte 2.
+  template <int Half>
   static V16 values(const std::byte* p, const Group& group) {
-    const __m512i index = pick_codes<5>(broadcast_u64_halves(p, p + 2), 16);
+    const std::byte* half = p + 10 * Half;
+    const __m512i index = pick_codes<5, 0, 16>(broadcast_u64_halves(half, half + 2));
     return _mm512_permutex2var_ps(group.low, index, group.high);
   }
 };
@@ -261,18 +266,29 @@ struct ScaleAndBias {
   V16 scale, bias;
 };
 
-inline V16 affine(__m512i code, const ScaleAndBias& group) {
-  return _mm512_fmadd_ps(group.scale, _mm512_cvtepi32_ps(code), group.bias);
-}
-
 template <>
 struct Codes<6> {
   using Group = ScaleAndBias;
   static Group make(float scale, float bias) { return {splat(scale), splat(bias)}; }
-  // 96 bits: codes 0-7 lie in the eight bytes from byte 0, codes 8-15 in those from byte 4.
+  // A half is 12 bytes; the 16 bytes that are loaded start 4 before the second half. A lane gets the four bytes
+  // that start with its code's first, in which the code lies at bit 0, 6, 4 or 2. Left there, below the exponent of
+  // 2^(23 - bit), it reads as 2^(23 - bit) + code, exactly.
+  template <int Half>
   static V16 values(const std::byte* p, const Group& group) {
-    const __m512i index = pick_codes<6>(broadcast_u64_halves(p, p + 4), 32);
-    return affine(_mm512_and_si512(index, _mm512_set1_epi32(63)), group);
+    const auto bytes = [](int quad) {
+      const int first = 4 * Half + 3 * quad;
+      const auto at = [](int byte) { return 0x03020100 + byte * 0x01010101; };
+      return _mm_setr_epi32(at(first), at(first), at(first + 1), at(first + 2));
+    };
+    const __m512i select =
+        _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_set_m128i(bytes(1), bytes(0))),
+                           _mm256_set_m128i(bytes(3), bytes(2)), 1);
+    const __m512i mask = _mm512_broadcast_i32x4(_mm_setr_epi32(63, 63 << 6, 63 << 4, 63 << 2));
+    const V16 unit = _mm512_broadcast_f32x4(_mm_setr_ps(0x1p23f, 0x1p17f, 0x1p19f, 0x1p21f));
+    const __m512i words = _mm512_shuffle_epi8(broadcast_128(p + 8 * Half), select);
+    // (words & mask) | unit
+    const __m512i sum = _mm512_ternarylogic_epi32(words, mask, _mm512_castps_si512(unit), 0xEA);
+    return fma(group.scale, sub(_mm512_castsi512_ps(sum), unit), group.bias);
   }
 };
 
@@ -280,9 +296,10 @@ template <>
 struct Codes<8> {
   using Group = ScaleAndBias;
   static Group make(float scale, float bias) { return {splat(scale), splat(bias)}; }
+  template <int Half>
   static V16 values(const std::byte* p, const Group& group) {
-    return affine(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))),
-                  group);
+    const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 16 * Half));
+    return fma(group.scale, _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(codes)), group.bias);
   }
 };
 

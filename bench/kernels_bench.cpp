@@ -1,0 +1,175 @@
+// Speed of linear() on one thread, as multiply-adds per second and as a share of what the machine's registers can do;
+// and of the attention kernels. docs/kernels.md has the command and figures.
+// SPDX-License-Identifier: Apache-2.0
+#include <benchmark/benchmark.h>
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/random.h"
+#include "fma_peak.h"
+#include "kernels/api.h"
+
+namespace qx {
+namespace {
+
+struct Shape {
+  std::int64_t rows, cols;
+};
+
+// How many weight rows one call gets, as the model splits a matrix over threads.
+constexpr std::int64_t kRowsPerCall = 96;
+
+double peak_of(const KernelTable& table) {
+  static std::map<std::string, double> peaks;
+  const auto [it, is_new] = peaks.try_emplace(table.name, 0.0);
+  if (is_new) it->second = fma_peak(table.name);
+  return it->second;
+}
+
+struct Free {
+  void operator()(float* p) const { std::free(p); }
+};
+using AlignedFloats = std::unique_ptr<float, Free>;
+
+AlignedFloats aligned_floats(std::int64_t n) {
+  const std::size_t bytes = (static_cast<std::size_t>(n) * sizeof(float) + 63) / 64 * 64;
+  return AlignedFloats(static_cast<float*>(std::aligned_alloc(64, bytes)));
+}
+
+void report(benchmark::State& state, const KernelTable& table, double multiply_adds, double bytes) {
+  using benchmark::Counter;
+  const double total = multiply_adds * static_cast<double>(state.iterations());
+  state.counters["GFMA/s"] = Counter(total * 1e-9, Counter::kIsRate);
+  if (peak_of(table) > 0) {
+    state.counters["share"] = Counter(total / peak_of(table), Counter::kIsRate);
+  }
+  if (bytes > 0) {
+    state.counters["GB/s"] =
+        Counter(bytes * static_cast<double>(state.iterations()) * 1e-9, Counter::kIsRate);
+  }
+}
+
+// bits 16: bfloat16 weights; 32: float32.
+void linear_bench(benchmark::State& state, const KernelTable& table, Shape shape, int bits,
+                  std::int64_t m) {
+  constexpr int kGroup = 64;
+  const bool affine = bits <= 8;
+  const std::int64_t row_bytes = shape.cols * bits / 8;
+  const std::int64_t groups = affine ? shape.cols / kGroup : 0;
+  Random random(1);
+  std::vector<std::byte> values(shape.rows * row_bytes);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    // Float weights get small positive exponents, whatever the rest.
+    const bool high_byte = !affine && i % (bits / 8) == static_cast<std::size_t>(bits / 8 - 1);
+    values[i] = high_byte ? std::byte{0x3C} : static_cast<std::byte>(random.next());
+  }
+  std::vector<std::byte> scales(shape.rows * groups * 2, std::byte{0x3C});
+  const WeightRows w = {affine       ? WeightKind::kAffine
+                        : bits == 16 ? WeightKind::kBF16
+                                     : WeightKind::kF32,
+                        ScaleKind::kBF16,
+                        bits,
+                        kGroup,
+                        shape.rows,
+                        shape.cols,
+                        values.data(),
+                        scales.data(),
+                        scales.data()};
+  const AlignedFloats x = aligned_floats(m * shape.cols), out = aligned_floats(m * shape.rows),
+                      scratch = aligned_floats(linear_scratch_floats(shape.cols));
+  for (std::int64_t i = 0; i < m * shape.cols; ++i) {
+    x.get()[i] = static_cast<float>(random.gaussian());
+  }
+  for (auto _ : state) {
+    for (std::int64_t n = 0; n < shape.rows; n += kRowsPerCall) {
+      const std::int64_t end = std::min(shape.rows, n + kRowsPerCall);
+      table.linear(x.get(), m, shape.cols, w, n, end, out.get() + n, shape.rows, scratch.get());
+    }
+    benchmark::ClobberMemory();
+  }
+  const double weights = static_cast<double>(shape.rows) * static_cast<double>(shape.cols);
+  report(state, table, weights * static_cast<double>(m),
+         weights * bits / 8 + static_cast<double>(scales.size() * 2));
+}
+
+void attention_bench(benchmark::State& state, const KernelTable& table, std::int64_t head_dim,
+                     bool values) {
+  constexpr std::int64_t kCount = 1024;
+  std::vector<float> cache(kCount * head_dim, 0.25f), row(head_dim, 0.5f), scores(kCount, 0.125f);
+  for (auto _ : state) {
+    if (values) {
+      table.attention_values(scores.data(), cache.data(), head_dim, kCount, head_dim, row.data());
+      benchmark::DoNotOptimize(row.data());
+    } else {
+      table.attention_scores(row.data(), cache.data(), head_dim, kCount, head_dim, 0.125f,
+                             scores.data());
+    }
+    benchmark::ClobberMemory();
+  }
+  report(state, table, static_cast<double>(kCount * head_dim), 0);
+}
+
+void softmax_bench(benchmark::State& state, const KernelTable& table) {
+  constexpr std::int64_t kCount = 49152;
+  std::vector<float> logits(kCount, 0.125f);
+  for (auto _ : state) benchmark::DoNotOptimize(table.sum_exp(logits.data(), kCount, 1.0f));
+  state.counters["Gexp/s"] = benchmark::Counter(
+      static_cast<double>(kCount * state.iterations()) * 1e-9, benchmark::Counter::kIsRate);
+}
+
+void register_all() {
+  // SmolLM2-135M's matrices, then an 8B model's.
+  const Shape shapes[] = {{576, 576},   {1536, 576},  {576, 1536},
+                          {49152, 576}, {4096, 4096}, {12288, 4096}};
+  const KernelTables& all = available_kernels();
+  for (int t = 0; t < all.count; ++t) {
+    const KernelTable& table = *all.tables[t];
+    for (const Shape shape : shapes) {
+      for (const int bits : {2, 3, 4, 5, 6, 8, 16, 32}) {
+        for (const std::int64_t m : {1, 2, 4, 8, 16, 64, 512}) {
+          const std::string name = fmt::format("linear/{}/{}x{}/bits:{}/M:{}", table.name,
+                                               shape.rows, shape.cols, bits, m);
+          benchmark::RegisterBenchmark(name.c_str(), [=, &table](benchmark::State& state) {
+            linear_bench(state, table, shape, bits, m);
+          });
+        }
+      }
+    }
+    for (const std::int64_t head_dim : {64, 128}) {
+      for (const bool values : {false, true}) {
+        const std::string name = fmt::format("attention_{}/{}/head_dim:{}",
+                                             values ? "values" : "scores", table.name, head_dim);
+        benchmark::RegisterBenchmark(name.c_str(), [=, &table](benchmark::State& state) {
+          attention_bench(state, table, head_dim, values);
+        });
+      }
+    }
+    benchmark::RegisterBenchmark(
+        fmt::format("sum_exp/{}", table.name).c_str(),
+        [&table](benchmark::State& state) { softmax_bench(state, table); });
+  }
+}
+
+}  // namespace
+}  // namespace qx
+
+int main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  qx::register_all();
+  const qx::KernelTables& all = qx::available_kernels();
+  for (int t = 0; t < all.count; ++t) {
+    const double peak = qx::fma_peak(all.tables[t]->name);
+    if (peak > 0) {
+      fmt::print(stderr, "{}: register-only peak of one thread {:.1f} GFMA/s\n",
+                 all.tables[t]->name, peak * 1e-9);
+    }
+  }
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}
