@@ -8,7 +8,6 @@
 #include <optional>
 
 #include "base/error.h"
-#include "eval/prompt.h"
 #include "generate/generate.h"
 #include "io/json.h"
 #include "kernels/api.h"

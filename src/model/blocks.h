@@ -38,7 +38,7 @@ void for_each_tile(ThreadPool& pool, std::int64_t rows, std::int64_t k, std::int
 
 // Rows of one batch for `k` columns that for_each_tile hands out at most.
 std::int64_t tile_rows(std::int64_t k);
-constexpr std::int64_t kTileOutputs = 64;
+constexpr std::int64_t kTileOutputs = 72;  // three tiles of the kernels' 24
 
 // One forward pass: its rows and what the current layer has computed of them.
 class Pass {
