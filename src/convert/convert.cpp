@@ -11,6 +11,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 
 #include "base/error.h"
 #include "base/hash.h"
@@ -51,13 +52,42 @@ ConvertPlan plan_for(const SourceModel& source, const ConvertRequest& request) {
   return out;
 }
 
-std::vector<FileHash> hash_files(const std::vector<fs::path>& files) {
-  std::vector<FileHash> out;
-  for (const fs::path& file : files) {
-    out.push_back({file.filename().string(), fs::file_size(file), sha256_file(file)});
+// SHA-256 of the source files, computed beside the conversion, which reads the same pages while they
+// are in memory. Ends early when the conversion fails.
+class SourceHashing {
+ public:
+  explicit SourceHashing(std::vector<fs::path> files)
+      : hashes_(std::async(std::launch::async, [this, files = std::move(files)] {
+          std::vector<FileHash> out;
+          for (const fs::path& file : files) out.push_back(hash(file));
+          return out;
+        })) {}
+  ~SourceHashing() { stop_ = true; }
+  SourceHashing(const SourceHashing&) = delete;
+  SourceHashing& operator=(const SourceHashing&) = delete;
+
+  std::vector<FileHash> get() { return hashes_.get(); }
+
+ private:
+  FileHash hash(const fs::path& file) const {
+    std::ifstream in(file, std::ios::binary);
+    if (!in) fail(file.string(), "cannot open the file to hash it");
+    Sha256 sha;
+    std::uint64_t bytes = 0;
+    std::vector<char> block(1 << 20);
+    while (in && !stop_) {
+      in.read(block.data(), static_cast<std::streamsize>(block.size()));
+      const auto n = static_cast<std::size_t>(in.gcount());
+      sha.update(std::string_view(block.data(), n));
+      bytes += n;
+    }
+    if (in.bad()) fail(file.string(), "reading failed");
+    return {file.filename().string(), bytes, sha.hex()};
   }
-  return out;
-}
+
+  std::atomic<bool> stop_{false};
+  std::future<std::vector<FileHash>> hashes_;
+};
 
 void empty_directory(const fs::path& directory) {
   std::vector<fs::path> entries;
@@ -82,6 +112,33 @@ struct WorkerScratch {
   std::vector<std::byte> codes, scales, biases;
 };
 
+// What one earlier attempt left, by array name. The arrays of a tensor may lie in several of its files.
+struct Attempt {
+  std::vector<std::unique_ptr<SafetensorsFile>> files;
+  std::map<std::string, std::span<const std::byte>> tensors;
+};
+using OldFiles = std::vector<Attempt>;
+
+// Files named set-aside-N-NAME, sorted: those of one N are one attempt.
+OldFiles open_attempts(const std::vector<fs::path>& paths) {
+  std::map<std::string, Attempt> attempts;
+  for (const fs::path& path : paths) {
+    const std::string name = path.filename().string();
+    Attempt& attempt = attempts[name.substr(0, name.find('-', std::string(kSetAside).size()))];
+    try {
+      attempt.files.push_back(std::make_unique<SafetensorsFile>(path));
+    } catch (const Error&) {
+      continue;  // killed before its header was whole: it holds nothing of use
+    }
+    for (const TensorView& view : attempt.files.back()->tensors()) {
+      attempt.tensors.emplace(view.name, view.data);
+    }
+  }
+  OldFiles out;
+  for (auto& [key, attempt] : attempts) out.push_back(std::move(attempt));
+  return out;
+}
+
 class Conversion {
  public:
   Conversion(const ConvertRequest& request, const SourceModel& source, ConvertPlan plan,
@@ -91,8 +148,7 @@ class Conversion {
         plan_(std::move(plan)),
         layout_(make_layout(plan_.plan, request.max_shard_bytes)),
         pool_(pool),
-        staged_(request.target, request.force, request.resume),
-        journal_(staged_.path() / kJournalName) {}
+        staged_(request.target, request.force, request.resume) {}
 
   ConvertResult run() {
     try {
@@ -105,18 +161,16 @@ class Conversion {
 
  private:
   ConvertResult run_all();
-  void start_hashing();
-  std::map<std::string, std::uint64_t> finished_before();
+  ConversionJournal::Tensors finished_before();
   void set_aside_old_shards();
-  void take_over(const std::map<std::string, std::uint64_t>& finished);
-  bool take_over_tensor(std::size_t tensor, std::uint64_t checksum,
-                        const std::vector<std::unique_ptr<SafetensorsFile>>& old_files);
+  void take_over(const ConversionJournal::Tensors& finished);
+  bool take_over_tensor(std::size_t tensor, TensorChecksums expected, const OldFiles& old_files);
+  std::uint64_t source_checksum(const Block& block) const;
   void open_writers();
   void convert_blocks();
   void convert_block(const Block& block, WorkerScratch& scratch);
-  void block_done(const Block& block, std::uint64_t checksum);
-  void start_journal_if_hashed(bool wait);
-  void write_other_files();
+  void block_done(const Block& block, TensorChecksums checksums);
+  void write_other_files(std::vector<FileHash> source_hashes);
   std::vector<Block> blocks_of(std::size_t tensor) const;
   Json identity() const;
 
@@ -126,9 +180,7 @@ class Conversion {
   const Layout layout_;
   ThreadPool& pool_;
   StagedDirectory staged_;
-  ConversionJournal journal_;
-  std::future<std::vector<FileHash>> hashing_;
-  std::vector<FileHash> hashes_;
+  std::optional<ConversionJournal> journal_;
   std::vector<std::unique_ptr<SafetensorsWriter>> writers_;
   std::vector<char> taken_over_;  // by tensor
   std::int64_t resumed_ = 0;
@@ -137,32 +189,19 @@ class Conversion {
   std::mutex mutex_;  // guards what follows
   struct Pending {
     std::size_t blocks = 0;
-    std::uint64_t checksum = 0;
+    TensorChecksums sums;
   };
   std::vector<Pending> pending_;  // by tensor
   std::uint64_t bytes_done_ = 0;
   std::unique_ptr<Progress> progress_;
 };
 
-// The source is hashed beside the conversion: both read the same pages while they are in memory.
-void Conversion::start_hashing() {
-  hashing_ = std::async(std::launch::async, hash_files, source_.checkpoint().files());
-}
-
-void Conversion::start_journal_if_hashed(bool wait) {
-  if (journal_.started()) return;
-  if (hashing_.valid()) {
-    if (!wait && hashing_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return;
-    hashes_ = hashing_.get();
-  }
-  journal_.start(identity());
-}
-
-// Everything that decides the bytes of the tensors.
+// Everything that decides the bytes of the tensors, except the source's own bytes: those are
+// compared tensor by tensor.
 Json Conversion::identity() const {
   Json files = Json::array();
-  for (const FileHash& f : hashes_) {
-    files.push_back({{"name", f.name}, {"bytes", f.bytes}, {"sha256", f.sha256}});
+  for (const fs::path& file : source_.checkpoint().files()) {
+    files.push_back({{"name", file.filename().string()}, {"bytes", fs::file_size(file)}});
   }
   Json out = Json::object();
   out["plan"] = plan_.plan.plan_hash();
@@ -172,24 +211,21 @@ Json Conversion::identity() const {
   return out;
 }
 
-std::map<std::string, std::uint64_t> Conversion::finished_before() {
+ConversionJournal::Tensors Conversion::finished_before() {
   if (!request_.resume) return {};
-  if (!fs::exists(staged_.path() / kJournalName)) {
-    empty_directory(staged_.path());
+  if (fs::is_empty(staged_.path())) {
     notes_.emplace_back("nothing to resume, converting from the start");
     return {};
   }
-  hashes_ = hashing_.get();
   std::string difference;
-  const auto finished =
-      ConversionJournal::read(staged_.path() / kJournalName, identity(), difference);
-  if (!finished) {
-    empty_directory(staged_.path());
-    notes_.push_back(fmt::format("the unfinished conversion is another one ({}), starting over",
-                                 difference.empty() ? "its journal is empty" : difference));
-    return {};
-  }
-  return *finished;
+  auto finished = ConversionJournal::read(staged_.path() / kJournalName, identity(), difference);
+  if (finished && !finished->empty()) return *finished;
+  empty_directory(staged_.path());
+  notes_.push_back(
+      finished ? "nothing was finished yet, converting from the start"
+               : fmt::format("the unfinished conversion is not this one ({}), starting over",
+                             difference));
+  return {};
 }
 
 std::vector<Block> Conversion::blocks_of(std::size_t tensor) const {
@@ -203,56 +239,70 @@ std::vector<Block> Conversion::blocks_of(std::size_t tensor) const {
   return out;
 }
 
-// Several may pile up when a resumed conversion is itself killed.
+// Renames the tensor files of the last attempt; several attempts may pile up when a resumed
+// conversion is itself killed. What is neither these nor the journal is written again.
 void Conversion::set_aside_old_shards() {
-  for (int round = 0;; ++round) {
-    const std::string prefix = fmt::format("{}{}-", kSetAside, round);
-    const bool used = std::any_of(
-        layout_.shard_names.begin(), layout_.shard_names.end(),
-        [&](const std::string& name) { return fs::exists(staged_.path() / (prefix + name)); });
-    if (used) continue;
-    for (const std::string& name : layout_.shard_names) {
-      const fs::path file = staged_.path() / name;
-      if (fs::exists(file)) fs::rename(file, staged_.path() / (prefix + name));
+  std::set<std::string> names;
+  for (const auto& entry : fs::directory_iterator(staged_.path())) {
+    names.insert(entry.path().filename().string());
+  }
+  int attempt = 0;
+  const auto prefix = [&] { return fmt::format("{}{}-", kSetAside, attempt); };
+  while (std::any_of(names.begin(), names.end(),
+                     [&](const std::string& name) { return name.starts_with(prefix()); })) {
+    ++attempt;
+  }
+  const std::set<std::string> shards(layout_.shard_names.begin(), layout_.shard_names.end());
+  for (const std::string& name : names) {
+    if (name == kJournalName || name.starts_with(kSetAside)) continue;
+    const fs::path file = staged_.path() / name;
+    if (shards.contains(name)) {
+      fs::rename(file, staged_.path() / (prefix() + name));
+    } else {
+      fs::remove_all(file);
     }
-    return;
   }
 }
 
-bool Conversion::take_over_tensor(std::size_t tensor, std::uint64_t checksum,
-                                  const std::vector<std::unique_ptr<SafetensorsFile>>& old_files) {
-  const OutputTensor& out = layout_.tensors[tensor];
-  std::vector<std::vector<const TensorView*>> candidates(out.arrays.size());
-  for (const auto& file : old_files) {
-    for (const TensorView& view : file->tensors()) {
-      for (std::size_t a = 0; a < out.arrays.size(); ++a) {
-        const auto bytes = static_cast<std::size_t>(out.arrays[a].row_bytes * out.shape.rows);
-        if (view.name == out.arrays[a].name && view.data.size() == bytes) {
-          candidates[a].push_back(&view);
-        }
-      }
-    }
+std::uint64_t Conversion::source_checksum(const Block& block) const {
+  BlockChecksum sum(block.rows.begin);
+  for (const auto& part : source_.stored_rows(source_.tensors()[block.tensor], block.rows)) {
+    sum.update(part);
   }
-  // The arrays of a tensor were written in the same attempt, so the same rank in each list.
-  std::size_t attempts = candidates[0].size();
-  for (const auto& list : candidates) attempts = std::min(attempts, list.size());
-  for (std::size_t attempt = 0; attempt < attempts; ++attempt) {
-    std::uint64_t sum = 0;
-    const std::vector<Block> blocks = blocks_of(tensor);
+  return sum.value();
+}
+
+bool Conversion::take_over_tensor(std::size_t tensor, TensorChecksums expected,
+                                  const OldFiles& old_files) {
+  const OutputTensor& out = layout_.tensors[tensor];
+  const std::vector<Block> blocks = blocks_of(tensor);
+  std::uint64_t source = 0;
+  for (const Block& block : blocks) source += source_checksum(block);
+  source_.release(source_.tensors()[tensor]);
+  if (source != expected.source) return false;
+  for (const OldFiles::value_type& attempt : old_files) {
+    std::vector<std::span<const std::byte>> data;
+    for (const OutputArray& array : out.arrays) {
+      const auto found = attempt.tensors.find(array.name);
+      if (found == attempt.tensors.end()) break;
+      const auto bytes = static_cast<std::size_t>(array.row_bytes * out.shape.rows);
+      if (found->second.size() == bytes) data.push_back(found->second);
+    }
+    if (data.size() != out.arrays.size()) continue;
     const auto part = [&](std::size_t a, const Block& b) {
       const auto row_bytes = static_cast<std::size_t>(out.arrays[a].row_bytes);
-      return candidates[a][attempt]->data.subspan(
-          static_cast<std::size_t>(b.rows.begin) * row_bytes,
-          static_cast<std::size_t>(b.rows.end - b.rows.begin) * row_bytes);
+      return data[a].subspan(static_cast<std::size_t>(b.rows.begin) * row_bytes,
+                             static_cast<std::size_t>(b.rows.end - b.rows.begin) * row_bytes);
     };
+    std::uint64_t sum = 0;
     for (const Block& block : blocks) {
       BlockChecksum block_sum(block.rows.begin);
-      for (std::size_t a = 0; a < out.arrays.size(); ++a) block_sum.update(part(a, block));
+      for (std::size_t a = 0; a < data.size(); ++a) block_sum.update(part(a, block));
       sum += block_sum.value();
     }
-    if (sum != checksum) continue;
+    if (sum != expected.output) continue;
     for (const Block& block : blocks) {
-      for (std::size_t a = 0; a < out.arrays.size(); ++a) {
+      for (std::size_t a = 0; a < data.size(); ++a) {
         const OutputArray& array = out.arrays[a];
         writers_[array.shard]->write(array.slot,
                                      static_cast<std::uint64_t>(block.rows.begin * array.row_bytes),
@@ -264,35 +314,30 @@ bool Conversion::take_over_tensor(std::size_t tensor, std::uint64_t checksum,
   return false;
 }
 
-// Copies what an earlier attempt had finished into the new files, then drops the old ones.
-void Conversion::take_over(const std::map<std::string, std::uint64_t>& finished) {
-  std::vector<std::unique_ptr<SafetensorsFile>> old_files;
+// Copies what earlier attempts had finished into the new files, then drops the old ones.
+void Conversion::take_over(const ConversionJournal::Tensors& finished) {
   std::vector<fs::path> old_paths;
   for (const auto& entry : fs::directory_iterator(staged_.path())) {
-    if (!entry.path().filename().string().starts_with(kSetAside)) continue;
-    old_paths.push_back(entry.path());
+    if (entry.path().filename().string().starts_with(kSetAside)) old_paths.push_back(entry.path());
   }
   std::sort(old_paths.begin(), old_paths.end());
-  for (const fs::path& path : old_paths) {
-    try {
-      old_files.push_back(std::make_unique<SafetensorsFile>(path));
-    } catch (const Error&) {
-      // Killed before its header was whole: it holds nothing of use.
-    }
-  }
-  std::map<std::string, std::uint64_t> kept;
-  for (std::size_t t = 0; t < layout_.tensors.size(); ++t) {
+  OldFiles old_files = open_attempts(old_paths);
+  std::mutex mutex;
+  ConversionJournal::Tensors kept;
+  Progress progress("taking over", finished.size(), "tensors", request_.quiet);
+  pool_.parallel_for(layout_.tensors.size(), 1, [&](std::size_t t, std::size_t, int) {
     check_interrupt();
-    const std::string& name = plan_.plan.rows[t].tensor.name;
-    const auto found = finished.find(name);
-    if (found == finished.end() || !take_over_tensor(t, found->second, old_files)) continue;
+    const auto found = finished.find(plan_.plan.rows[t].tensor.name);
+    if (found == finished.end()) return;
+    progress.advance();
+    if (!take_over_tensor(t, found->second, old_files)) return;
+    const std::lock_guard<std::mutex> lock(mutex);
     taken_over_[t] = 1;
     ++resumed_;
     kept.insert(*found);
-  }
+  });
   old_files.clear();
-  for (const auto& [name, checksum] : kept) journal_.note(name, checksum);
-  journal_.start(identity());
+  journal_.emplace(staged_.path() / kJournalName, identity(), kept);
   for (const fs::path& path : old_paths) fs::remove(path);
   notes_.push_back(fmt::format("resumed: {} of {} tensors were finished already", resumed_,
                                layout_.tensors.size()));
@@ -342,14 +387,15 @@ void Conversion::convert_block(const Block& block, WorkerScratch& scratch) {
     writers_[array.shard]->write(
         array.slot, static_cast<std::uint64_t>(block.rows.begin * array.row_bytes), parts[a]);
   }
-  block_done(block, checksum.value());
+  block_done(block, {source_checksum(block), checksum.value()});
 }
 
-void Conversion::block_done(const Block& block, std::uint64_t checksum) {
+void Conversion::block_done(const Block& block, TensorChecksums checksums) {
   const SourceTensor& tensor = source_.tensors()[block.tensor];
   const std::lock_guard<std::mutex> lock(mutex_);
   Pending& pending = pending_[block.tensor];
-  pending.checksum += checksum;
+  pending.sums.source += checksums.source;
+  pending.sums.output += checksums.output;
   const std::uint64_t before = bytes_done_ / 1'000'000;
   bytes_done_ +=
       static_cast<std::uint64_t>(static_cast<double>(tensor.stored_bytes()) *
@@ -358,8 +404,7 @@ void Conversion::block_done(const Block& block, std::uint64_t checksum) {
   progress_->advance(bytes_done_ / 1'000'000 - before);
   if (--pending.blocks > 0) return;
   source_.release(tensor);
-  start_journal_if_hashed(false);
-  journal_.note(tensor.name, pending.checksum);
+  journal_->note(tensor.name, pending.sums);
 }
 
 void Conversion::convert_blocks() {
@@ -384,7 +429,7 @@ void Conversion::convert_blocks() {
   progress_.reset();
 }
 
-void Conversion::write_other_files() {
+void Conversion::write_other_files(std::vector<FileHash> source_hashes) {
   const fs::path& dir = staged_.path();
   const Plan& plan = plan_.plan;
   write_plain(dir / "config.json",
@@ -403,7 +448,7 @@ void Conversion::write_other_files() {
   if (provenance.source_name.empty()) {
     provenance.source_name = fs::weakly_canonical(request_.source).filename().string();
   }
-  provenance.source_files = hashes_;
+  provenance.source_files = std::move(source_hashes);
   write_plain(dir / "qx_plan.json",
               dump_json(plan_file_json(plan, plan_.config, provenance), 1, false, true) + "\n");
   for (const fs::path& file : files_to_copy(request_.source)) {
@@ -414,17 +459,20 @@ void Conversion::write_other_files() {
 
 ConvertResult Conversion::run_all() {
   taken_over_.assign(layout_.tensors.size(), 0);
-  start_hashing();
-  const auto finished = finished_before();
+  const ConversionJournal::Tensors finished = finished_before();
   if (!finished.empty()) set_aside_old_shards();
   check_disk_space(staged_.path(),
                    static_cast<std::uint64_t>(layout_.total_bytes) + kOtherFilesBytes);
+  SourceHashing hashing(source_.checkpoint().files());
   open_writers();
-  if (!finished.empty()) take_over(finished);
+  if (finished.empty()) {
+    journal_.emplace(staged_.path() / kJournalName, identity(), ConversionJournal::Tensors{});
+  } else {
+    take_over(finished);
+  }
   convert_blocks();
-  start_journal_if_hashed(true);
   for (const auto& writer : writers_) writer->finish();
-  write_other_files();
+  write_other_files(hashing.get());
   fs::remove(staged_.path() / kJournalName);
   check_interrupt();
   ConvertResult result;

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "convert/journal.h"
 
+#include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "base/error.h"
+#include "io/staged.h"
 
 namespace qx {
 namespace {
@@ -16,39 +19,55 @@ std::uint64_t mix(std::uint64_t h) {
   return h ^ (h >> 29);
 }
 
-bool is_tensor_line(const Json& line) {
-  return line.is_object() && line.contains("tensor") && line["tensor"].is_string() &&
-         line.contains("checksum") && line["checksum"].is_number_unsigned();
+std::optional<std::uint64_t> unsigned_member(const Json& line, const char* key) {
+  const auto found = line.find(key);
+  if (found == line.end() || !found->is_number_unsigned()) return std::nullopt;
+  return found->get<std::uint64_t>();
+}
+
+std::string tensor_line(const std::string& tensor, TensorChecksums c) {
+  return Json{{"tensor", tensor}, {"source", c.source}, {"output", c.output}}.dump() + "\n";
 }
 
 }  // namespace
 
 void BlockChecksum::update(std::span<const std::byte> bytes) {
-  std::uint64_t h = mix(state_ + bytes.size());
+  // Four independent chains: one alone would wait for its own multiplications.
+  std::array<std::uint64_t, 4> lanes{};
+  for (std::size_t l = 0; l < 4; ++l) lanes[l] = mix(state_ + bytes.size() + l * kMultiplier);
   std::size_t i = 0;
-  for (; i + 8 <= bytes.size(); i += 8) {
-    std::uint64_t word;
-    std::memcpy(&word, bytes.data() + i, 8);
-    h = (h ^ word) * kMultiplier;
-    h ^= h >> 32;
+  for (; i + 32 <= bytes.size(); i += 32) {
+    for (std::size_t l = 0; l < 4; ++l) {
+      std::uint64_t word;
+      std::memcpy(&word, bytes.data() + i + 8 * l, 8);
+      lanes[l] = (lanes[l] ^ word) * kMultiplier;
+      lanes[l] ^= lanes[l] >> 32;
+    }
   }
-  std::uint64_t tail = 0;
-  if (i < bytes.size()) std::memcpy(&tail, bytes.data() + i, bytes.size() - i);
-  state_ = mix(h ^ tail);
+  for (std::size_t l = 0; i < bytes.size(); ++l) {
+    const std::size_t n = std::min<std::size_t>(8, bytes.size() - i);
+    std::uint64_t tail = 0;
+    std::memcpy(&tail, bytes.data() + i, n);
+    lanes[l] = mix(lanes[l] ^ tail);
+    i += n;
+  }
+  state_ = 0;
+  for (const std::uint64_t lane : lanes) state_ = mix(state_ ^ lane);
 }
 
 std::uint64_t BlockChecksum::value() const {
   return mix(state_);
 }
 
-std::optional<std::map<std::string, std::uint64_t>> ConversionJournal::read(
-    const std::filesystem::path& file, const Json& identity, std::string& difference) {
-  difference.clear();
+std::optional<ConversionJournal::Tensors> ConversionJournal::read(const std::filesystem::path& file,
+                                                                  const Json& identity,
+                                                                  std::string& difference) {
+  difference = "it has no journal";
   std::ifstream in(file);
   std::string line;
   if (!in || !std::getline(in, line)) return std::nullopt;
   const Json first = Json::parse(line, nullptr, false);
-  if (!first.is_object() || first.value("qx_journal", 0) != kJournalVersion) {
+  if (!first.is_object() || first.value("qx_journal", Json()) != kJournalVersion) {
     difference = "its journal cannot be read";
     return std::nullopt;
   }
@@ -57,36 +76,31 @@ std::optional<std::map<std::string, std::uint64_t>> ConversionJournal::read(
     difference = fmt::format("its {} differs", key);
     return std::nullopt;
   }
-  std::map<std::string, std::uint64_t> tensors;
+  Tensors tensors;
   while (std::getline(in, line)) {
     // The last line may be torn.
     const Json entry = Json::parse(line, nullptr, false);
-    if (is_tensor_line(entry)) tensors[entry["tensor"]] = entry["checksum"];
+    if (!entry.is_object() || !entry.contains("tensor") || !entry["tensor"].is_string()) continue;
+    const auto source = unsigned_member(entry, "source"), output = unsigned_member(entry, "output");
+    if (source && output) tensors[entry["tensor"]] = {*source, *output};
   }
   return tensors;
 }
 
-void ConversionJournal::start(const Json& identity) {
-  QX_CHECK(!started());
-  out_.open(file_, std::ios::trunc);
+ConversionJournal::ConversionJournal(const std::filesystem::path& file, const Json& identity,
+                                     const Tensors& tensors)
+    : file_(file) {
   Json first{{"qx_journal", kJournalVersion}};
   first.update(identity);
-  out_ << first.dump() << '\n';
-  for (const auto& [tensor, checksum] : waiting_) append(tensor, checksum);
-  waiting_.clear();
-  if (!out_.flush()) fail(file_.string(), "cannot write the journal");
+  std::string text = first.dump() + "\n";
+  for (const auto& [tensor, checksums] : tensors) text += tensor_line(tensor, checksums);
+  write_file_atomic(file_, text, true);
+  out_.open(file_, std::ios::app);
+  if (!out_) fail(file_.string(), "cannot write the journal");
 }
 
-void ConversionJournal::append(const std::string& tensor, std::uint64_t checksum) {
-  out_ << Json{{"tensor", tensor}, {"checksum", checksum}}.dump() << '\n';
-}
-
-void ConversionJournal::note(const std::string& tensor, std::uint64_t checksum) {
-  if (!started()) {
-    waiting_[tensor] = checksum;
-    return;
-  }
-  append(tensor, checksum);
+void ConversionJournal::note(const std::string& tensor, TensorChecksums checksums) {
+  out_ << tensor_line(tensor, checksums);
   if (!out_.flush()) fail(file_.string(), "cannot write the journal");
 }
 

@@ -1,6 +1,7 @@
 // What a conversion had finished when it was killed, so that a later one can go on from there: one
 // line of JSON per tensor in the unfinished output directory, after a first line that says of what.
-// Nothing in it is trusted: a tensor counts only if its bytes still have the checksum noted here.
+// Nothing in it is trusted: a tensor counts only if its bytes, and those of the source that it was
+// made from, still have the checksums noted here.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -28,25 +29,29 @@ class BlockChecksum {
   std::uint64_t state_;
 };
 
+// Of the bytes that a tensor was made from, and of those that were made.
+struct TensorChecksums {
+  std::uint64_t source = 0, output = 0;
+};
+
 class ConversionJournal {
  public:
-  // Tensors noted in a journal of the same identity. Nothing when there is no such journal;
-  // `difference` then says why, or is empty when there is none at all.
-  static std::optional<std::map<std::string, std::uint64_t>> read(const std::filesystem::path& file,
-                                                                  const Json& identity,
-                                                                  std::string& difference);
+  using Tensors = std::map<std::string, TensorChecksums>;
 
-  explicit ConversionJournal(std::filesystem::path file) : file_(std::move(file)) {}
-  // Starts the journal; tensors noted earlier are written after the first line.
-  void start(const Json& identity);
-  bool started() const { return out_.is_open(); }
-  void note(const std::string& tensor, std::uint64_t checksum);
+  // Tensors noted in a journal of the same identity. Nothing when there is no such journal;
+  // `difference` then says why.
+  static std::optional<Tensors> read(const std::filesystem::path& file, const Json& identity,
+                                     std::string& difference);
+
+  // Starts a new journal with these tensors; it replaces an old one at once or not at all.
+  // Fails: Error when the file cannot be written.
+  ConversionJournal(const std::filesystem::path& file, const Json& identity,
+                    const Tensors& tensors);
+  void note(const std::string& tensor, TensorChecksums checksums);
 
  private:
-  void append(const std::string& tensor, std::uint64_t checksum);
   std::filesystem::path file_;
   std::ofstream out_;
-  std::map<std::string, std::uint64_t> waiting_;
 };
 
 }  // namespace qx

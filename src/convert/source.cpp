@@ -245,6 +245,19 @@ const std::byte* SourceModel::read_rows(const SourceTensor& tensor, RowRange ran
   return scratch.values.data();
 }
 
+std::vector<std::span<const std::byte>> SourceModel::stored_rows(const SourceTensor& tensor,
+                                                                 RowRange range) const {
+  std::vector<std::span<const std::byte>> out;
+  for (const TensorView* view : {tensor.weight, tensor.scales, tensor.biases}) {
+    if (view == nullptr) continue;
+    const std::size_t row_bytes = view->data.size() / static_cast<std::size_t>(tensor.shape.rows);
+    out.push_back(
+        view->data.subspan(static_cast<std::size_t>(range.begin) * row_bytes,
+                           static_cast<std::size_t>(range.end - range.begin) * row_bytes));
+  }
+  return out;
+}
+
 void SourceModel::release(const SourceTensor& tensor) const {
   checkpoint_.release(*tensor.weight);
   if (!tensor.affine) return;

@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -53,6 +54,9 @@ class SourceModel {
   // Threads: any, with a scratch each. Fails: Error naming tensor, row and column.
   const std::byte* read_rows(const SourceTensor& tensor, RowRange range, DType dtype,
                              SourceScratch& scratch) const;
+  // The stored bytes of these rows: of the values, or of codes, scales and biases.
+  std::vector<std::span<const std::byte>> stored_rows(const SourceTensor& tensor,
+                                                      RowRange range) const;
   // The pages of the tensor are not needed again.
   void release(const SourceTensor& tensor) const;
 
