@@ -120,16 +120,32 @@ std::string pair_table(const Comparison& c, const PairSummary& pair) {
          table.text();
 }
 
+// One line per task and kind of flag, with the runs that have it.
 std::string flags_text(const Comparison& c) {
   std::string out;
   for (const TaskSummary& task : c.tasks) {
     for (std::size_t r = 0; r < task.scores.size(); ++r) {
       for (const Flag& f : task.scores[r].flags) {
-        const std::vector<Flag> one{f};
-        out += fmt::format("  {} {}, {}: {}{}\n", no_information(one) ? "!" : "-", task.task,
-                           c.runs[r].name, f.text,
-                           no_information(one) ? " - no information, left out of averages" : "");
+        if (!no_information({f})) continue;
+        out += fmt::format("  ! {}, {}: {}: no information, the task is left out of averages\n",
+                           task.task, c.runs[r].name, f.text);
       }
+    }
+    const auto near = [&](FlagKind kind, std::string_view what, double value) {
+      std::string runs;
+      for (std::size_t r = 0; r < task.scores.size(); ++r) {
+        const auto& flags = task.scores[r].flags;
+        const bool has =
+            std::any_of(flags.begin(), flags.end(), [&](const Flag& f) { return f.kind == kind; });
+        if (has) runs += (runs.empty() ? "" : ", ") + c.runs[r].name;
+      }
+      if (runs.empty()) return;
+      out += fmt::format("  - {}: within a standard error of {} ({:.3f}): {}\n", task.task, what,
+                         value, runs);
+    };
+    near(FlagKind::kNearChance, "guessing", task.chance);
+    if (task.majority_share > task.chance + 1e-9) {
+      near(FlagKind::kNearMajorityShare, "always giving the commonest answer", task.majority_share);
     }
   }
   return out.empty() ? "" : "Flags\n" + out + "\n";
