@@ -193,7 +193,7 @@ SliceRange resolve_slice(Runtime& rt, std::int64_t size, const Value& start, con
                 (std::uint64_t{0} - static_cast<std::uint64_t>(stride)) +
             1;
   }
-  return {first, count > 1 ? stride : 0, count};
+  return {count > 0 ? first : 0, count > 1 ? stride : 0, count};
 }
 
 }  // namespace

@@ -130,7 +130,6 @@ Value filter_truncate(Runtime& rt, const Value& self, Arguments& arguments) {
                                         {"killwords", Value::boolean(false)},
                                         {"end", rt.string("...")},
                                         {"leeway", Value()}});
-  const std::string_view text = text_argument(rt, "truncate", self);
   const std::string_view end = text_argument(rt, "truncate", args[2]);
   const std::int64_t size = int_argument(rt, "truncate", args[0]);
   const std::int64_t leeway = args[3].is_none() ? 5 : int_argument(rt, "truncate", args[3]);
@@ -138,10 +137,12 @@ Value filter_truncate(Runtime& rt, const Value& self, Arguments& arguments) {
   if (keep < 0 || leeway < 0) {
     rt.fail("truncate got length {} and leeway {}, expected room for the end mark", size, leeway);
   }
-  const auto points = static_cast<std::int64_t>(self.as_str().points);
-  if (points <= size || points - size <= leeway) {
+  const std::optional<std::size_t> own = length(rt, self);
+  const auto points = static_cast<std::int64_t>(own.value_or(0));
+  if (own && (points <= size || points - size <= leeway)) {
     return self;
   }
+  const std::string_view text = text_argument(rt, "truncate", self);
   rt.charge_text(text.size());
   std::string_view kept = text.substr(0, byte_offset(text, static_cast<std::size_t>(keep)));
   if (!truthy(rt, args[1])) {

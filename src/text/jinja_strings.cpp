@@ -255,14 +255,12 @@ std::vector<Value> split_space(Runtime& rt, std::string_view text, std::int64_t 
   const Side side = from_right ? Side::kRight : Side::kLeft;
   text = strip(text, side, std::nullopt);
   while (!text.empty()) {
-    std::size_t end = from_right ? text.size() : 0;
-    const auto more = [&] { return from_right ? end > 0 : end < text.size(); };
     if (limit == 0) {
-      end = from_right ? 0 : text.size();
-      parts.push_back(
-          rt.string(strip(text, from_right ? Side::kLeft : Side::kRight, std::nullopt)));
+      parts.push_back(rt.string(text));
       break;
     }
+    std::size_t end = from_right ? text.size() : 0;
+    const auto more = [&] { return from_right ? end > 0 : end < text.size(); };
     while (more()) {
       std::size_t next = end;
       if (is_space(from_right ? previous_point(text, next) : next_point(text, next))) {
