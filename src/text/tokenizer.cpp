@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <unordered_map>
 
 #include "base/error.h"
 #include "base/mapped_file.h"
@@ -168,7 +169,11 @@ struct Tokenizer::Impl {
   std::optional<TextIndex> by_text;   // every token
   std::optional<TextIndex> by_bytes;  // the tokens that their own bytes are encoded to
   std::vector<bool> in_model, special;
-  std::deque<AddedToken> added;
+  std::size_t next_added_id = 0;  // while reading: for a token that the vocabulary lacks
+  std::deque<AddedToken> added;   // stable addresses
+  std::unordered_map<TokenId, const AddedToken*> added_by_id;
+  std::unordered_map<TokenId, std::string>
+      normalized_bytes;  // of added tokens that normalize to these
   AddedTokenMatcher raw_tokens, normalized_tokens;
   std::vector<NormalForm> normal_forms;
   std::optional<PreTokenizer> pre_tokenizer;
@@ -186,6 +191,7 @@ struct Tokenizer::Impl {
   void read_config(const Json& config, std::string_view config_origin);
   void read_ids(const Json& config, std::string_view config_origin);
   std::string normalize(std::string_view text) const;
+  std::string_view bytes_of(TokenId id) const;
   std::optional<TokenId> find(std::string_view text) const;
   void encode_segment(std::string_view text, PreTokenizer::Run& run,
                       std::vector<TokenId>& ids) const;
@@ -256,6 +262,7 @@ void Tokenizer::Impl::read_vocabulary(const TokenizerFile& file) {
     }
     in_model[id] = true;
   }
+  next_added_id = file.vocab.size();
   for (std::size_t i = 0; i < tokens->size(); ++i) read_added_token((*tokens)[i], i, ids);
   bytes = TextTable(ids);
   for (std::size_t id = 0; id < ids; ++id) {
@@ -287,19 +294,27 @@ void Tokenizer::Impl::read_added_token(const Json& json, std::size_t index, std:
     fail(place, "got the id {} for '{}', which has the id {} already", token.id, token.content,
          known);
   }
-  if (known < 0 && texts.has(id)) {
-    fail(place, "got the id {} for '{}', expected another: it belongs to '{}'", token.id,
-         token.content, texts[id]);
+  // The reference numbers new tokens on its own; a file that disagrees would mean other ids there.
+  if (known < 0 && id != next_added_id) {
+    fail(place, "got the id {} for '{}', expected {}: new tokens follow the vocabulary one by one",
+         token.id, token.content, next_added_id);
   }
   if (known < 0) {
+    if (texts.has(id)) {
+      fail(place, "got the id {} for '{}', expected another: it belongs to '{}'", token.id,
+           token.content, texts[id]);
+    }
+    ++next_added_id;
     texts.set(id, token.content);
     by_text->insert(token.id);
   }
-  const bool repeated = std::any_of(added.begin(), added.end(),
-                                    [&](const AddedToken& t) { return t.id == token.id; });
-  if (repeated) return;  // the first one counts, as in the reference
+  if (const auto same = added_by_id.find(token.id); same != added_by_id.end()) {
+    if (*same->second == token) return;
+    fail(place, "got '{}' again with other properties, expected it once", token.content);
+  }
   special[id] = token.special;
   added.push_back(std::move(token));
+  added_by_id[added.back().id] = &added.back();
 }
 
 void Tokenizer::Impl::read_model(const TokenizerFile& file) {
@@ -366,18 +381,18 @@ void Tokenizer::Impl::index_words(bool ignore_merges) {
 }
 
 void Tokenizer::Impl::add_matchers() {
-  for (const bool specials : {true, false}) {  // of two that normalize alike the special one counts
-    for (const AddedToken& token : added) {
-      if (token.special != specials) continue;
-      if (!token.normalized) {
-        raw_tokens.add(token.content, token);
-        continue;
-      }
-      const std::string pattern = normalize(token.content);
-      if (pattern.size() > kMaxAddedTokenBytes) {
-        fail(origin, "added_tokens: got '{}', too long when normalized", token.content);
-      }
-      if (!pattern.empty()) normalized_tokens.add(pattern, token);
+  for (const AddedToken& token : added) {
+    const std::string pattern = token.normalized ? normalize(token.content) : token.content;
+    const std::string place = place_of(origin, fmt::format("added token '{}'", token.content));
+    if (pattern.empty() || pattern.size() > kMaxAddedTokenBytes) {
+      fail(place, "got {} bytes when normalized, expected 1 to {}", pattern.size(),
+           kMaxAddedTokenBytes);
+    }
+    if (!(token.normalized ? normalized_tokens : raw_tokens).add(pattern, token)) {
+      fail(place, "got another added token that normalizes to the same text, expected one");
+    }
+    if (pattern != token.content) {
+      normalized_bytes[token.id] = bytes_of_alphabet(pattern).value_or(pattern);
     }
   }
 }
@@ -410,6 +425,12 @@ std::string Tokenizer::Impl::normalize(std::string_view text) const {
   std::string out(text);
   for (const NormalForm form : normal_forms) out = normalize_utf8(out, form);
   return out;
+}
+
+std::string_view Tokenizer::Impl::bytes_of(TokenId id) const {
+  if (id < 0) return {};
+  if (const auto at = normalized_bytes.find(id); at != normalized_bytes.end()) return at->second;
+  return bytes[static_cast<std::size_t>(id)];
 }
 
 std::optional<TokenId> Tokenizer::Impl::find(std::string_view text) const {
@@ -515,7 +536,7 @@ std::string Tokenizer::decode(std::span<const TokenId> ids, DecodeSpecial specia
   std::string bytes;
   for (const TokenId id : ids) {
     if (special == DecodeSpecial::kSkip && is_special(id)) continue;
-    if (id >= 0) bytes += impl_->bytes[static_cast<std::size_t>(id)];
+    bytes += impl_->bytes_of(id);
   }
   return to_valid_utf8(bytes);
 }
@@ -532,7 +553,7 @@ std::string Tokenizer::token_text(TokenId id) const {
 }
 
 std::string Tokenizer::token_bytes(TokenId id) const {
-  return id < 0 ? std::string() : std::string(impl_->bytes[static_cast<std::size_t>(id)]);
+  return std::string(impl_->bytes_of(id));
 }
 
 bool Tokenizer::is_special(TokenId id) const {

@@ -45,7 +45,7 @@ std::int32_t AddedTokenMatcher::child_of(std::int32_t node, char byte) const {
   return at;
 }
 
-void AddedTokenMatcher::add(std::string_view pattern, const AddedToken& token) {
+bool AddedTokenMatcher::add(std::string_view pattern, const AddedToken& token) {
   QX_CHECK(!pattern.empty() && pattern.size() <= kMaxAddedTokenBytes);
   starts_[static_cast<unsigned char>(pattern[0])] = true;
   std::int32_t node = 0;
@@ -62,7 +62,9 @@ void AddedTokenMatcher::add(std::string_view pattern, const AddedToken& token) {
     node = next;
   }
   Node& last = nodes_[static_cast<std::size_t>(node)];
-  if (last.token == nullptr) last.token = &token;
+  if (last.token != nullptr) return false;
+  last.token = &token;
+  return true;
 }
 
 void AddedTokenMatcher::split(std::string_view text, std::vector<Part>& parts) const {
@@ -90,8 +92,11 @@ void AddedTokenMatcher::split(std::string_view text, std::vector<Part>& parts) c
     if (token->single_word && (word_before(text, begin) || word_after(text, end))) continue;
     if (token->lstrip) begin = std::max(done, skip_space_back(text, begin, std::min(done, begin)));
     if (token->rstrip) end = skip_space(text, end);
+    // Only spaces, and an earlier token's rstrip took them: as in the reference the token is lost. (Where
+    // that took more than them, the reference fails; the token is lost here too.)
+    if (begin > end) continue;
     if (done < begin) parts.push_back({done, begin, nullptr});
-    parts.push_back({begin, end, token});
+    if (begin < end) parts.push_back({begin, end, token});
     done = end;
   }
   if (done < text.size()) parts.push_back({done, text.size(), nullptr});

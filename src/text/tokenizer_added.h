@@ -13,6 +13,7 @@ struct AddedToken {
   std::int32_t id = 0;
   std::string content;
   bool special = false, single_word = false, lstrip = false, rstrip = false, normalized = false;
+  bool operator==(const AddedToken&) const = default;
 };
 
 constexpr std::size_t kMaxAddedTokenBytes = 1024;
@@ -25,9 +26,9 @@ class AddedTokenMatcher {
     const AddedToken* token;  // null: ordinary text
   };
 
-  // pattern: the text to look for, not empty and at most kMaxAddedTokenBytes; the first token added with a
-  // pattern wins. The token must outlive the matcher.
-  void add(std::string_view pattern, const AddedToken& token);
+  // pattern: the text to look for, not empty and at most kMaxAddedTokenBytes. The token must outlive the
+  // matcher. False: a token has this pattern already.
+  bool add(std::string_view pattern, const AddedToken& token);
   bool empty() const { return nodes_.size() == 1; }
   // Cuts the text, valid UTF-8, into ordinary parts and tokens. Time: text times the longest pattern.
   void split(std::string_view text, std::vector<Part>& parts) const;

@@ -5,6 +5,8 @@
 #include <pcre2.h>
 
 #include <cctype>
+#include <chrono>
+#include <new>
 
 #include "base/error.h"
 
@@ -14,16 +16,22 @@ namespace {
 constexpr std::size_t kMaxPatternBytes = 20'000;
 constexpr std::uint32_t kMaxParens = 100;
 
-// A match that stays below this many steps costs nothing of the allowance; a dearer one is tried again with
-// ten times as many and pays for them, so that the whole text is bounded, not only each match.
+// Most matches backtrack a few times. One that needs more than this is tried again under a callout that
+// counts the characters it passes, and all such together may pass so many.
 constexpr std::uint32_t kFreeSteps = 1000;
-constexpr std::uint64_t kStepsPerByte = 200;
-constexpr std::uint64_t kStepsPerText = 100'000'000;
+constexpr std::uint64_t kAllowance = 20'000'000;
+constexpr std::uint64_t kAllowancePerByte = 200;
 
-// \w of Oniguruma as the inside of a character class.
+// Possessive loops and lookahead pass characters without backtracking, so no step limit sees them.
+constexpr double kTimeLimit = 10.0;
+constexpr double kTimeLimitPerByte = 20e-6;
+constexpr int kMatchesPerTimeCheck = 16;
+
+// \w of Oniguruma as the inside of a character class. Outside of one it also takes six numbers of Latin-1.
 constexpr std::string_view kWord =
-    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}\\x{24b6}-\\x{24e9}"
-    "\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}";
+    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}"
+    "\\x{1f170}-\\x{1f189}";
+constexpr std::string_view kWordOutside = "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}";
 
 class Translator {
  public:
@@ -93,9 +101,18 @@ class Translator {
   void property(char kind) {
     const std::size_t close = next_is("{") ? pattern_.find('}', pos_) : std::string_view::npos;
     if (close == std::string_view::npos) refuse("\\p without a name in braces");
+    std::string_view name = pattern_.substr(pos_ + 1, close - pos_ - 1);
     out_ += '\\';
     out_ += kind;
-    out_ += pattern_.substr(pos_, close + 1 - pos_);
+    out_ += '{';
+    if (name.starts_with('^')) {
+      out_ += '^';
+      name.remove_prefix(1);
+    }
+    // A longer name than a general category's is a script's: the property Script, not Script_Extensions.
+    if (name.size() > 2) out_ += "sc:";
+    out_ += name;
+    out_ += '}';
     pos_ = close + 1;
   }
 
@@ -110,6 +127,7 @@ class Translator {
     } else if ((c == 'w' || c == 'W') && !in_class) {
       out_ += c == 'w' ? "[" : "[^";
       out_ += kWord;
+      out_ += kWordOutside;
       out_ += ']';
     } else if (std::string_view("sSdDnrtfae").find(c) != std::string_view::npos ||
                (!in_class && std::string_view("AzZ").find(c) != std::string_view::npos) ||
@@ -204,18 +222,19 @@ std::string translate_pattern(std::string_view pattern, std::string_view origin,
   return Translator(pattern, origin, where).run();
 }
 
+struct CodeFree {
+  void operator()(pcre2_code* code) const { pcre2_code_free(code); }
+};
+using Code = std::unique_ptr<pcre2_code, CodeFree>;
+
 struct Regex::Impl {
-  pcre2_code* code = nullptr;
+  Code fast, counted;
   bool jit = false;
   std::string origin, where;
-  ~Impl() { pcre2_code_free(code); }
+  Code compile(const std::string& pattern, std::uint32_t options) const;
 };
 
-Regex::Regex(std::string_view pattern, std::string_view origin, std::string_view where)
-    : impl_(std::make_unique<Impl>()) {
-  impl_->origin = origin;
-  impl_->where = where;
-  const std::string translated = translate_pattern(pattern, origin, where);
+Code Regex::Impl::compile(const std::string& pattern, std::uint32_t options) const {
   const std::unique_ptr<pcre2_compile_context, decltype(&pcre2_compile_context_free)> context(
       pcre2_compile_context_create(nullptr), pcre2_compile_context_free);
   if (!context) throw std::bad_alloc();
@@ -223,15 +242,25 @@ Regex::Regex(std::string_view pattern, std::string_view origin, std::string_view
   pcre2_set_parens_nest_limit(context.get(), kMaxParens);
   int error = 0;
   PCRE2_SIZE offset = 0;
-  impl_->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
-                              PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C,
-                              &error, &offset, context.get());
-  if (impl_->code == nullptr) {
-    fail(origin, "{}: got an invalid regular expression '{}': {} at byte {}", where, translated,
+  Code code(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
+                          options | PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, &error, &offset,
+                          context.get()));
+  if (code == nullptr) {
+    fail(origin, "{}: got an invalid regular expression '{}': {} at byte {}", where, pattern,
          pcre2_message(error), offset);
   }
+  return code;
+}
+
+Regex::Regex(std::string_view pattern, std::string_view origin, std::string_view where)
+    : impl_(std::make_unique<Impl>()) {
+  impl_->origin = origin;
+  impl_->where = where;
+  const std::string translated = translate_pattern(pattern, origin, where);
+  impl_->fast = impl_->compile(translated, 0);
+  impl_->counted = impl_->compile(translated, PCRE2_AUTO_CALLOUT);
   // Where the system forbids generated code the interpreter gives the same answers.
-  impl_->jit = pcre2_jit_compile(impl_->code, PCRE2_JIT_COMPLETE) == 0;
+  impl_->jit = pcre2_jit_compile(impl_->fast.get(), PCRE2_JIT_COMPLETE) == 0;
 }
 
 Regex::~Regex() = default;
@@ -239,57 +268,93 @@ Regex::Regex(Regex&&) noexcept = default;
 Regex& Regex::operator=(Regex&&) noexcept = default;
 
 struct RegexRun::Impl {
+  using Clock = std::chrono::steady_clock;
   const Regex::Impl* regex = nullptr;
   pcre2_match_data* data = nullptr;
-  pcre2_match_context* context = nullptr;
+  pcre2_match_context *fast = nullptr, *counted = nullptr;
   std::uint64_t allowance = 0;
+  PCRE2_SIZE last_position = 0;
+  Clock::time_point deadline;
+  int until_time_check = kMatchesPerTimeCheck;
+
   ~Impl() {
     pcre2_match_data_free(data);
-    pcre2_match_context_free(context);
+    pcre2_match_context_free(fast);
+    pcre2_match_context_free(counted);
+  }
+
+  // Before each item of the pattern: charges the distance to where the last one was.
+  static int count(pcre2_callout_block* block, void* self) {
+    Impl& run = *static_cast<Impl*>(self);
+    const PCRE2_SIZE here = block->current_position;
+    const PCRE2_SIZE passed =
+        here > run.last_position ? here - run.last_position : run.last_position - here;
+    run.last_position = here;
+    if (passed >= run.allowance) return PCRE2_ERROR_MATCHLIMIT;
+    run.allowance -= passed + 1;
+    return 0;
+  }
+
+  int match_counted(std::string_view subject, std::size_t start) {
+    last_position = start;
+    return pcre2_match(regex->counted.get(), reinterpret_cast<PCRE2_SPTR>(subject.data()),
+                       subject.size(), start, PCRE2_NO_UTF_CHECK, data, counted);
+  }
+
+  void check_time(std::size_t at) {
+    if (--until_time_check > 0) return;
+    until_time_check = kMatchesPerTimeCheck;
+    if (Clock::now() > deadline) {
+      fail(regex->origin, "{}: the regular expression takes too long on the text, at byte {}",
+           regex->where, at);
+    }
   }
 };
 
-RegexRun::RegexRun(const Regex& regex, std::size_t text_bytes) : impl_(std::make_unique<Impl>()) {
-  impl_->regex = regex.impl_.get();
-  impl_->data = pcre2_match_data_create_from_pattern(regex.impl_->code, nullptr);
-  impl_->context = pcre2_match_context_create(nullptr);
-  if (impl_->data == nullptr || impl_->context == nullptr) throw std::bad_alloc();
-  pcre2_set_match_limit(impl_->context, kFreeSteps);
-  pcre2_set_heap_limit(impl_->context, 256 << 10);  // KiB, of the interpreter
-  impl_->allowance = kStepsPerText + kStepsPerByte * text_bytes;
+RegexRun::RegexRun(const Regex& regex, std::size_t text_bytes, double time_limit_s)
+    : impl_(std::make_unique<Impl>()) {
+  Impl& run = *impl_;
+  run.regex = regex.impl_.get();
+  run.data = pcre2_match_data_create_from_pattern(run.regex->fast.get(), nullptr);
+  run.fast = pcre2_match_context_create(nullptr);
+  run.counted = pcre2_match_context_create(nullptr);
+  if (!run.data || !run.fast || !run.counted) throw std::bad_alloc();
+  pcre2_set_match_limit(run.fast, kFreeSteps);
+  pcre2_set_match_limit(run.counted, UINT32_MAX);
+  pcre2_set_callout(run.counted, Impl::count, impl_.get());
+  for (pcre2_match_context* context : {run.fast, run.counted}) {
+    pcre2_set_heap_limit(context, 256 << 10);  // KiB
+    pcre2_set_depth_limit(context, UINT32_MAX);
+  }
+  run.allowance = kAllowance + kAllowancePerByte * text_bytes;
+  const double seconds = time_limit_s > 0
+                             ? time_limit_s
+                             : kTimeLimit + kTimeLimitPerByte * static_cast<double>(text_bytes);
+  run.deadline = Impl::Clock::now() + std::chrono::duration_cast<Impl::Clock::duration>(
+                                          std::chrono::duration<double>(seconds));
 }
 
 RegexRun::~RegexRun() = default;
 RegexRun::RegexRun(RegexRun&&) noexcept = default;
 
 bool RegexRun::find(std::string_view subject, std::size_t start, Match& match) {
+  Impl& run = *impl_;
+  run.check_time(start);
   const auto text = reinterpret_cast<PCRE2_SPTR>(subject.data());
-  std::uint32_t steps = kFreeSteps;
-  bool jit = impl_->regex->jit;
-  int rc = 0;
-  for (;;) {
-    rc = jit ? pcre2_jit_match(impl_->regex->code, text, subject.size(), start, 0, impl_->data,
-                               impl_->context)
-             : pcre2_match(impl_->regex->code, text, subject.size(), start,
-                           PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, impl_->data, impl_->context);
-    if (rc == PCRE2_ERROR_JIT_STACKLIMIT) {
-      jit = false;
-    } else if (rc == PCRE2_ERROR_MATCHLIMIT && steps < impl_->allowance) {
-      steps = steps > UINT32_MAX / 10 ? UINT32_MAX : steps * 10;
-      if (steps > impl_->allowance) steps = static_cast<std::uint32_t>(impl_->allowance);
-      impl_->allowance -= steps;
-      pcre2_set_match_limit(impl_->context, steps);
-    } else {
-      break;
-    }
+  pcre2_code* code = run.regex->fast.get();
+  int rc =
+      run.regex->jit
+          ? pcre2_jit_match(code, text, subject.size(), start, 0, run.data, run.fast)
+          : pcre2_match(code, text, subject.size(), start, PCRE2_NO_UTF_CHECK, run.data, run.fast);
+  if (rc == PCRE2_ERROR_MATCHLIMIT || rc == PCRE2_ERROR_JIT_STACKLIMIT) {
+    rc = run.match_counted(subject, start);
   }
-  if (steps != kFreeSteps) pcre2_set_match_limit(impl_->context, kFreeSteps);
   if (rc == PCRE2_ERROR_NOMATCH) return false;
   if (rc < 0) {
-    fail(impl_->regex->origin, "{}: the regular expression failed on the text at byte {}: {}",
-         impl_->regex->where, start, pcre2_message(rc));
+    fail(run.regex->origin, "{}: the regular expression failed on the text at byte {}: {}",
+         run.regex->where, start, pcre2_message(rc));
   }
-  const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(impl_->data);
+  const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(run.data);
   match = {bounds[0], bounds[1]};
   return true;
 }

@@ -32,8 +32,9 @@ class Regex {
 // The state of matching one text. Threads: one at a time.
 class RegexRun {
  public:
-  // text_bytes: the size of the text that will be searched in all; sets the allowance of steps.
-  RegexRun(const Regex& regex, std::size_t text_bytes);
+  // text_bytes: the size of the text that will be searched in all; sets what may be spent on it.
+  // time_limit_s: a last resort against patterns that are slow without backtracking; 0: a generous one.
+  RegexRun(const Regex& regex, std::size_t text_bytes, double time_limit_s = 0);
   ~RegexRun();
   RegexRun(RegexRun&&) noexcept;
   RegexRun& operator=(RegexRun&&) = delete;
@@ -42,7 +43,7 @@ class RegexRun {
     std::size_t begin, end;
   };
   // The leftmost match that begins at or after `start`. The subject is valid UTF-8 that went through
-  // make_class_proxy. Fails: Error when the pattern needs more steps than a sane one would.
+  // make_class_proxy. Fails: Error when the pattern needs far more work than a sane one would.
   bool find(std::string_view subject, std::size_t start, Match& match);
 
  private:
