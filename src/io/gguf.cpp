@@ -485,6 +485,7 @@ void gguf_decode(const GgufTensor& tensor, std::size_t begin_elems, std::span<fl
   const std::size_t total = tensor.data.size() / type->block_bytes * type->block_elems;
   QX_CHECK(begin_elems % type->block_elems == 0 && out.size() % type->block_elems == 0);
   QX_CHECK(begin_elems <= total && out.size() <= total - begin_elems);
+  if (out.empty()) return;
   const std::byte* block = tensor.data.data() + begin_elems / type->block_elems * type->block_bytes;
   switch (tensor.type) {
     case GgufType::kF32:

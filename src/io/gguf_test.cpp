@@ -53,7 +53,8 @@ TEST(Gguf, ReadsMetadataOfEveryType) {
 TEST(Gguf, ReadsTensorsWithReversedDimensions) {
   GgufBuilder b;
   b.tensor("w", {2, 3}, 0, std::string(24, 'a')).tensor("v", {32}, 8, std::string(34, 'b'));
-  const GgufHeader h = parse(b.build());
+  const std::string file = b.build();
+  const GgufHeader h = parse(file);
   ASSERT_EQ(h.tensors.size(), 2u);
   EXPECT_EQ(h.tensors[0].shape, (Shape{2, 3}));
   EXPECT_EQ(h.tensors[0].data[0], std::byte{'a'});
@@ -75,9 +76,9 @@ TEST(Gguf, AlignmentOfTheMetadataIsUsed) {
 
 TEST(Gguf, BrokenFramesAreRefused) {
   expect_refused("", "needs 4 bytes");
-  expect_refused("GGUG" + le(3, 4) + le(0, 16), "does not start with 'GGUF'");
-  expect_refused("GGUF" + le(1, 4) + le(0, 16), "version 1, expected 2 or 3");
-  expect_refused("GGUF" + le(0x03000000, 4) + le(0, 16), "big-endian");
+  expect_refused("GGUG" + le(3, 4) + std::string(16, '\0'), "does not start with 'GGUF'");
+  expect_refused("GGUF" + le(1, 4) + std::string(16, '\0'), "version 1, expected 2 or 3");
+  expect_refused("GGUF" + le(0x03000000, 4) + std::string(16, '\0'), "big-endian");
   EXPECT_NO_THROW(parse("GGUF" + le(2, 4) + le(0, 8) + le(0, 8)));
   expect_refused("GGUF" + le(3, 4) + le(UINT64_MAX, 8) + le(0, 8), "tensors, more than");
   expect_refused("GGUF" + le(3, 4) + le(0, 8) + le(UINT64_MAX, 8), "metadata keys, more than");
