@@ -473,8 +473,8 @@ ConvertResult Conversion::run_all() {
   convert_blocks();
   for (const auto& writer : writers_) writer->finish();
   write_other_files(hashing.get());
+  check_interrupt();  // the last chance to keep what is there for a resume
   fs::remove(staged_.path() / kJournalName);
-  check_interrupt();
   ConvertResult result;
   for (const auto& entry : fs::directory_iterator(staged_.path())) {
     result.files.push_back(entry.path().filename().string());
