@@ -1,0 +1,114 @@
+#!/usr/bin/env python3
+"""Items a second of `qx eval` on SmolLM2 q4-hi against lm-eval with Hugging Face in float32: the same items, plain prompts,
+the two interleaved round by round in one session. Every round is a whole evaluation; loading the model counts on both
+sides unless --warm is given, which leaves it out on lm-eval's side only, to its advantage. Prints a table and checks that both saw the
+same items.
+
+usage: eval_vs_lmeval.py --qx build/qx --model BASE_DIR --variant Q4_HI_DIR [--data DIR] [--items 20] [--rounds 3] [--threads 2]
+
+The Python that runs this needs lm-eval, torch and transformers (tests/parity/requirements.txt).
+"""
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+TASKS = ["arc_challenge", "arc_easy", "boolq", "hellaswag", "openbookqa", "piqa", "winogrande"]
+
+
+def read_lines(path):
+    return [json.loads(line) for line in pathlib.Path(path).read_text().split("\n") if line]
+
+
+def load_reference(directory):
+    import torch
+    import transformers
+    from lm_eval.models.huggingface import HFLM
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
+    model = transformers.AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
+    return HFLM(pretrained=model, tokenizer=tokenizer, batch_size=16)
+
+
+def run_lm_eval(lm, args):
+    from lm_eval import simple_evaluate
+
+    begin = time.perf_counter()
+    lm = lm or load_reference(args.model)
+    result = simple_evaluate(model=lm, tasks=TASKS, limit=args.items, bootstrap_iters=0, log_samples=True)
+    return time.perf_counter() - begin, {t: [s["doc_hash"] for s in rows] for t, rows in result["samples"].items()}
+
+
+def run_qx(args):
+    with tempfile.TemporaryDirectory() as folder:
+        begin = time.perf_counter()
+        subprocess.run([args.qx, "eval", "-m", f"v={args.variant}", "--tasks", "all", "--plain", "--limit", str(args.items), "-o",
+                        folder, "--data", args.data, "--threads", str(args.threads), "--quiet"], check=True,
+                       stdout=subprocess.DEVNULL)
+        seconds = time.perf_counter() - begin
+        hashes = {t: [a["doc_hash"] for a in read_lines(pathlib.Path(folder) / f"v/answers-{t}.jsonl")] for t in TASKS}
+    return seconds, hashes
+
+
+def use_local_data(folder):
+    import datasets
+    import lm_eval.api.task
+
+    def download(self, *args, **kwargs):
+        rows = datasets.Dataset.from_list(read_lines(pathlib.Path(folder) / f"{self.config.task}.jsonl"))
+        self.dataset = {split: rows for split in ("train", "validation", "test")}
+
+    lm_eval.api.task.ConfigurableTask.download = download
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--qx", default=str(pathlib.Path(__file__).resolve().parents[1] / "build/qx"))
+    parser.add_argument("--model", required=True, help="Hugging Face directory of the base model")
+    parser.add_argument("--variant", required=True, help="its q4-hi directory, for qx")
+    parser.add_argument("--data", default=os.environ.get("QX_DATA"), help="folder of TASK.jsonl files (default: $QX_DATA)")
+    parser.add_argument("--items", type=int, default=20, help="of each task")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--warm", action="store_true", help="load lm-eval's model once, outside its time")
+    args = parser.parse_args()
+    if not args.data:
+        parser.error("--data or $QX_DATA is needed")
+
+    import torch
+
+    torch.set_num_threads(args.threads)
+    use_local_data(args.data)
+    lm = load_reference(args.model) if args.warm else None
+    items = args.items * len(TASKS)
+    seconds = {"lm-eval HF float32": [], "qx eval q4-hi": []}
+    for round_ in range(args.rounds):
+        theirs, their_items = run_lm_eval(lm, args)
+        ours, our_items = run_qx(args)
+        for task in TASKS:
+            if task != "hellaswag":  # lm-eval hashes the processed document there
+                assert our_items[task] == their_items[task], f"{task}: different items"
+        seconds["lm-eval HF float32"].append(theirs)
+        seconds["qx eval q4-hi"].append(ours)
+        print(f"round {round_ + 1}: lm-eval {theirs:.1f} s, qx {ours:.1f} s, ratio {theirs / ours:.2f}", file=sys.stderr)
+
+    print(f"{items} items ({args.items} of each of {len(TASKS)} tasks), plain, {args.threads} threads, {args.rounds} rounds interleaved, "
+          f"load average {os.getloadavg()[0]:.1f}")
+    print(f"{'':<22}{'items/s median':>15}{'min':>8}{'max':>8}")
+    for name, values in seconds.items():
+        rates = [items / s for s in values]
+        print(f"{name:<22}{statistics.median(rates):>15.2f}{min(rates):>8.2f}{max(rates):>8.2f}")
+    ratios = [a / b for a, b in zip(seconds["lm-eval HF float32"], seconds["qx eval q4-hi"])]
+    print(f"{'ratio':<22}{statistics.median(ratios):>15.2f}{min(ratios):>8.2f}{max(ratios):>8.2f}")
+
+
+if __name__ == "__main__":
+    main()
