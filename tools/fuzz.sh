@@ -7,7 +7,9 @@ seconds=${1:?seconds}
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
 cmake --preset fuzz >/dev/null
-cmake --build build-fuzz -j "$(nproc)"
+targets=$(for f in fuzz/*_fuzz.cpp; do basename "$f" .cpp; done)
+# shellcheck disable=SC2086
+cmake --build build-fuzz -j "$(nproc)" --target $targets
 
 run_one() {
   local target=$1 name=$2 seconds=$3 work
