@@ -1,0 +1,137 @@
+// qx inspect: what a model directory holds, measured from its weight files.
+// SPDX-License-Identifier: Apache-2.0
+#include <filesystem>
+#include <memory>
+
+#include "base/error.h"
+#include "options.h"
+#include "recipe/directory_map.h"
+#include "recipe/plan.h"
+#include "recipe/summary.h"
+#include "verbs.h"
+
+namespace qx::cli {
+namespace {
+namespace fs = std::filesystem;
+
+struct Options {
+  std::string model;
+  bool tensors = false, as_recipe = false;
+  OutputOptions output;
+};
+
+constexpr const char* kPlanFile = "qx_plan.json";
+
+// The recipe that the directory says it was made by; empty when it does not say. A record that the
+// weights contradict is a problem and not believed.
+std::string recorded_recipe(const fs::path& directory, const std::string& measured_hash,
+                            std::vector<std::string>& problems) {
+  const fs::path file = directory / kPlanFile;
+  if (!fs::exists(file)) return "";
+  const Json record = read_json_file(file, std::size_t{64} << 20);
+  const std::string hash = json_string_or(record, "plan_hash", "", file.string());
+  if (hash != measured_hash) {
+    problems.push_back(
+        fmt::format("{} records plan {}, but the weights have plan {}; it is not believed",
+                    kPlanFile, hash.substr(0, 12), measured_hash.substr(0, 12)));
+    return "";
+  }
+  return json_string_or(record, "recipe", "", file.string());
+}
+
+Json quantization_map(const ModelConfig& config) {
+  if (!config.quantization) return nullptr;
+  const auto number = [](const std::optional<int>& value) { return value ? Json(*value) : Json(); };
+  const auto entry = [&](const QuantEntry& e) -> Json {
+    if (e.is_float) return false;
+    return Json{{"group_size", number(e.group_size)}, {"bits", number(e.bits)}, {"mode", e.mode}};
+  };
+  Json out = entry(config.quantization->global);
+  for (const auto& [module, e] : config.quantization->modules) out[module] = entry(e);
+  return out;
+}
+
+void print_json(const MeasuredDirectory& m, const std::vector<StorageRow>& rows,
+                const std::string& hash, const std::string& recipe) {
+  Json files = Json::array();
+  for (const fs::path& file : m.files) files.push_back(file.filename().string());
+  const Json json{{"model_type", m.config.model_type},
+                  {"parameters", m.parameters},
+                  {"tensor_bytes", m.tensor_bytes},
+                  {"bits_per_weight", m.bits_per_weight()},
+                  {"recipe", recipe.empty() ? Json() : Json(recipe)},
+                  {"plan_hash", hash},
+                  {"quantization", quantization_map(m.config)},
+                  {"files", files},
+                  {"tensors", storage_json(rows)},
+                  {"warnings", m.problems}};
+  fmt::print("{}\n", dump_json(json, 2, false, true));
+}
+
+void print_text(const MeasuredDirectory& m, const std::vector<StorageRow>& rows,
+                const std::string& hash, const std::string& recipe, const std::string& name,
+                bool tensors) {
+  const ModelConfig& c = m.config;
+  fmt::print("{}: {}, {} layers, hidden {}, {} heads ({} key-value) of {}, vocabulary {}{}\n", name,
+             c.model_type, c.num_hidden_layers, c.hidden_size, c.num_attention_heads,
+             c.num_key_value_heads, c.head_dim, c.vocab_size,
+             c.tie_word_embeddings ? ", head tied to the embeddings" : "");
+  fmt::print(
+      "{:.1f} M parameters, {} ({} bytes) in {} file{}, {:.3f} bits per weight, {}plan {}\n\n",
+      static_cast<double>(m.parameters) / 1e6, bytes_text(m.tensor_bytes), m.tensor_bytes,
+      m.files.size(), m.files.size() == 1 ? "" : "s", m.bits_per_weight(),
+      recipe.empty() ? "" : recipe + ", ", hash.substr(0, 12));
+  if (tensors) {
+    for (const StorageRow& row : rows) {
+      const std::string storage =
+          row.group_size ? fmt::format("{} {} bits, group {}", row.mode, row.bits, *row.group_size)
+                         : fmt::format("{} bits, {}", row.bits, row.mode);
+      fmt::print("{:<50} {:<18} {:<24} {:>12}\n", row.name, shape_text(row.shape), storage,
+                 row.bytes);
+    }
+  } else {
+    const std::vector<SummaryItem> items = summary_items(m);
+    fmt::print("{}", summary_table(summarize(items), c.num_hidden_layers));
+  }
+  fmt::print("\n");
+  if (m.problems.empty()) fmt::print("no problems found\n");
+  for (const std::string& problem : m.problems) fmt::print("problem: {}\n", problem);
+}
+
+void run(const Options& o) {
+  if (o.as_recipe && (o.tensors || o.output.json)) {
+    throw UsageError("--as-recipe prints a recipe file, expected neither --tensors nor --json");
+  }
+  const fs::path directory = resolve_model(o.model);
+  const std::string name = fs::weakly_canonical(directory).filename().string();
+  MeasuredDirectory measured = measure_directory(directory);
+  if (o.as_recipe) {
+    fmt::print("{}\n", dump_json(recipe_of(measured, name), 2, false, false));
+    return;
+  }
+  const std::vector<StorageRow> rows = measured.storage();
+  const std::string hash = storage_hash(rows);
+  const std::string recipe = recorded_recipe(directory, hash, measured.problems);
+  if (o.output.json) {
+    print_json(measured, rows, hash, recipe);
+  } else {
+    print_text(measured, rows, hash, recipe, name, o.tensors);
+  }
+}
+
+}  // namespace
+
+void add_inspect(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  Options& o = *options;
+  CLI::App* verb = app.add_subcommand(
+      "inspect", "what a model directory holds, measured: widths, bits per weight, problems");
+  verb->add_option("DIR", o.model, "model directory, or cached Hub id")->required();
+  verb->add_flag("--tensors", o.tensors, "one line per tensor instead of the summary");
+  verb->add_flag("--as-recipe", o.as_recipe, "print a recipe file that gives the same map");
+  add_output_options(*verb, o.output);
+  set_example(*verb, "qx inspect models/Qwen3-8B-qx63-hi --as-recipe > mine.json");
+  verb->callback([options] { run(*options); });
+}
+
+}  // namespace qx::cli
