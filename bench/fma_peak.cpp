@@ -13,7 +13,7 @@
 namespace qx {
 namespace {
 
-constexpr std::int64_t kSteps = 2'000'000;
+constexpr std::int64_t kSteps = 200'000;
 constexpr int kChains = 12;  // enough to hide the latency of four or five cycles on two ports
 
 #if defined(__x86_64__)
@@ -45,7 +45,7 @@ __attribute__((target("avx2,fma"))) void run_avx2() {
 
 double best_rate(void (*run)(), int lanes) {
   double best = 0;
-  for (int repeat = 0; repeat < 10; ++repeat) {
+  for (int repeat = 0; repeat < 300; ++repeat) {
     const auto start = std::chrono::steady_clock::now();
     run();
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;

@@ -13,6 +13,7 @@
 //                          first (Half 0) or second 16 of the 32 packed codes at p; reads none but their bytes
 //   load_bytes load_f16 load_bf16, each with _part: 16 values widened to float32, from any byte address
 //   in_register(v)         v, kept in a register
+//   micro_step<M>(x, x_stride, w, acc): acc[m * kPanelRows + r] += w[r] * x[m] for 16 k; w is [kPanelRows][16]
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -22,7 +23,7 @@ namespace qx {
 namespace {
 
 constexpr std::int64_t kBlockRowsOfX = 64;        // many rows: rows of x per block
-constexpr std::int64_t kTilePanels = 3;           // panels decoded at a time
+constexpr std::int64_t kTilePanels = 6;           // panels decoded at a time
 constexpr std::int64_t kTileFloats = 192 * 1024;  // unless a tile would exceed this; then fewer
 
 // --- decoders: how 16 values of a row are read --------------------------------------------------------
@@ -280,16 +281,7 @@ void micro_kernel(const float* x, std::int64_t x_stride, const float* w, const P
   for (int i = 0; i < kCount; ++i) acc[i] = pass.first ? zero() : load(partial + i * kLanes);
   const std::int64_t full = pass.rest > 0 ? pass.steps - 1 : pass.steps;
   for (std::int64_t s = 0; s < full; ++s) {
-    V16 v[M];
-#pragma GCC unroll 8
-    for (int m = 0; m < M; ++m) v[m] = load(x + m * x_stride);
-#pragma GCC unroll 8
-    for (int r = 0; r < kPanelRows; ++r) {
-      const V16 weight = in_register(load(w + r * kLanes));
-#pragma GCC unroll 8
-      for (int m = 0; m < M; ++m)
-        acc[m * kPanelRows + r] = fma(weight, v[m], acc[m * kPanelRows + r]);
-    }
+    micro_step<M>(x, x_stride, w, acc);
     x += kLanes;
     w += kPanelRows * kLanes;
   }

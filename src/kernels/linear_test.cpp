@@ -2,6 +2,7 @@
 // by row, for every kind of weight. Weights, x and outputs end at a page that may not be touched.
 // SPDX-License-Identifier: Apache-2.0
 #include <cstring>
+#include <map>
 
 #include "base/half.h"
 #include "kernels/ref.h"
@@ -65,19 +66,24 @@ struct Columns {
   std::int64_t begin, end;
 };
 
-// [m, end - begin]. x has row stride x_stride; scratch has exactly the promised size and is full of NaN.
+// Exactly the promised size (rounded up for alignment: it ends at a page), full of NaN.
+float* fresh_scratch(std::int64_t cols) {
+  static std::map<std::int64_t, Floats> buffers;
+  const std::int64_t need = (linear_scratch_floats(cols) + 15) / 16 * 16;
+  const auto it = buffers.try_emplace(need, need).first;
+  EXPECT_TRUE(it->second.front_intact());
+  std::fill_n(it->second.data(), need, std::numeric_limits<float>::quiet_NaN());
+  return it->second.data();
+}
+
+// [m, end - begin]. x has row stride x_stride.
 std::vector<float> run(const KernelTable& table, const WeightRows& w, const float* x,
                        std::int64_t m, std::int64_t x_stride, Columns n) {
   const std::int64_t width = n.end - n.begin, out_stride = width + 2;
-  const std::int64_t need = linear_scratch_floats(w.cols);
-  Floats scratch(need +
-                 (16 - need % 16) % 16);  // ends at a page, so a multiple of 64 bytes aligns it
-  std::fill(scratch.span().begin(), scratch.span().end(), std::numeric_limits<float>::quiet_NaN());
   Floats out((m - 1) * out_stride + width);
   std::fill(out.span().begin(), out.span().end(), 12345.0f);
-  table.linear(x, m, x_stride, w, n.begin, n.end, out.data(), out_stride, scratch.data());
+  table.linear(x, m, x_stride, w, n.begin, n.end, out.data(), out_stride, fresh_scratch(w.cols));
   EXPECT_TRUE(out.front_intact());
-  EXPECT_TRUE(scratch.front_intact());
   std::vector<float> packed;
   for (std::int64_t i = 0; i < m; ++i) {
     const float* row = out.data() + i * out_stride;
@@ -110,7 +116,7 @@ void check(const Matrix& matrix, Random& random, std::int64_t m, Columns n) {
   for (const KernelTable* table : all_tables()) {
     SCOPED_TRACE(table->name);
     ASSERT_TRUE(same_bits(run(*table, w, x.data(), m, x_stride, n), expected));
-    for (const std::int64_t j : {std::int64_t{0}, m / 2, m - 1}) {
+    for (std::int64_t j = 0; j < m; j += std::max<std::int64_t>(1, (m - 1) / 2)) {
       const std::vector<float> alone = run(*table, w, x.data() + j * x_stride, 1, x_stride, n);
       ASSERT_TRUE(same_bits(alone, std::span(expected).subspan(j * width, width)));
     }
@@ -135,17 +141,17 @@ TEST(Linear, AffineEveryRowCount) {
   for (const int bits : {3, 4, 6}) {
     const Matrix matrix = affine_matrix(random, bits, 64, ScaleKind::kBF16, 30, 192);
     for (std::int64_t m = 1; m <= 20; ++m) check(matrix, random, m, {0, 30});
-    for (const std::int64_t m : {63, 64, 65, 66, 130}) check(matrix, random, m, {3, 30});
   }
+  const Matrix matrix = affine_matrix(random, 4, 64, ScaleKind::kBF16, 22, 64);
+  for (const std::int64_t m : {63, 64, 65, 66, 130}) check(matrix, random, m, {3, 22});
 }
 
 TEST(Linear, EveryRangeOfRows) {
   Random random(13);
   const Matrix matrix = affine_matrix(random, 4, 32, ScaleKind::kF16, 60, 64);
-  for (std::int64_t count = 0; count <= 58; ++count) {
-    for (const std::int64_t m : {1, 3, 6, 24}) {
-      if (count > 0) check(matrix, random, m, {60 - count, 60});
-    }
+  for (const std::int64_t count :
+       {1, 2, 3, 4, 5, 6, 7, 8, 9, 17, 18, 19, 23, 24, 25, 47, 48, 49, 58}) {
+    for (const std::int64_t m : {1, 3, 6, 24}) check(matrix, random, m, {60 - count, 60});
   }
   check(matrix, random, 3, {5, 7});
   check(matrix, random, 24, {1, 2});
@@ -153,12 +159,12 @@ TEST(Linear, EveryRangeOfRows) {
 
 TEST(Linear, LongRowsGoInSeveralPasses) {
   Random random(14);
-  for (const std::int64_t cols : {768, 800, 1536, 1568, 3200}) {
+  for (const std::int64_t cols : {768, 800, 1536, 1568, 2336}) {
     const Matrix matrix = affine_matrix(random, 4, 32, ScaleKind::kBF16, 9, cols);
     for (const std::int64_t m : {1, 5, 12}) check(matrix, random, m, {0, 9});
   }
   // So long that fewer weight rows are decoded at a time.
-  check(affine_matrix(random, 3, 64, ScaleKind::kBF16, 26, 20480), random, 10, {0, 26});
+  check(affine_matrix(random, 3, 64, ScaleKind::kBF16, 18, 20480), random, 10, {0, 18});
 }
 
 TEST(Linear, FloatWeightsOfEveryLength) {
@@ -166,7 +172,7 @@ TEST(Linear, FloatWeightsOfEveryLength) {
   for (const WeightKind kind : {WeightKind::kF32, WeightKind::kF16, WeightKind::kBF16}) {
     for (const std::int64_t cols : {1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 100, 577, 775, 1543}) {
       const Matrix matrix = float_matrix(random, kind, 10, cols);
-      for (const std::int64_t m : {1, 2, 3, 8, 9, 17}) check(matrix, random, m, {0, 10});
+      for (const std::int64_t m : {1, 3, 8, 9, 11}) check(matrix, random, m, {0, 10});
     }
   }
 }

@@ -157,6 +157,36 @@ inline void reduce(const V16* acc, float* out) {
   }
 }
 
+inline __m256 load_8(const float* p) {
+  __m256 v = _mm256_loadu_ps(p);
+  __asm__("" : "+x"(v));  // as in_register
+  return v;
+}
+
+// One half after the other: its operands and all sums fit the 16 registers.
+template <int M>
+inline void micro_step(const float* x, std::int64_t x_stride, const float* w,
+                       V16 (&acc)[M * kPanelRows]) {
+#pragma GCC unroll 2
+  for (int half = 0; half < 2; ++half) {
+    __m256 v[M];
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m) {
+      v[m] = load_8(x + m * x_stride + 8 * half);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < kPanelRows; ++r) {
+      const __m256 weight = load_8(w + r * 16 + 8 * half);
+#pragma GCC unroll 8
+      for (int m = 0; m < M; ++m) {
+        V16& a = acc[m * kPanelRows + r];
+        __m256& sum = half == 0 ? a.low : a.high;
+        sum = _mm256_fmadd_ps(weight, v[m], sum);
+      }
+    }
+  }
+}
+
 // --- weights ------------------------------------------------------------------------------------------
 
 inline __m128i load_16(const std::byte* p) {

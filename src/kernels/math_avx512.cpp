@@ -134,6 +134,21 @@ inline void reduce(const V16* acc, float* out) {
   }
 }
 
+template <int M>
+inline void micro_step(const float* x, std::int64_t x_stride, const float* w,
+                       V16 (&acc)[M * kPanelRows]) {
+  V16 v[M];
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m) v[m] = load(x + m * x_stride);
+#pragma GCC unroll 8
+  for (int r = 0; r < kPanelRows; ++r) {
+    const V16 weight = in_register(load(w + r * 16));
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m)
+      acc[m * kPanelRows + r] = fma(weight, v[m], acc[m * kPanelRows + r]);
+  }
+}
+
 // --- weights ------------------------------------------------------------------------------------------
 
 inline V16 load_bytes(const std::byte* p) {

@@ -69,9 +69,9 @@ std::vector<float> exp_of(const KernelTable& table, std::vector<float> x) {
 }
 
 TEST(Exp, WithinOneUlpOfDouble) {
-  // Every 1009th float32 between the smallest normal and the lowest argument.
+  // Every 4093rd float32 between the smallest normal and the lowest argument.
   std::vector<float> x;
-  for (std::uint32_t u = 0x00800000u; u < 0x42AEAC50u; u += 1009) {
+  for (std::uint32_t u = 0x00800000u; u < 0x42AEAC50u; u += 4093) {
     x.push_back(-std::bit_cast<float>(u));
   }
   std::vector<float> expected;
