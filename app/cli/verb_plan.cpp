@@ -87,11 +87,10 @@ void print_tensors(const Plan& plan) {
   }
 }
 
-std::string fit_text(const MemoryNeeds& needs, std::int64_t limit) {
+std::string fit_text(const MemoryNeeds& needs, std::int64_t limit, const std::string& size) {
   const std::int64_t spare = limit - needs.total();
-  return spare >= 0
-             ? fmt::format("fits {}: yes, {} to spare", bytes_text(limit), bytes_text(spare))
-             : fmt::format("fits {}: NO, {} too much", bytes_text(limit), bytes_text(-spare));
+  return spare >= 0 ? fmt::format("fits {}: yes, {} to spare", size, bytes_text(spare))
+                    : fmt::format("fits {}: NO, {} too much", size, bytes_text(-spare));
 }
 
 void print_text(const Plan& plan, const ModelConfig& config, const std::string& name,
@@ -112,7 +111,7 @@ void print_text(const Plan& plan, const ModelConfig& config, const std::string& 
   fmt::print("\nmemory to run {} tokens: {} (weights {}, cache {}, activations about {})\n",
              context, bytes_text(needs.total()), bytes_text(needs.weights), bytes_text(needs.cache),
              bytes_text(needs.activations));
-  if (limit > 0) fmt::print("{}\n", fit_text(needs, limit));
+  if (limit > 0) fmt::print("{}\n", fit_text(needs, limit, o.fit));
 }
 
 void run(const Options& o) {

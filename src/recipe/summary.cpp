@@ -19,6 +19,25 @@ std::string short_rule(const std::string& rule, const std::string& recipe) {
   return rule.starts_with(recipe + ": ") ? rule.substr(recipe.size() + 2) : rule;
 }
 
+// Runs of equal steps of at least three layers as one piece.
+std::string runs_text(const std::vector<int>& layers) {
+  std::string out;
+  for (std::size_t i = 0; i < layers.size();) {
+    std::size_t end = i + 1;
+    const int step = end < layers.size() ? layers[end] - layers[i] : 0;
+    while (end < layers.size() && layers[end] - layers[end - 1] == step) ++end;
+    if (end - i < 3) end = i + 1;
+    if (!out.empty()) out += ", ";
+    out += fmt::format("{}", layers[i]);
+    if (end - i >= 3) {
+      out += fmt::format("-{}", layers[end - 1]);
+      if (step != 1) out += fmt::format(" by {}", step);
+    }
+    i = end;
+  }
+  return out;
+}
+
 }  // namespace
 
 std::vector<SummaryItem> summary_items(const Plan& plan) {
@@ -79,28 +98,27 @@ std::vector<SummaryLine> summarize(std::span<const SummaryItem> items) {
     twin->weights += line.weights;
     twin->bytes += line.bytes;
   }
+  // Norms and biases matter least to a reader.
+  std::stable_partition(merged.begin(), merged.end(), [](const SummaryLine& line) {
+    return line.roles.front() != Role::kNorm && line.roles.front() != Role::kBias;
+  });
   return merged;
 }
 
 std::string layers_text(const std::vector<int>& layers, std::int64_t total) {
   if (layers.empty()) return "-";
   if (static_cast<std::int64_t>(layers.size()) == total) return "all";
-  std::string out;
-  for (std::size_t i = 0; i < layers.size();) {
-    // The longest run of equal steps from here; two layers are no run.
-    std::size_t end = i + 1;
-    const int step = end < layers.size() ? layers[end] - layers[i] : 0;
-    while (end < layers.size() && layers[end] - layers[end - 1] == step) ++end;
-    if (end - i < 3) end = i + 1;
-    if (!out.empty()) out += ", ";
-    out += fmt::format("{}", layers[i]);
-    if (end - i >= 3) {
-      out += fmt::format("-{}", layers[end - 1]);
-      if (step != 1) out += fmt::format(" by {}", step);
+  std::vector<int> others;
+  for (std::int64_t i = 0, k = 0; i < total; ++i) {
+    if (k < static_cast<std::int64_t>(layers.size()) && layers[static_cast<std::size_t>(k)] == i) {
+      ++k;
+    } else {
+      others.push_back(static_cast<int>(i));
     }
-    i = end;
   }
-  return out;
+  std::string direct = runs_text(layers);
+  std::string by_others = "all but " + runs_text(others);
+  return by_others.size() < direct.size() ? by_others : direct;
 }
 
 std::string summary_table(std::span<const SummaryLine> lines, std::int64_t layers) {

@@ -25,7 +25,8 @@ struct SummaryItem {
 std::vector<SummaryItem> summary_items(const Plan& plan);
 std::vector<SummaryItem> summary_items(const MeasuredDirectory& directory);
 
-// Tensors of equal storage and rule, roles together where they are so in the same layers.
+// Tensors of equal storage and rule, roles together where they are so in the same layers. In the
+// order of the items, norms and biases last.
 struct SummaryLine {
   std::vector<Role> roles;
   std::vector<int> layers;  // ascending; empty: outside the layers
@@ -37,7 +38,8 @@ std::vector<SummaryLine> summarize(std::span<const SummaryItem> items);
 // A table with a heading; `layers` is the model's number of layers.
 std::string summary_table(std::span<const SummaryLine> lines, std::int64_t layers);
 
-// "0-3 8", "0-32 by 4, 35", "all" when all of `total`, "-" when none. layers is ascending.
+// "0-3, 8", "0-32 by 4, 35", "all but 5", "all" when all of `total`, "-" when none. layers is
+// ascending.
 std::string layers_text(const std::vector<int>& layers, std::int64_t total);
 
 // What a run with `context` tokens of one sequence needs.
