@@ -62,11 +62,11 @@ void Runtime::too_deep() const {
 }
 
 void Runtime::charge_bytes(std::size_t bytes) {
-  charge(1 + bytes / 256);
   if (bytes > limits_.value_bytes - value_bytes_) {
     fail("got a template whose values need more than {} bytes, expected less", limits_.value_bytes);
   }
   value_bytes_ += bytes;
+  charge(1 + bytes / 256);
 }
 
 Value Runtime::string(std::string text, bool markup) {
