@@ -437,10 +437,10 @@ void Conversion::write_other_files(std::vector<FileHash> source_hashes) {
   write_plain(dir / "model.safetensors.index.json",
               dump_json(index_json(plan, layout_), 4, false, true));
   Provenance provenance;
-  std::error_code ignored;
-  if (fs::is_regular_file(request_.plan.recipe, ignored)) {
-    const MappedFile recipe(request_.plan.recipe);
-    provenance.recipe_text = recipe.text();
+  const std::string& recipe = request_.plan.recipe;
+  if (recipe.find('/') != std::string::npos || recipe.ends_with(".json")) {  // as find_recipe
+    const MappedFile file{fs::path(recipe)};
+    provenance.recipe_text = file.text();
   }
   provenance.rounding = request_.rounding;
   provenance.dtype = plan_.dtype;

@@ -3,11 +3,11 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstring>
 #include <unordered_set>
 
 #include "base/error.h"
-#include "kernels/api.h"
 
 namespace qx {
 namespace fs = std::filesystem;
