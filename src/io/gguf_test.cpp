@@ -114,6 +114,8 @@ TEST(Gguf, BrokenTensorsAreRefusedByName) {
   expect_refused(GgufBuilder().tensor("w", {1LL << 40, 1LL << 40}, 0, four).build(), "too large");
   expect_refused(GgufBuilder().tensor("w", {INT64_MAX}, 0, four).build(), "too large");
   expect_refused(GgufBuilder().tensor("w", {2}, 0, four).build(), "got 8 bytes at offset 0");
+  expect_refused(GgufBuilder().tensor("v", {1}, 0, four).tensor("w", {2}, 0, four).build(),
+                 "got 8 bytes at offset 32");
   expect_refused(GgufBuilder().tensor("w", {256}, 12, four).build(),
                  "got type 12 (Q4_K), expected one of F32");
   expect_refused(GgufBuilder().tensor("w", {1}, 999, four).build(), "got type 999 (unknown)");
