@@ -20,7 +20,7 @@ struct Limits {
   std::size_t value_bytes = std::size_t{256} << 20;  // all values made during one rendering
   std::size_t output_bytes = std::size_t{32} << 20;  // the result and each captured block
   std::size_t range_items = 100'000;                 // as Jinja2's sandbox
-  int depth = 250;  // nested evaluation: expressions, blocks, macro calls
+  int depth = 600;  // nested evaluation: expressions, blocks, macro calls
 };
 
 // One thread. Every failure throws qx::Error with "origin:line" as its place.
