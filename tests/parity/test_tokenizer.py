@@ -96,8 +96,8 @@ def encode(reference, text, special):
         return None
 
 
-def check_encode(qx, directory, reference, texts, tmp_path):
-    for special in (False, True):
+def check_encode(qx, directory, reference, texts, tmp_path, specials=(False, True)):
+    for special in specials:
         got = run_lines(qx, directory, [{"text": t} for t in texts], tmp_path, *(["--special"] if special else []))
         assert len(got) == len(texts)
         for text, row in zip(texts, got):
@@ -154,12 +154,11 @@ def test_every_code_point(qx, where, request, tmp_path):
     """Letters, numbers, spaces and normal forms of recent Unicode versions are where classifications part."""
     directory = request.getfixturevalue("smollm2") if where == "smollm2" else pathlib.Path(where)
     reference = Tokenizer.from_file(str(directory / "tokenizer.json"))
-    points = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
+    dense = [c for c in range(0x40000) if not 0xD800 <= c < 0xE000] + list(range(0xE0000, 0xE0400))
+    points = [chr(c) for c in dense + list(range(0x40000, 0x110000, 61))]  # the rest is unassigned or private
     # Each code point between a letter, a digit, a space and marks, many to a line.
-    texts = ["".join(f"a{c}b {c}1{c}{c}!{c}\u0301{c}\u0334 " for c in points[i : i + 64])
-             for i in range(0, len(points), 64)]
-    texts = [t for t in texts if any(not ("\U000e1000" <= c <= "\U0010ff00") for c in t[3:4])]
-    check_encode(qx, directory, reference, texts, tmp_path)
+    texts = ["".join(f"a{c}b {c}1{c}!{c}\u0301\u0323 " for c in points[i : i + 64]) for i in range(0, len(points), 64)]
+    check_encode(qx, directory, reference, texts, tmp_path, specials=(False,))
 
 
 # ------------------------------------------------------------------------------------------- synthetic
