@@ -163,7 +163,11 @@ MemoryNeeds memory_needs(const ModelConfig& config, std::int64_t weight_bytes,
   const std::int64_t kv = config.num_key_value_heads * config.head_dim;
   MemoryNeeds needs;
   needs.weights = weight_bytes;
-  needs.cache = 2 * config.num_hidden_layers * kv * kFloat * context;
+  // Hostile sizes times a long context exceed int64; the config's own limits bound all else here.
+  const double cache = 2.0 * static_cast<double>(config.num_hidden_layers) *
+                       static_cast<double>(kv) * kFloat * static_cast<double>(context);
+  needs.cache =
+      cache < 0x1p61 ? 2 * config.num_hidden_layers * kv * kFloat * context : std::int64_t{1} << 61;
   // The residual, its normed copy, the outputs of attention and MLP, q k v and the heads' outputs,
   // gate and up; and one row of logits.
   const std::int64_t row = 4 * config.hidden_size + 2 * q + 2 * kv + 2 * config.intermediate_size;

@@ -62,6 +62,14 @@ TEST(Summary, Memory) {
             4LL * (4 * 4096 + 2 * 4096 + 2 * 1024 + 2 * 12288 + 151936));
 }
 
+TEST(Summary, MemoryOfImpossibleSizesDoesNotOverflow) {
+  ModelConfig huge = config();
+  huge.num_key_value_heads = std::int64_t{1} << 36;
+  const MemoryNeeds needs = memory_needs(huge, 1000, std::int64_t{1} << 30);
+  EXPECT_EQ(needs.cache, std::int64_t{1} << 61);
+  EXPECT_GT(needs.total(), needs.cache);
+}
+
 TEST(Summary, BytesText) {
   EXPECT_EQ(bytes_text(999), "999 bytes");
   EXPECT_EQ(bytes_text(1500), "1.5 kB");
