@@ -94,8 +94,8 @@ struct KernelTable {
   double (*sum_exp)(const float* logits, std::int64_t n, float max);
 };
 
-// Per thread, 1 MB and ten rows. Enough for every table: a tile of decoded weights and partial sums that fits the
-// second-level cache.
+// Per thread, 1 MB and ten rows. Enough for every table: a tile of decoded weights and partial
+// sums that fits the second-level cache.
 constexpr std::int64_t linear_scratch_floats(std::int64_t k) {
   return 256 * 1024 + 10 * (k + 64);
 }

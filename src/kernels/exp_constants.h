@@ -5,8 +5,9 @@
 //     y = fma(q * r, r, r) + 1;  result = y with n added to its exponent field
 // with results outside [kExpLowest, kExpHighest] replaced as api.h says. n is read from the low
 // bits of t. c2 .. c6: minimax polynomial for (e^r - 1 - r) / r^2 on that interval, weighted for
-// relative error of e^r (0.05 * 2^-24 before rounding). Largest error of the result,
-// measured: 1.0031 ulp. SPDX-License-Identifier: Apache-2.0
+// relative error of e^r (0.05 * 2^-24 before rounding). Largest error of the result, measured:
+// 1.0031 ulp.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 namespace qx {

@@ -1,19 +1,24 @@
-// linear(), written once over 16-lane vectors; included like math_vector_inl.h, with the same rules. Two ways, chosen by
-// the number of rows of x:
+// linear(), written once over 16-lane vectors; included like math_vector_inl.h, with the same
+// rules. Two ways, chosen by the number of rows of x:
 //   few rows   every 16 weights are decoded into a register and used at once for all rows of x;
-//   many rows  a tile of weight rows is decoded into scratch, as panels [K / 16][kPanelRows][16] for the inner
-//              kernel to read in one stream, and used for blocks of x that stay in the second-level cache.
-// Both keep one 16-lane partial sum per output and add to it in rising k, so they give the same bits.
+//   many rows  a tile of weight rows is decoded into scratch, as panels [K / 16][kPanelRows][16]
+//              that the inner kernel reads in one stream, and used for blocks of x that stay in
+//              the second-level cache.
+// Both keep one 16-lane partial sum per output and add to it in rising k: the same bits.
 //
 // Beyond the operations of math_vector_inl.h the including file defines
-//   kFusedRowsOfX          largest M of the first way;   fused_weight_rows(M): weight rows at a time there
-//   kPanelRows, kMicroRows the inner kernel's block: weight rows x rows of x
-//   kDepth                 k per pass of the inner kernel: a panel of that depth stays in the first-level cache
-//   Codes<bits>            Group make(scale, bias); V16 values<Half>(p, group): fma(scale, code, bias) for the
-//                          first (Half 0) or second 16 of the 32 packed codes at p; reads none but their bytes
-//   load_bytes load_f16 load_bf16, each with _part: 16 values widened to float32, from any byte address
-//   in_register(v)         v, kept in a register
-//   micro_step<M>(x, x_stride, w, acc): acc[m * kPanelRows + r] += w[r] * x[m] for 16 k; w is [kPanelRows][16]
+//   kFusedRowsOfX           largest M of the first way
+//   fused_weight_rows(M)    weight rows at a time there
+//   kPanelRows, kMicroRows  the inner kernel's block: weight rows x rows of x
+//   kDepth                  k per pass of the inner kernel: a panel that deep stays in the
+//                           first-level cache
+//   Codes<bits>             Group make(scale, bias); V16 values<Half>(p, group): the values
+//                           fma(scale, code, bias) of the first (Half 0) or second 16 of the 32
+//                           packed codes at p; reads none but their bytes
+//   load_bytes load_f16 load_bf16, each with _part: 16 values as float32, from any byte address
+//   in_register(v)          v, kept in a register
+//   micro_step<M>(x, x_stride, w, acc)  for 16 k: acc[m * kPanelRows + r] += w[r] * x[m], where
+//                           w is [kPanelRows][16]
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -26,7 +31,7 @@ constexpr std::int64_t kBlockRowsOfX = 64;        // many rows: rows of x per bl
 constexpr std::int64_t kTilePanels = 6;           // panels decoded at a time
 constexpr std::int64_t kTileFloats = 192 * 1024;  // unless a tile would exceed this; then fewer
 
-// --- decoders: how 16 values of a row are read --------------------------------------------------------
+// --- decoders: how 16 values of a row are read -----------------------------------------
 
 // Float weights: no groups. Values go in pairs of vectors, as codes do.
 template <V16 (*kLoad)(const std::byte*), V16 (*kLoadPart)(const std::byte*, int), int kBytes>
@@ -89,7 +94,8 @@ struct Rows {
   }
 };
 
-// Rows [n, n + count). Uses 2 * count * K / group floats of scratch for affine weights and none for floats.
+// Rows [n, n + count). Uses 2 * count * K / group floats of scratch for affine weights and none
+// for floats.
 template <class Source>
 Rows open_rows(const WeightRows& w, std::int64_t n, std::int64_t count, float* scratch) {
   const std::int64_t value_stride = w.cols * Source::kStepBytes / kLanes;
@@ -105,7 +111,7 @@ Rows open_rows(const WeightRows& w, std::int64_t n, std::int64_t count, float* s
   return rows;
 }
 
-// --- few rows of x ------------------------------------------------------------------------------------
+// --- few rows of x ---------------------------------------------------------------------
 
 struct Job {
   const float* x;
@@ -211,10 +217,10 @@ void linear_fused(const Job& job) {
   }
 }
 
-// --- many rows of x -----------------------------------------------------------------------------------
+// --- many rows of x --------------------------------------------------------------------
 
-// A tile of decoded weights: panels of kPanelRows rows, each [steps][kPanelRows][16], zeros beyond K and beyond
-// the last row.
+// A tile of decoded weights: panels of kPanelRows rows, each [steps][kPanelRows][16], zeros
+// beyond K and beyond the last row.
 struct Tile {
   float* weights;
   float* partial;      // [kBlockRowsOfX][kPanelRows][16] for each panel
@@ -265,7 +271,8 @@ void pack_tile(const WeightRows& w, std::int64_t n_begin, const Tile& tile, floa
   }
 }
 
-// One pass of the inner kernel over `steps` vectors of k, of which the last has `rest` lanes if rest > 0.
+// One pass of the inner kernel over `steps` vectors of k, of which the last has `rest` lanes if
+// rest > 0.
 struct Pass {
   std::int64_t steps;
   int rest;
@@ -364,7 +371,7 @@ void linear_tiled(const Job& job, std::int64_t rows_of_x) {
   }
 }
 
-// --- choice -------------------------------------------------------------------------------------------
+// --- choice ----------------------------------------------------------------------------
 
 template <class Source, int M = 1>
 void linear_from(const Job& job, std::int64_t rows_of_x) {

@@ -1,5 +1,6 @@
-// linear(): every table against double precision, against the scalar table bit for bit, and against itself row
-// by row, for every kind of weight. Weights, x and outputs end at a page that may not be touched.
+// linear(): every table against double precision, against the scalar table bit for bit, and
+// against itself row by row, for every kind of weight. Weights, x and outputs end at a page that
+// may not be touched.
 // SPDX-License-Identifier: Apache-2.0
 #include <cstring>
 #include <map>
@@ -229,7 +230,8 @@ TEST(Linear, NotFiniteStaysInItsRow) {
   }
 }
 
-// Products that underflow to -0 meet the padding of the last vector: a sum must not become +0 there.
+// Products that underflow to -0 meet the padding of the last vector: a sum must not become +0
+// there.
 TEST(Linear, SignOfZeroSurvivesTheTail) {
   for (const std::int64_t cols : {16, 17, 20}) {
     Random random(18);

@@ -1,5 +1,5 @@
-// The kernels for AVX2 with FMA and F16C: the vector operations that math_vector_inl.h and linear_inl.h need, on pairs
-// of 8-lane registers, and the table.
+// The kernels for AVX2 with FMA and F16C: the vector operations that math_vector_inl.h and
+// linear_inl.h need, on pairs of 8-lane registers, and the table.
 // SPDX-License-Identifier: Apache-2.0
 #include <immintrin.h>
 
@@ -33,7 +33,8 @@ inline Mask mask_of(int n) {
           _mm256_cmpgt_epi32(_mm256_set1_epi32(n - 8), index)};
 }
 
-// Keeps the compiler from reading v from memory again at each use: loads are what the inner loops run short of.
+// Keeps the compiler from reading v from memory again at each use: loads are what the inner loops
+// run short of.
 inline V16 in_register(V16 v) {
   __asm__("" : "+x"(v.low));
   __asm__("" : "+x"(v.high));
@@ -119,7 +120,7 @@ inline unsigned equal_lanes(V16 a, V16 b) {
   return static_cast<unsigned>(low | (high << 8));
 }
 
-// --- sums ---------------------------------------------------------------------------------------------
+// --- sums ------------------------------------------------------------------------------
 
 inline __m256 fold_8(V16 a) {
   return _mm256_add_ps(a.low, a.high);
@@ -187,7 +188,7 @@ inline void micro_step(const float* x, std::int64_t x_stride, const float* w,
   }
 }
 
-// --- weights ------------------------------------------------------------------------------------------
+// --- weights ---------------------------------------------------------------------------
 
 inline __m128i load_16(const std::byte* p) {
   return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
@@ -244,7 +245,8 @@ inline __m256 values_8(__m256i words, __m256i shift, const ScaleAndBias& group) 
   return affine(_mm256_and_si256(_mm256_srlv_epi32(words, shift), mask), group);
 }
 
-// Codes of 2, 3 and 4 bits: codes 0-7 lie in the four bytes at p, codes 8-15 in those at p + kHigh, from bit kSkip.
+// Codes of 2, 3 and 4 bits: codes 0-7 lie in the four bytes at p, codes 8-15 in those at p +
+// kHigh, from bit kSkip.
 template <int Bits>
 struct NarrowCodes {
   static constexpr int kHigh = Bits == 2 ? 0 : 2 * Bits - 4;
@@ -264,7 +266,8 @@ struct NarrowCodes {
   }
 };
 
-// Codes of 5 and 6 bits: the same with eight bytes, from which each lane takes the four that start with its code.
+// Codes of 5 and 6 bits: the same with eight bytes, from which each lane takes the four that
+// start with its code.
 template <int Bits>
 struct WideCodes {
   static constexpr int kHigh = 2 * Bits - 8;

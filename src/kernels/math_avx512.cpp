@@ -1,5 +1,5 @@
-// The kernels for AVX-512 (F, BW, DQ, VL, VBMI): the vector operations that math_vector_inl.h and linear_inl.h need,
-// and the table.
+// The kernels for AVX-512 (F, BW, DQ, VL, VBMI): the vector operations that math_vector_inl.h and
+// linear_inl.h need, and the table.
 // SPDX-License-Identifier: Apache-2.0
 #include <immintrin.h>
 
@@ -25,7 +25,8 @@ inline __mmask16 mask_of(int n) {
   return static_cast<__mmask16>((1u << n) - 1u);
 }
 
-// Keeps the compiler from reading v from memory again at each use: loads are what the inner loops run short of.
+// Keeps the compiler from reading v from memory again at each use: loads are what the inner loops
+// run short of.
 inline V16 in_register(V16 v) {
   __asm__("" : "+v"(v));
   return v;
@@ -93,7 +94,7 @@ inline unsigned equal_lanes(V16 a, V16 b) {
   return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ);
 }
 
-// --- sums ---------------------------------------------------------------------------------------------
+// --- sums ------------------------------------------------------------------------------
 
 // Two vectors' halves folded: [a.low + a.high | b.low + b.high].
 inline V16 fold_8(V16 a, V16 b) {
@@ -149,7 +150,7 @@ inline void micro_step(const float* x, std::int64_t x_stride, const float* w,
   }
 }
 
-// --- weights ------------------------------------------------------------------------------------------
+// --- weights ---------------------------------------------------------------------------
 
 inline V16 load_bytes(const std::byte* p) {
   return _mm512_loadu_ps(p);
@@ -195,8 +196,8 @@ inline __m512i broadcast_u64_halves(const std::byte* low, const std::byte* high)
   return _mm512_mask_broadcastq_epi64(broadcast_u64(low), 0xF0, h);
 }
 
-// Lane i of 16: the eight bits of its 64-bit word that start at bit First + i * Width, less Skip for lanes 8-15.
-// The lane's other bits are of no meaning.
+// Lane i of 16: the eight bits of its 64-bit word that start at bit First + i * Width, less Skip
+// for lanes 8-15. The lane's other bits are of no meaning.
 template <int Width, int First, int Skip>
 inline __m512i pick_codes(__m512i words) {
   const auto control = [](int j) -> long long {
@@ -209,9 +210,9 @@ inline __m512i pick_codes(__m512i words) {
       words);
 }
 
-// Narrow codes: all values that a group can have are computed once into a table, and codes look them up.
-// The look-up takes the low 4 bits of a lane (5 with two tables), so that nothing need be masked; where a code is
-// narrower, the table repeats.
+// Narrow codes: all values that a group can have are computed once into a table, and codes look
+// them up. The look-up takes the low 4 bits of a lane (5 with two tables), so that nothing need
+// be masked; where a code is narrower, the table repeats.
 template <int Bits>
 struct Codes;
 
@@ -239,7 +240,8 @@ struct Codes<3> {
   static Group make(float scale, float bias) {
     return all_values(scale, bias, _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7));
   }
-  // 12 bytes: the first half is bits 0-47 of the eight bytes at 0, the second bits 16-63 of those at 4.
+  // 12 bytes: the first half is bits 0-47 of the eight bytes at 0, the second bits 16-63 of those
+  // at 4.
   template <int Half>
   static V16 values(const std::byte* p, const Group& group) {
     return _mm512_permutexvar_ps(pick_codes<3, 16 * Half, 0>(broadcast_u64(p + 4 * Half)), group);
@@ -285,9 +287,9 @@ template <>
 struct Codes<6> {
   using Group = ScaleAndBias;
   static Group make(float scale, float bias) { return {splat(scale), splat(bias)}; }
-  // A half is 12 bytes; the 16 bytes that are loaded start 4 before the second half. A lane gets the four bytes
-  // that start with its code's first, in which the code lies at bit 0, 6, 4 or 2. Left there, below the exponent of
-  // 2^(23 - bit), it reads as 2^(23 - bit) + code, exactly.
+  // A half is 12 bytes; the 16 bytes that are loaded start 4 before the second half. A lane gets
+  // the four bytes that start with its code's first, in which the code lies at bit 0, 6, 4 or 2.
+  // Left there, below the exponent of 2^(23 - bit), it reads as 2^(23 - bit) + code, exactly.
   template <int Half>
   static V16 values(const std::byte* p, const Group& group) {
     const auto bytes = [](int quad) {

@@ -1,5 +1,6 @@
-// The choice of a table, and every kernel but linear() and the codec: each table against double precision and,
-// bit for bit, against the scalar table. Inputs and outputs end at a page that may not be touched.
+// The choice of a table, and every kernel but linear() and the codec: each table against double
+// precision and, bit for bit, against the scalar table. Inputs and outputs end at a page that may
+// not be touched.
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdlib>
 #include <string>
@@ -27,7 +28,7 @@ void for_each_table(Body body) {
   }
 }
 
-// --- choice of a table ----------------------------------------------------------------------------------
+// --- choice of a table -----------------------------------------------------------------
 
 TEST(Table, EnvironmentOrFastest) {
   const char* wanted = std::getenv("QX_ISA");
@@ -58,7 +59,7 @@ TEST(TableDeathTest, UnknownNameInTheEnvironment) {
   EXPECT_EXIT(start(), ::testing::ExitedWithCode(3), "QX_ISA.*got \"altivec\", expected.*scalar");
 }
 
-// --- exp --------------------------------------------------------------------------------------------------
+// --- exp -------------------------------------------------------------------------------
 
 // exp(x) of a table: softmax over {x .., 0} has maximum 0 for x <= 0, so it gives exp(x).
 std::vector<float> exp_of(const KernelTable& table, std::vector<float> x) {
@@ -107,7 +108,7 @@ TEST(Exp, Limits) {
   });
 }
 
-// --- elementwise --------------------------------------------------------------------------------------------
+// --- elementwise -----------------------------------------------------------------------
 
 TEST(Math, RmsNorm) {
   Random random(1);
@@ -185,7 +186,7 @@ TEST(Math, SwigluAndAdd) {
   }
 }
 
-// --- attention ------------------------------------------------------------------------------------------------
+// --- attention -------------------------------------------------------------------------
 
 TEST(Attention, Scores) {
   Random random(4);
@@ -228,7 +229,8 @@ TEST(Attention, Softmax) {
       EXPECT_TRUE(out.front_intact());
       EXPECT_NEAR(sum, truth_sum, dot_tolerance(n, truth_sum) + 1e-5 * truth_sum);
       for (std::int64_t i = 0; i < n; ++i) {
-        // The rounded difference to the maximum (at most 87) is off by up to 2^-18, so exp by that factor.
+        // The rounded difference to the maximum (at most 87) is off by up to 2^-18, so exp by
+        // that factor.
         EXPECT_NEAR(out[i], truth[i], 0x1p-17 * truth[i] + 1.2e-38);
       }
     });
@@ -277,7 +279,7 @@ TEST(Attention, Values) {
   }
 }
 
-// --- logits -----------------------------------------------------------------------------------------------------
+// --- logits ----------------------------------------------------------------------------
 
 TEST(Logits, MaxIndex) {
   Random random(7);

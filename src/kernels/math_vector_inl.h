@@ -1,13 +1,15 @@
-// All kernels but linear(), written once over 16-lane vectors. Each math_<isa>.cpp includes this file after it has
-// defined, in its own anonymous namespace, the type V16 (16 float32 lanes) and these operations:
+// All kernels but linear(), written once over 16-lane vectors. Each math_<isa>.cpp includes this
+// file after it has defined, in its own anonymous namespace, the type V16 (16 float32 lanes) and
+// these operations:
 //   load store load_part store_part(n < 16 lanes; nothing beyond them is touched) zero splat
 //   add sub mul div fma(a, b, c) max_of(a, b: b where a is NaN) negate
 //   fma_part(a, b, c, n): lanes >= n keep c        first_lanes(a, b, n): a in lanes < n, else b
 //   add_exponent(y, t): bits(y) + (bits(t) << 23)
 //   where_less(x, c, a, b) where_greater where_nan(x, a, b)   equal_lanes(a, b): one bit per lane
 //   reduce<N>(acc, out): out[i] = reduce16(acc[i])            kReduceWidth: the best N
-// Everything here has internal linkage, so that code of one instruction set can never be linked into another's.
-// No functions of the standard library: their instances would be shared between the objects.
+// Everything here has internal linkage, so that code of one instruction set can never be linked
+// into another's. No functions of the standard library: their instances would be shared between
+// the objects.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

@@ -1,5 +1,6 @@
-# Fails when an object compiled for one instruction set defines a weak symbol (nm types W, V, u): the linker keeps only
-# one copy of each, and the copy of another object might be the one that this machine cannot run.
+# Fails when an object compiled for one instruction set defines a weak symbol (nm types W, V, u):
+# the linker keeps only one copy of each, and the copy of another object might be the one that this
+# machine cannot run.
 set(bad "")
 set(checked 0)
 foreach(object ${OBJECTS})

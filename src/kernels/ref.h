@@ -1,4 +1,5 @@
-// The kernels' meaning in double precision: the oracle of the tests. Slow, and free of any order of summation.
+// The kernels' meaning in double precision: the oracle of the tests. Slow, and free of any order
+// of summation.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -8,7 +9,8 @@
 
 namespace qx {
 
-// A value and the sum of the magnitudes it was added up from, to which rounding errors are proportional.
+// A value and the sum of the magnitudes it was added up from, to which rounding errors are
+// proportional.
 struct RefSum {
   double value = 0;
   double magnitude = 0;

@@ -21,8 +21,8 @@
 
 namespace qx {
 
-// `count` elements of T whose last byte is the last before a page that may not be touched, with sentinels in front.
-// Reading or writing past the end is a segmentation fault.
+// `count` elements of T whose last byte is the last before a page that may not be touched, with
+// sentinels in front. Reading or writing past the end is a segmentation fault.
 template <class T>
 class GuardedBuffer {
  public:
@@ -106,9 +106,10 @@ inline std::span<const KernelTable* const> all_tables() {
 
 constexpr double kUnitRoundoff = 0x1p-24;
 
-// Bound on the error of a dot product over n in the order of api.h: ceil(n / 16) fused multiply-adds and four
-// additions touch each product, each with a relative error of at most one unit roundoff (Higham, "Accuracy and
-// Stability of Numerical Algorithms", section 4.2); one more for the second order and subnormal products.
+// Bound on the error of a dot product over n in the order of api.h: ceil(n / 16) fused
+// multiply-adds and four additions touch each product, each with a relative error of at most one
+// unit roundoff (Higham, "Accuracy and Stability of Numerical Algorithms", section 4.2); one more
+// for the second order and subnormal products.
 inline double dot_tolerance(std::int64_t n, double magnitude) {
   return static_cast<double>((n + 15) / 16 + 5) * kUnitRoundoff * magnitude +
          static_cast<double>(n) * 0x1p-149;
