@@ -130,7 +130,8 @@ TEST(Tokenizer, DecodingIsLossyAsAWhole) {
 
 TEST(Tokenizer, StreamedTextEqualsDecodedText) {
   Json json = small();
-  json["added_tokens"] = {token(261, "<s>", {"special"}), token(262, "\xE2\x82\xAC x", {})};
+  json["added_tokens"] =
+      Json::array({token(261, "<s>", {"special"}), token(262, "\xE2\x82\xAC x", {})});
   const Tokenizer t = make(json);
   Random random(5);
   for (int round = 0; round < 2000; ++round) {
@@ -168,8 +169,8 @@ TEST(Tokenizer, StreamHoldsBackOnlyWhatMayGrow) {
 
 TEST(AddedTokens, LongestOfTheLeftmost) {
   Json json = small();
-  json["added_tokens"] = {token(261, "<a>", {"special"}), token(262, "<a>b", {"special"}),
-                          token(263, "th", {})};
+  json["added_tokens"] = Json::array(
+      {token(261, "<a>", {"special"}), token(262, "<a>b", {"special"}), token(263, "th", {})});
   json["added_tokens"][2]["id"] = 256;
   EXPECT_EQ(encode(json, "<a>b<a>c<a"), (Ids{262, 261, 'c', '<', 'a'}));
   EXPECT_EQ(encode(json, "the"), (Ids{256, 'e'}));  // matched before the merges see the word
@@ -182,8 +183,8 @@ TEST(AddedTokens, LongestOfTheLeftmost) {
 
 TEST(AddedTokens, StripsAndSingleWords) {
   Json json = small();
-  json["added_tokens"] = {token(261, "<l>", {"lstrip"}), token(262, "<r>", {"rstrip"}),
-                          token(263, "cat", {"single_word"})};
+  json["added_tokens"] = Json::array({token(261, "<l>", {"lstrip"}), token(262, "<r>", {"rstrip"}),
+                                      token(263, "cat", {"single_word"})});
   EXPECT_EQ(encode(json, "x \n<l> y"), (Ids{'x', 261, 32, 'y'}));
   EXPECT_EQ(encode(json, "x <r> \n y"), (Ids{'x', 32, 262, 'y'}));
   EXPECT_EQ(encode(json, "<r> \xE3\x80\x80<l>"), (Ids{262, 261}));
@@ -199,7 +200,8 @@ TEST(AddedTokens, StripsAndSingleWords) {
 TEST(AddedTokens, NormalizedOnesMatchNormalizedText) {
   Json json = small();
   json["normalizer"] = {{"type", "NFC"}};
-  json["added_tokens"] = {token(261, "e\xCC\x81", {"normalized"}), token(262, "o\xCC\x81", {})};
+  json["added_tokens"] =
+      Json::array({token(261, "e\xCC\x81", {"normalized"}), token(262, "o\xCC\x81", {})});
   EXPECT_EQ(encode(json, "\xC3\xA9"), Ids{261});
   EXPECT_EQ(encode(json, "e\xCC\x81"), Ids{261});
   EXPECT_EQ(encode(json, "o\xCC\x81"), Ids{262});
@@ -214,7 +216,8 @@ TEST(Normalizer, ComposesBeforeSplitting) {
 
 TEST(PostProcessor, TemplateAndConfig) {
   Json json = small();
-  json["added_tokens"] = {token(261, "<s>", {"special"}), token(262, "</s>", {"special"})};
+  json["added_tokens"] =
+      Json::array({token(261, "<s>", {"special"}), token(262, "</s>", {"special"})});
   const Json piece_a = {{"Sequence", {{"id", "A"}, {"type_id", 0}}}};
   const Json piece_bos = {{"SpecialToken", {{"id", "BOS"}, {"type_id", 0}}}};
   const Json piece_eos = {{"SpecialToken", {{"id", "EOS"}, {"type_id", 0}}}};
@@ -224,8 +227,8 @@ TEST(PostProcessor, TemplateAndConfig) {
                                {"single", Json::array({piece_bos, piece_a, piece_eos})},
                                {"pair", Json::array()},
                                {"special_tokens",
-                                {{"BOS", {{"id", "BOS"}, {"ids", {261}}}},
-                                 {"EOS", {{"id", "EOS"}, {"ids", {262, 32}}}}}}}});
+                                {{"BOS", {{"id", "BOS"}, {"ids", Json::array({261})}}},
+                                 {"EOS", {{"id", "EOS"}, {"ids", Json::array({262, 32})}}}}}}});
   const Tokenizer t =
       make(json, R"({"bos_token": {"content": "<s>", "lstrip": false}, "eos_token": "</s>"})");
   EXPECT_EQ(t.encode("in", SpecialTokens::kAdd), (Ids{261, 259, 262, 32}));
@@ -244,7 +247,7 @@ TEST(PostProcessor, TemplateAndConfig) {
   json["post_processor"]["processors"][1]["single"] = Json::array({piece_a, piece_bos, piece_a});
   EXPECT_THROW(make(json), Error);
   json["post_processor"]["processors"][1]["single"] = Json::array({piece_a, piece_bos});
-  json["post_processor"]["processors"][1]["special_tokens"]["BOS"]["ids"] = {263};
+  json["post_processor"]["processors"][1]["special_tokens"]["BOS"]["ids"] = Json::array({263});
   EXPECT_THROW(make(json), Error);
 }
 
@@ -443,7 +446,7 @@ TEST(Refused, RunawayPatternInAText) {
 
 TEST(Tokenizer, LongTextsWithoutBreaks) {
   Json json = small();
-  json["added_tokens"] = {token(261, std::string(1000, 'a') + "b", {})};
+  json["added_tokens"] = Json::array({token(261, std::string(1000, 'a') + "b", {})});
   EXPECT_EQ(encode(json, std::string(100'000, 'a')).size(), 100'000u);
   std::string marks;
   for (int i = 0; i < 100'000; ++i) marks += i % 2 == 0 ? "\xCC\x81" : "\xCC\xA3";
