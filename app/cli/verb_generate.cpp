@@ -3,7 +3,6 @@
 #include <cstdio>
 #include <iostream>
 #include <iterator>
-#include <limits>
 #include <memory>
 #include <optional>
 
@@ -208,7 +207,7 @@ void add_sampling_options(CLI::App& verb, SamplerOptions& s) {
       ->check(CLI::Range(0.0, 1.0));
   verb.add_option("--top-k", s.top_k, "keep this many of the best tokens; 0 keeps all")
       ->capture_default_str()
-      ->check(CLI::Range(std::int64_t{0}, std::numeric_limits<std::int64_t>::max()));
+      ->check(CLI::NonNegativeNumber);
   verb.add_option("--seed", s.seed, "of the random numbers")->capture_default_str();
 }
 
@@ -223,7 +222,7 @@ void add_generate(CLI::App& app) {
       ->required();
   verb->add_option("--max-tokens", o->generate.max_tokens, "generate at most this many tokens")
       ->capture_default_str()
-      ->check(CLI::Range(std::int64_t{1}, std::numeric_limits<std::int64_t>::max()));
+      ->check(CLI::PositiveNumber);
   add_sampling_options(*verb, o->generate.sampling);
   verb->add_option("--system-prompt", o->system_prompt, "a system message before the prompt");
   verb->add_option("--prefill-response", o->prefill, "how the answer begins");
@@ -236,13 +235,13 @@ void add_generate(CLI::App& app) {
       ->take_all();
   verb->add_option("--ctx", o->generate.context,
                    "prompt and generated tokens together (default: the model's maximum)")
-      ->check(CLI::Range(std::int64_t{1}, std::numeric_limits<std::int64_t>::max()));
+      ->check(CLI::PositiveNumber);
   add_precision_option(*verb, o->precision);
   add_compute_options(*verb, o->compute);
   add_output_options(*verb, o->out);
   verb->add_option("--logprobs", o->logprobs,
                    "with --json: log-probability of each token and of the K best")
-      ->check(CLI::Range(std::int64_t{0}, std::numeric_limits<std::int64_t>::max()))
+      ->check(CLI::NonNegativeNumber)
       ->needs(verb->get_option("--json"));
   set_example(*verb, "qx generate -m models/q4-hi -p \"What is the capital of France?\"");
   verb->callback([o] { run(*o); });
