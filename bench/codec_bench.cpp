@@ -1,7 +1,8 @@
 // Encoding and decoding of affine rows by every instruction set that this machine has.
 //   cmake --preset release -DQX_BENCH=ON && cmake --build build --target codec_bench && build/bench/codec_bench
 // items are weights; bytes are those of the stored codes, scales and biases (decode) or of the float32
-// values (encode). SPDX-License-Identifier: Apache-2.0
+// values (encode).
+// SPDX-License-Identifier: Apache-2.0
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 

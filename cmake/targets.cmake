@@ -6,6 +6,11 @@ function(qx_library name)
   target_link_libraries(${name} PUBLIC ${A_DEPS} PRIVATE qx_flags)
 endfunction()
 
+# Test code is compiled quickly rather than well; what it tests is optimized. Comes after qx_flags.
+add_library(qx_test_flags INTERFACE)
+target_compile_options(qx_test_flags INTERFACE -Wno-double-promotion
+  $<IF:$<CONFIG:Debug>,-O0,-O1>)
+
 # qx_test(NAME SOURCES a_test.cpp .. DEPS ..): one GoogleTest program per folder, run by ctest.
 function(qx_test name)
   if(NOT QX_TESTS)
@@ -13,9 +18,7 @@ function(qx_test name)
   endif()
   cmake_parse_arguments(A "" "" "SOURCES;DEPS" ${ARGN})
   add_executable(${name} ${A_SOURCES})
-  target_link_libraries(${name} PRIVATE ${A_DEPS} qx_flags GTest::gtest_main)
-  target_compile_definitions(${name} PRIVATE QX_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
-  target_compile_options(${name} PRIVATE -Wno-double-promotion)
+  target_link_libraries(${name} PRIVATE ${A_DEPS} qx_flags qx_test_flags GTest::gtest_main)
   add_test(NAME ${name} COMMAND ${name})
 endfunction()
 

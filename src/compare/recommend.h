@@ -1,6 +1,6 @@
 // Which variant to choose, and the paragraph that says so. Both are made from verdicts alone:
-// nothing that the data do not distinguish is ever called an advantage. SPDX-License-Identifier:
-// Apache-2.0
+// nothing that the data do not distinguish is ever called an advantage.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <optional>

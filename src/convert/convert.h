@@ -1,6 +1,7 @@
 // From a Hugging Face or MLX model directory to an MLX model directory, in row blocks: memory beyond the
 // mapped source stays small whatever the model, every core works, and the output is whole or absent.
-// What is written, file by file: docs/format.md. SPDX-License-Identifier: Apache-2.0
+// What is written, file by file: docs/format.md.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>

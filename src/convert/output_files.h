@@ -1,5 +1,6 @@
 // The files of a model directory beside its tensors: config.json, the index, qx_plan.json, and what
-// is copied from the source unchanged. SPDX-License-Identifier: Apache-2.0
+// is copied from the source unchanged.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <filesystem>

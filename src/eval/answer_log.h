@@ -1,5 +1,6 @@
 // The answer log: RUNS/NAME/answers-TASK.jsonl, one line an item. What comparisons and reports
-// read. SPDX-License-Identifier: Apache-2.0
+// read.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <chrono>

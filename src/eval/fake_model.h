@@ -1,6 +1,7 @@
 // A stand-in for a language model, for tests: the log-probability of a token is a hash of all tokens before it
 // and of itself, so any mistake in packing, sharing or splitting changes a score. It checks its callers'
-// promises as it goes. SPDX-License-Identifier: Apache-2.0
+// promises as it goes.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <memory>

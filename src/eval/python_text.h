@@ -1,6 +1,7 @@
 // String operations of Python 3 that the reference task definitions rely on, over UTF-8 text.
 // Not a general Unicode library. Invalid UTF-8 never crashes: each stray byte counts as one
-// character and is left as it is. Threads: pure functions. SPDX-License-Identifier: Apache-2.0
+// character and is left as it is. Threads: pure functions.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>

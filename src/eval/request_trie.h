@@ -1,5 +1,6 @@
 // The tokens that a set of requests asks for, as a forest in which common beginnings occur once.
-// Not a map: it is built once, then walked in order. SPDX-License-Identifier: Apache-2.0
+// Not a map: it is built once, then walked in order.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>

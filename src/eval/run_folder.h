@@ -1,5 +1,6 @@
 // RUNS/NAME: run.json (what the run is), one answer log per task, results.json. Answers of different runs
-// never mix. SPDX-License-Identifier: Apache-2.0
+// never mix.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <filesystem>

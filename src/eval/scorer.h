@@ -1,6 +1,7 @@
 // Scores token pairs with a model. Pairs that begin with the same tokens share the forward pass of
 // those tokens, equal pairs are computed once, and many pairs go into one pass. None of this
-// changes a score: see Model's determinism. SPDX-License-Identifier: Apache-2.0
+// changes a score: see Model's determinism.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>

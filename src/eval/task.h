@@ -1,6 +1,7 @@
 // The seven multiple-choice tasks: from a row of the data set's own JSON schema to what is scored.
 // Contexts, continuations and gold answers equal those of lm-eval's task definitions
-// (docs/evaluation.md). SPDX-License-Identifier: Apache-2.0
+// (docs/evaluation.md).
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>

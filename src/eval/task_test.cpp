@@ -1,5 +1,6 @@
 // Expected contexts and choices are those of lm-eval's definitions, worked by hand; the real package is
-// compared in tests/parity/test_eval.py. SPDX-License-Identifier: Apache-2.0
+// compared in tests/parity/test_eval.py.
+// SPDX-License-Identifier: Apache-2.0
 #include "eval/task.h"
 
 #include <gtest/gtest.h>

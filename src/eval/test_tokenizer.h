@@ -1,5 +1,6 @@
 // A small byte-level BPE tokenizer for tests: one token per byte, the merges "a b" and "Ġ a" (so "ab" and " a"
-// are one token), and the special tokens <s> and </s>. SPDX-License-Identifier: Apache-2.0
+// are one token), and the special tokens <s> and </s>.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <string>

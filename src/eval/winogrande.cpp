@@ -1,5 +1,6 @@
 // winogrande (allenai/winogrande, winogrande_xl): the blank is filled in the context, and what
-// follows the blank is scored. SPDX-License-Identifier: Apache-2.0
+// follows the blank is scored.
+// SPDX-License-Identifier: Apache-2.0
 #include "base/error.h"
 #include "eval/python_text.h"
 #include "eval/task.h"

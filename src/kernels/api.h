@@ -64,9 +64,9 @@ struct KernelTable {
                  std::int64_t n_begin, std::int64_t n_end, float* out, std::int64_t out_stride,
                  float* scratch);
 
-  // --- the rest of a transformer layer
-  // -------------------------------------------------------------- out = (x * r) * weight with r =
-  // 1 / sqrt(sum / n + eps), sum = dot(x, x) in the order above. out may alias x.
+  // --- the rest of a transformer layer -------------------------------------------------------------
+  // out = (x * r) * weight with r = 1 / sqrt(sum / n + eps), sum = dot(x, x) in the order above. out
+  // may alias x.
   void (*rms_norm)(const float* x, const float* weight, std::int64_t n, float eps, float* out);
   // Half-split rotation of one head in place: (a, b) = (x[i], x[i + n/2]) -> (a c - b s, b c + a
   // s), as fma(a, c, -(b * s)) and fma(b, c, a * s). cosine, sine: n/2 elements each.

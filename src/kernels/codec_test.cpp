@@ -1,5 +1,6 @@
 // The affine codec: golden words of MLX, a reference written from the definition, and every
-// instruction set against the scalar code, bit for bit. SPDX-License-Identifier: Apache-2.0
+// instruction set against the scalar code, bit for bit.
+// SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
 #include <array>

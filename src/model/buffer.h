@@ -1,5 +1,6 @@
 // Scratch memory of floats that is kept between calls. It is not a container: growing forgets the
-// content. SPDX-License-Identifier: Apache-2.0
+// content.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,6 @@
 // The forward pass against the plain one in double, and against itself under other splits, batches
-// and thread counts. SPDX-License-Identifier: Apache-2.0
+// and thread counts.
+// SPDX-License-Identifier: Apache-2.0
 #include "model/cpu_model.h"
 
 #include <gtest/gtest.h>

@@ -1,6 +1,7 @@
 // The forward pass written down as plainly as possible, in double, one token after the other over
 // the whole sequence: what the tests compare the real one with. Slow; shares only weights and
-// angles. SPDX-License-Identifier: Apache-2.0
+// angles.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <span>

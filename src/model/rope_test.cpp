@@ -1,5 +1,6 @@
 // The expected numbers are those of transformers' LlamaRotaryEmbedding (torch, float32) for the
-// same settings, head_dim 32. SPDX-License-Identifier: Apache-2.0
+// same settings, head_dim 32.
+// SPDX-License-Identifier: Apache-2.0
 #include "model/rope.h"
 
 #include <gtest/gtest.h>

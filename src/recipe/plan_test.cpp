@@ -158,6 +158,8 @@ TEST(Plan, MixedNamesEveryModuleAndHasNoNull) {
       EXPECT_EQ(item.value()["group_size"], 64);
     }
   }
+  // Also where a rule gives what the global entry says, 4 bits at group 64.
+  EXPECT_EQ(quantization_json(plan_of(qwen3(4, false), "mixed_4_6")).size(), 3u + 4 * 7 + 2);
   PlanRequest request;
   request.recipe = "mixed_2_6";
   request.group_size = 32;

@@ -86,6 +86,7 @@ std::string shape_text(const Shape& shape) {
 void load_floats(DType dtype, const std::byte* data, std::size_t begin_elems,
                  std::span<float> out) {
   QX_CHECK(is_float_dtype(dtype));
+  if (out.empty()) return;
   if (dtype == DType::kF32) {
     std::memcpy(out.data(), data + begin_elems * 4, out.size() * 4);
     return;
@@ -100,6 +101,7 @@ void load_floats(DType dtype, const std::byte* data, std::size_t begin_elems,
 
 void store_floats(DType dtype, std::span<const float> values, std::byte* out) {
   QX_CHECK(is_float_dtype(dtype));
+  if (values.empty()) return;
   if (dtype == DType::kF32) {
     std::memcpy(out, values.data(), values.size() * 4);
     return;

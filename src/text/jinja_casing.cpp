@@ -1,5 +1,6 @@
 // Case mapping of text as Python's str does it: Unicode's full mappings, where one code point may
-// become up to three (U+00DF to "SS"), and the final sigma. SPDX-License-Identifier: Apache-2.0
+// become up to three (U+00DF to "SS"), and the final sigma.
+// SPDX-License-Identifier: Apache-2.0
 #include <utf8proc.h>
 
 #include <algorithm>

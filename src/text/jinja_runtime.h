@@ -1,6 +1,7 @@
 // What one rendering owns: its objects, its budget (steps, depth, bytes) and the place of errors.
 // The sandbox is here: nothing in the engine works without charging this budget, and nothing
-// reaches outside. SPDX-License-Identifier: Apache-2.0
+// reaches outside.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <fmt/format.h>

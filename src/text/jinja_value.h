@@ -3,7 +3,8 @@
 //
 // Ownership: a Value is a small handle. Objects belong to the Runtime (jinja_runtime.h) or the
 // parsed template that made them and live as long as it: cycles and deep nesting cost nothing when
-// they go. SPDX-License-Identifier: Apache-2.0
+// they go.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>
