@@ -14,6 +14,9 @@ namespace {
 constexpr std::int64_t kTileInputFloats = std::int64_t{1} << 18;
 // Below this many multiply-adds, waking other threads costs more than it saves.
 constexpr std::int64_t kInlineWork = std::int64_t{1} << 15;
+// Attention works on this many rows at a time and this many keys: 32 KB of them for a head of 64.
+constexpr std::int64_t kAttentionRows = 16;
+constexpr std::int64_t kAttentionKeys = 128;
 
 std::int64_t blocks(std::int64_t count, std::int64_t size) {
   return (count + size - 1) / size;
@@ -75,7 +78,7 @@ Pass::Pass(const ModelWeights& weights, std::span<const Chunk> chunks, ThreadPoo
   for (Scratch::Worker& worker : scratch_.per_worker) {
     worker.decode.reserve(linear_scratch_floats(widest));
     worker.tile.reserve(std::min<std::int64_t>(rows(), 256) * kTileOutputs);
-    worker.scores.reserve(longest_);
+    worker.scores.reserve(std::min(rows(), kAttentionRows) * longest_);
   }
 }
 
@@ -219,45 +222,76 @@ void Pass::drop_finished_rows() {
   places_ = std::move(kept);
 }
 
-void Pass::attend_one(std::size_t row, std::int64_t head, FloatBuffer& scratch) {
+std::vector<Pass::RowBlock> Pass::attention_blocks() const {
+  std::vector<RowBlock> blocks;
+  for (std::int64_t m = 0; m < rows(); ++m) {
+    const bool joins = !blocks.empty() && m - blocks.back().begin < kAttentionRows &&
+                       places_[static_cast<std::size_t>(m)].chunk ==
+                           places_[static_cast<std::size_t>(blocks.back().begin)].chunk;
+    if (!joins) blocks.push_back({m, m});
+    blocks.back().end = m + 1;
+  }
+  return blocks;
+}
+
+void Pass::attend_block(const RowBlock& block, std::int64_t head, FloatBuffer& scratch) {
   const std::int64_t d = config_.head_dim;
   const std::int64_t kv_head = head / (config_.num_attention_heads / config_.num_key_value_heads);
   const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(d)));
-  const Place& place = places_[row];
-  const std::size_t at =
-      row * static_cast<std::size_t>(q_width_) + static_cast<std::size_t>(head * d);
-  const float* query = scratch_.q.data() + at;
-  float* out = scratch_.attended.data() + at;
-  float* scores = scratch.data();
-  const std::vector<const CpuSegment*>& chain = chains_[place.chunk].segments;
+  const auto place = [&](std::int64_t m) -> const Place& {
+    return places_[static_cast<std::size_t>(m)];
+  };
+  const auto scores = [&](std::int64_t m) { return scratch.data() + (m - block.begin) * longest_; };
+  // body(segment, its first key, number of keys, index of that key in the sequence, row): every row
+  // meets the keys it may see in rising order, in pieces that several rows use one after the other.
+  const auto for_each_piece = [&](const auto& body) {
+    std::int64_t before = 0;  // positions in earlier segments
+    for (const CpuSegment* s : chains_[place(block.begin).chunk].segments) {
+      for (std::int64_t key = 0; key < s->length(); key += kAttentionKeys) {
+        const std::int64_t stop = std::min(s->length(), key + kAttentionKeys);
+        for (std::int64_t m = block.begin; m < block.end; ++m) {
+          const std::int64_t count = std::min(stop, place(m).position + 1 - before) - key;
+          if (count > 0) body(*s, key, count, before + key, m);
+        }
+      }
+      before += s->length();
+    }
+  };
 
-  std::int64_t filled = 0;
-  for (const CpuSegment* s : chain) {
-    const std::int64_t count = std::min(s->length(), place.position + 1 - filled);
-    kernels_.attention_scores(query, s->keys(layer_, kv_head), d, count, d, scale, scores + filled);
-    filled += count;
-  }
+  for_each_piece([&](const CpuSegment& s, std::int64_t key, std::int64_t count, std::int64_t index,
+                     std::int64_t m) {
+    kernels_.attention_scores(scratch_.q.data() + m * q_width_ + head * d,
+                              s.keys(layer_, kv_head) + key * d, d, count, d, scale,
+                              scores(m) + index);
+  });
   // One softmax over the whole chain: where it is cut into segments changes no bit.
-  const float sum = kernels_.softmax_unnormalized(scores, filled);
-  std::fill_n(out, d, 0.0f);
-  filled = 0;
-  for (const CpuSegment* s : chain) {
-    const std::int64_t count = std::min(s->length(), place.position + 1 - filled);
-    kernels_.attention_values(scores + filled, s->values(layer_, kv_head), d, count, d, out);
-    filled += count;
+  float sums[kAttentionRows];
+  for (std::int64_t m = block.begin; m < block.end; ++m) {
+    sums[m - block.begin] = kernels_.softmax_unnormalized(scores(m), place(m).position + 1);
+    std::fill_n(scratch_.attended.data() + m * q_width_ + head * d, d, 0.0f);
   }
-  const float inverse = 1.0f / sum;
-  for (std::int64_t i = 0; i < d; ++i) out[i] *= inverse;
+  for_each_piece([&](const CpuSegment& s, std::int64_t key, std::int64_t count, std::int64_t index,
+                     std::int64_t m) {
+    kernels_.attention_values(scores(m) + index, s.values(layer_, kv_head) + key * d, d, count, d,
+                              scratch_.attended.data() + m * q_width_ + head * d);
+  });
+  for (std::int64_t m = block.begin; m < block.end; ++m) {
+    float* out = scratch_.attended.data() + m * q_width_ + head * d;
+    const float inverse = 1.0f / sums[m - block.begin];
+    for (std::int64_t i = 0; i < d; ++i) out[i] *= inverse;
+  }
 }
 
 void Pass::attend() {
   // Head by head, so that the threads share one head's keys and values in their caches.
-  const std::int64_t heads = config_.num_attention_heads;
-  for_rows(rows() * heads, 2 * longest_ * config_.head_dim,
+  const std::vector<RowBlock> blocks = attention_blocks();
+  const auto count = static_cast<std::int64_t>(blocks.size());
+  const std::int64_t work = 2 * longest_ * config_.head_dim * std::min(rows(), kAttentionRows);
+  for_rows(count * config_.num_attention_heads, work,
            [&](std::int64_t begin, std::int64_t end, int worker) {
              FloatBuffer& scores = scratch_.per_worker[static_cast<std::size_t>(worker)].scores;
              for (std::int64_t i = begin; i < end; ++i) {
-               attend_one(static_cast<std::size_t>(i % rows()), i / rows(), scores);
+               attend_block(blocks[static_cast<std::size_t>(i % count)], i / count, scores);
              }
            });
 }

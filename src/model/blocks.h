@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -79,7 +80,12 @@ class Pass {
   void add_linear(const float* in, const Linear& linear);
   void product(const float* in, const Linear& linear, const TileRange& t, float* out,
                std::int64_t out_stride, int worker);
-  void attend_one(std::size_t row, std::int64_t head, FloatBuffer& scores);
+  // Rows of one chunk, few enough that the keys they share stay in the first-level cache.
+  struct RowBlock {
+    std::int64_t begin, end;
+  };
+  std::vector<RowBlock> attention_blocks() const;
+  void attend_block(const RowBlock& rows, std::int64_t head, FloatBuffer& scores);
   // body(begin, end) over [0, count), on the pool when `work` multiply-adds each are worth it.
   void for_rows(std::int64_t count, std::int64_t work,
                 const std::function<void(std::int64_t, std::int64_t, int)>& body);

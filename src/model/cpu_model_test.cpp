@@ -133,7 +133,7 @@ TEST_F(CpuModelTest, SplitsAndThreadsChangeNoBit) {
   TinyModel options{.quantized = AffineSpec{4, 32}};
   options.modules["model.layers.1.mlp.up_proj"] = {0, 0};
   const fs::path directory = write(options);
-  const auto ids = tokens(70);
+  const auto ids = tokens(150);  // more than one block of keys
   const auto outputs = all_of(ids.size());
   std::vector<float> expected;
   std::vector<TokenScore> expected_scores;
@@ -151,18 +151,18 @@ TEST_F(CpuModelTest, SplitsAndThreadsChangeNoBit) {
       ASSERT_EQ(scores[i].logprob, expected_scores[i].logprob) << i;
       ASSERT_EQ(scores[i].best, expected_scores[i].best) << i;
     }
-    for (const std::size_t cut : {1u, 17u, 32u, 69u}) {
+    for (const std::size_t cut : {1u, 17u, 64u, 149u}) {
       // One call with parent and child; then two calls on one segment; then parent and child.
-      const auto parent = model->new_segment(nullptr, 70);
-      const auto child = model->new_segment(parent, 70);
+      const auto parent = model->new_segment(nullptr, 150);
+      const auto child = model->new_segment(parent, 150);
       const std::span<const TokenId> all(ids);
       const std::span<const std::int32_t> first(outputs.data(), cut),
-          rest(outputs.data(), 70 - cut);
+          rest(outputs.data(), 150 - cut);
       const Chunk both[] = {{parent.get(), all.first(cut), first},
                             {child.get(), all.subspan(cut), rest}};
       ASSERT_EQ(model->forward(both).values, expected) << cut;
 
-      const auto single = model->new_segment(nullptr, 70);
+      const auto single = model->new_segment(nullptr, 150);
       Hidden pieces = model->forward(std::vector<Chunk>{{single.get(), all.first(cut), first}});
       const Hidden tail =
           model->forward(std::vector<Chunk>{{single.get(), all.subspan(cut), rest}});
@@ -175,6 +175,16 @@ TEST_F(CpuModelTest, SplitsAndThreadsChangeNoBit) {
       ASSERT_EQ(again.values, tail.values) << cut;
     }
   }
+}
+
+TEST_F(CpuModelTest, LongSequencesAgreeWithThePlainForward) {
+  ThreadPool pool(2);
+  const auto ids = tokens(140);  // more than one block of keys and of rows
+  const fs::path directory = write({.layers = 1});
+  const auto model = load_model(directory, pool, Precision::kReference);
+  const Hidden hidden = forward_whole(*model, ids);
+  EXPECT_LT(relative_rms(*model, hidden, reference_forward(*load_weights(directory), ids)),
+            kTolerance);
 }
 
 // An item's tree: a stem, two branches, one of them with two leaves, beside an unrelated chunk.

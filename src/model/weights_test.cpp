@@ -34,10 +34,7 @@ class WeightsTest : public ::testing::Test {
   }
 
   // Rewrites the tensors of a directory: edit may change an entry and its bytes, or drop it.
-  struct Tensor {
-    SafetensorsWriter::Entry entry;
-    std::vector<std::byte> bytes;
-  };
+  using Tensor = TestTensor;
   static void rewrite(const fs::path& directory,
                       const std::function<void(std::vector<Tensor>&)>& edit) {
     const fs::path path = directory / "model.safetensors";
@@ -45,20 +42,16 @@ class WeightsTest : public ::testing::Test {
     {
       const SafetensorsFile file(path);
       for (const TensorView& t : file.tensors()) {
-        tensors.push_back({{t.name, t.dtype, t.shape}, {t.data.begin(), t.data.end()}});
+        tensors.push_back({t.name, t.dtype, t.shape, {t.data.begin(), t.data.end()}});
       }
     }
     edit(tensors);
-    std::vector<SafetensorsWriter::Entry> entries;
-    for (const Tensor& t : tensors) entries.push_back(t.entry);
     fs::remove(path);
-    SafetensorsWriter writer(path, entries, {});
-    for (std::size_t i = 0; i < tensors.size(); ++i) writer.write(i, 0, tensors[i].bytes);
-    writer.finish();
+    write_test_tensors(path, tensors);
   }
   static Tensor& named(std::vector<Tensor>& tensors, const std::string& name) {
     for (Tensor& t : tensors) {
-      if (t.entry.name == name) return t;
+      if (t.name == name) return t;
     }
     throw InternalError("no tensor " + name);
   }
@@ -135,20 +128,22 @@ TEST_F(WeightsTest, AConfigThatSaysOtherwiseIsAWarning) {
 TEST_F(WeightsTest, MissingAndUnexpectedTensors) {
   const fs::path missing = write({});
   rewrite(missing, [](auto& t) {
-    std::erase_if(t, [](const Tensor& x) { return x.entry.name == "model.norm.weight"; });
+    std::erase_if(t, [](const Tensor& x) { return x.name == "model.norm.weight"; });
   });
   EXPECT_HAS(error_of(missing), "model.norm.weight] no such tensor");
 
   const fs::path extra = write({});
   rewrite(extra, [](auto& t) {
-    t.push_back({{"model.extra", DType::kF32, {1}}, std::vector<std::byte>(4)});
+    t.push_back({"model.extra", DType::kF32, {1}, std::vector<std::byte>(4)});
   });
   EXPECT_HAS(error_of(extra), "model.extra] unexpected tensor");
 
   const fs::path harmless = write({.family = "llama", .tied = true});
   rewrite(harmless, [](auto& t) {
-    t.push_back({{"lm_head.weight", DType::kF32, {1}}, std::vector<std::byte>(4)});
-    t.push_back({{"model.layers.0.self_attn.rotary_emb.inv_freq", DType::kF32, {1}},
+    t.push_back({"lm_head.weight", DType::kF32, {1}, std::vector<std::byte>(4)});
+    t.push_back({"model.layers.0.self_attn.rotary_emb.inv_freq",
+                 DType::kF32,
+                 {1},
                  std::vector<std::byte>(4)});
   });
   EXPECT_EQ(error_of(harmless), "");
@@ -156,17 +151,17 @@ TEST_F(WeightsTest, MissingAndUnexpectedTensors) {
 
 TEST_F(WeightsTest, WrongShapeOrType) {
   const fs::path shape = write({});
-  rewrite(shape, [](auto& t) { named(t, std::string(kQ) + ".weight").entry.shape = {128, 256}; });
+  rewrite(shape, [](auto& t) { named(t, std::string(kQ) + ".weight").shape = {128, 256}; });
   EXPECT_HAS(error_of(shape), "q_proj.weight] got shape [128, 256], expected [256, 128]");
 
   const fs::path type = write({});
-  rewrite(type, [](auto& t) { named(t, "model.norm.weight").entry.dtype = DType::kI16; });
+  rewrite(type, [](auto& t) { named(t, "model.norm.weight").dtype = DType::kI16; });
   EXPECT_HAS(error_of(type), "model.norm.weight] got dtype I16, expected BF16, F16 or F32");
 
   const fs::path words = write({.quantized = AffineSpec{4, 64}});
   rewrite(words, [](auto& t) {
     Tensor& q = named(t, std::string(kQ) + ".weight");
-    q.entry.shape = {256, 7};
+    q.shape = {256, 7};
     q.bytes.resize(256 * 7 * 4);
   });
   EXPECT_HAS(error_of(words), "got 7 words and 2 scales");
@@ -174,17 +169,17 @@ TEST_F(WeightsTest, WrongShapeOrType) {
   const fs::path rows = write({.quantized = AffineSpec{4, 64}});
   rewrite(rows, [](auto& t) {
     Tensor& q = named(t, std::string(kQ) + ".scales");
-    q.entry.shape = {2, 256};
+    q.shape = {2, 256};
   });
   EXPECT_HAS(error_of(rows), "q_proj.scales] got shape [2, 256], expected [256, 128 / group]");
 
   const fs::path biases = write({.quantized = AffineSpec{4, 64}});
-  rewrite(biases, [](auto& t) { named(t, std::string(kQ) + ".biases").entry.dtype = DType::kF16; });
+  rewrite(biases, [](auto& t) { named(t, std::string(kQ) + ".biases").dtype = DType::kF16; });
   EXPECT_HAS(error_of(biases), "q_proj.biases] got dtype F16, expected BF16");
 
   const fs::path alone = write({.quantized = AffineSpec{4, 64}});
   rewrite(alone, [](auto& t) {
-    std::erase_if(t, [](const Tensor& x) { return x.entry.name == std::string(kQ) + ".scales"; });
+    std::erase_if(t, [](const Tensor& x) { return x.name == std::string(kQ) + ".scales"; });
   });
   EXPECT_HAS(error_of(alone), "q_proj.scales] no such tensor");
 }
@@ -204,12 +199,13 @@ TEST_F(WeightsTest, OtherModesAreNamedAndRefused) {
     const fs::path directory = write({.quantized = AffineSpec{4, 32}, .list_in_config = false});
     rewrite(directory, [&](auto& t) {
       Tensor& q = named(t, std::string(kQ) + ".weight");
-      q.entry.shape = {256, c.words};
+      q.shape = {256, c.words};
       q.bytes.resize(static_cast<std::size_t>(256 * c.words * 4));
       Tensor& s = named(t, std::string(kQ) + ".scales");
-      s.entry = {s.entry.name, DType::kU8, {256, c.groups}};
+      s.dtype = DType::kU8;
+      s.shape = {256, c.groups};
       s.bytes.resize(static_cast<std::size_t>(256 * c.groups));
-      std::erase_if(t, [](const Tensor& x) { return x.entry.name == std::string(kQ) + ".biases"; });
+      std::erase_if(t, [](const Tensor& x) { return x.name == std::string(kQ) + ".biases"; });
     });
     EXPECT_HAS(error_of(directory), c.mode);
   }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "support/tiny_model.h"
 
-#include <array>
 #include <fstream>
 #include <string_view>
 #include <vector>
@@ -9,7 +8,6 @@
 #include "arch/catalog.h"
 #include "base/error.h"
 #include "base/random.h"
-#include "io/safetensors.h"
 
 namespace qx {
 namespace {
@@ -43,12 +41,6 @@ void write_text(const std::filesystem::path& path, std::string_view text) {
   if (!file.flush()) fail(path.string(), "cannot write, expected a writable folder");
 }
 
-// A tensor to be: entry and bytes.
-struct Content {
-  SafetensorsWriter::Entry entry;
-  std::vector<std::byte> bytes;
-};
-
 std::vector<std::byte> random_values(const CatalogTensor& tensor, DType dtype, Random& random) {
   const auto count = static_cast<std::size_t>(*element_count(tensor.shape));
   std::vector<float> values(count);
@@ -72,17 +64,19 @@ std::optional<AffineSpec> spec_of(const TinyModel& options, const CatalogTensor&
 }
 
 void quantize(const CatalogTensor& tensor, DType dtype, AffineSpec spec,
-              const std::vector<std::byte>& values, std::vector<Content>& out) {
+              const std::vector<std::byte>& values, std::vector<TestTensor>& out) {
   const MatrixShape shape{tensor.shape.at(0), tensor.shape.at(1)};
   const std::int64_t groups = groups_per_row(shape.cols, spec.group);
   const std::int64_t words = shape.cols * spec.bits / 32;
   const auto scale_bytes = static_cast<std::size_t>(shape.rows * groups) * dtype_bytes(dtype);
-  Content codes{{tensor.name, DType::kU32, {shape.rows, words}},
-                std::vector<std::byte>(static_cast<std::size_t>(shape.rows * words * 4))};
-  Content scales{{tensor.module + ".scales", dtype, {shape.rows, groups}},
-                 std::vector<std::byte>(scale_bytes)};
-  Content biases{{tensor.module + ".biases", dtype, {shape.rows, groups}},
-                 std::vector<std::byte>(scale_bytes)};
+  TestTensor codes{tensor.name,
+                   DType::kU32,
+                   {shape.rows, words},
+                   std::vector<std::byte>(static_cast<std::size_t>(shape.rows * words * 4))};
+  TestTensor scales{
+      tensor.module + ".scales", dtype, {shape.rows, groups}, std::vector<std::byte>(scale_bytes)};
+  TestTensor biases{
+      tensor.module + ".biases", dtype, {shape.rows, groups}, std::vector<std::byte>(scale_bytes)};
   const auto bad = encode_rows(dtype, values.data(), shape, spec, Rounding::kCpu,
                                {codes.bytes.data(), scales.bytes.data(), biases.bytes.data()});
   QX_CHECK(!bad.has_value());
@@ -94,20 +88,16 @@ void quantize(const CatalogTensor& tensor, DType dtype, AffineSpec spec,
 void write_weights(const std::filesystem::path& path, const TinyModel& options,
                    const ModelConfig& config) {
   Random random(options.seed);
-  std::vector<Content> contents;
+  std::vector<TestTensor> contents;
   for (const CatalogTensor& tensor : tensor_catalog(config)) {
     std::vector<std::byte> values = random_values(tensor, options.dtype, random);
     if (const auto spec = spec_of(options, tensor)) {
       quantize(tensor, options.dtype, *spec, values, contents);
     } else {
-      contents.push_back({{tensor.name, options.dtype, tensor.shape}, std::move(values)});
+      contents.push_back({tensor.name, options.dtype, tensor.shape, std::move(values)});
     }
   }
-  std::vector<SafetensorsWriter::Entry> entries;
-  for (const Content& c : contents) entries.push_back(c.entry);
-  SafetensorsWriter writer(path, entries, {{"format", "mlx"}});
-  for (std::size_t i = 0; i < contents.size(); ++i) writer.write(i, 0, contents[i].bytes);
-  writer.finish();
+  write_test_tensors(path, contents);
 }
 
 Json quantization_json(const TinyModel& options) {
@@ -121,6 +111,25 @@ Json quantization_json(const TinyModel& options) {
 }
 
 }  // namespace
+
+void write_test_tensors(const std::filesystem::path& path, const std::vector<TestTensor>& tensors) {
+  Json header = Json::object();
+  std::size_t offset = 0;
+  for (const TestTensor& t : tensors) {
+    header[t.name] = {{"dtype", std::string(dtype_name(t.dtype))},
+                      {"shape", t.shape},
+                      {"data_offsets", {offset, offset + t.bytes.size()}}};
+    offset += t.bytes.size();
+  }
+  const std::string text = header.dump();
+  std::string file(8, '\0');
+  for (std::size_t i = 0; i < 8; ++i) file[i] = static_cast<char>(text.size() >> (8 * i) & 0xFF);
+  file += text;
+  for (const TestTensor& t : tensors) {
+    file.append(reinterpret_cast<const char*>(t.bytes.data()), t.bytes.size());
+  }
+  write_text(path, file);
+}
 
 Json tiny_config(const TinyModel& options) {
   Json config = {

@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "io/json.h"
 #include "quant/affine.h"
@@ -31,6 +32,17 @@ struct TinyModel {
 // Creates the directory. Ids 0 to 255 of the tokenizer are the bytes, then a few merges, then
 // <|endoftext|>, <|im_start|> and <|im_end|> (end of sequence).
 void write_tiny_model(const std::filesystem::path& directory, const TinyModel& options);
+
+// A tensor to be written.
+struct TestTensor {
+  std::string name;
+  DType dtype = DType::kF32;
+  Shape shape;
+  std::vector<std::byte> bytes;
+};
+// A safetensors file without the checks and the sync to disk that the program's own writer does:
+// tests write broken ones too, and many. Not padded, so that data start unaligned, as in mlx-lm's.
+void write_test_tensors(const std::filesystem::path& path, const std::vector<TestTensor>& tensors);
 
 // The weights' config.json as written.
 Json tiny_config(const TinyModel& options);
