@@ -51,9 +51,10 @@ std::vector<EvalModel> parse_models(const std::vector<std::string>& given) {
     EvalModel model = parse_model(text);
     for (const EvalModel& other : models) {
       if (other.name == model.name) {
-        throw UsageError(fmt::format(
-            "--model: two models are named '{}', and each needs a folder of its own; say NAME={}",
-            model.name, text));
+        throw UsageError(
+            fmt::format("--model: two models are named '{}', and each needs a folder of its own; "
+                        "say OTHER_NAME={}",
+                        model.name, model.directory.string()));
       }
     }
     models.push_back(std::move(model));
@@ -188,8 +189,17 @@ void run(const Options& o) {
   const std::unique_ptr<ThreadPool> pool = start_compute(o.compute);
   if (o.dry_run) {
     print_estimate(estimate(request, *pool), o.out.json);
-  } else {
-    print_outcome(evaluate(request, *pool), o.out.json);
+    return;
+  }
+  const EvalOutcome outcome = evaluate(request, *pool);
+  print_outcome(outcome, o.out.json);
+  const auto asked_otherwise = [&](const ModelOutcome& m) {
+    return m.run["mode"] != outcome.models.front().run["mode"];
+  };
+  if (!o.out.quiet && std::any_of(outcome.models.begin(), outcome.models.end(), asked_otherwise)) {
+    fmt::print(stderr,
+               "some models were asked in chat mode and some plainly, because not all have a "
+               "chat template; say --plain to compare them\n");
   }
 }
 
@@ -208,7 +218,7 @@ void add_options(CLI::App& verb, Options& o) {
   verb.add_option("--data", o.data,
                   "folder of TASK.jsonl files (default: $QX_DATA, the cache, the shipped set)");
   verb.add_option("--limit", o.limit, "only the first N items of each task")
-      ->check(CLI::Range(std::int64_t{1}, INT64_MAX));
+      ->check(CLI::PositiveNumber);
   verb.add_option("--offset", o.offset, "leave out the first N items of each task")
       ->check(CLI::NonNegativeNumber);
   auto* chat =
