@@ -12,6 +12,11 @@
 //     for half in 8, 4, 2, 1:   p[l] = p[l] + p[l + half]   for l in [0, half);   the sum is p[0].
 // That is ((0+8)+(4+12)) + ((2+10)+(6+14)) plus the odd ones alike.
 //
+// Integer product: see IntegerRows. Codes times integers are summed exactly, group by group; only
+// what follows is float32, in one order: for the groups g in rising order
+//     t = fma(scale, float(I), bias * float(A));   p[g mod 4] = fma(d, t, p[g mod 4])
+// from four partial sums of +0, and the result is (p[0] + p[2]) + (p[1] + p[3]).
+//
 // exp: the polynomial of kernels/exp_constants.h. exp(x) is 0 below -87.33654 (no subnormal
 // results), infinity above 88.72283, NaN for NaN, and within 1.01 ulp in between.
 //
@@ -39,6 +44,38 @@ struct WeightRows {
   const std::byte* biases = nullptr;
 };
 
+// Rows of activations as integers, the left side of integer products with affine weights. Within a
+// group of consecutive columns x[k] is taken as d * a[k]:
+//   two planes (precision exact)  a in [-32512, 32512], stored as 256 * high + low, low in
+//                                 [-128, 127]: error of x at most max|x| / 65024, 16 bits
+//   one plane (precision fast)    a in [-127, 127]: error at most max|x| / 254, 8 bits
+// d = max|x| / limit and a = round-half-even(x * (limit / max|x|)), each operation in float32. A
+// group whose max|x| is under kSmallestActivation is all zero with d = 0; one that holds NaN or
+// infinity is zero with d = NaN, so that every product with it is NaN.
+//
+// With codes c >= 0 of a weight row, I = sum(c a) and A = sum(a) over a group; |I| < 2^31 since
+// 128 * 255 * 32512 is, so 32-bit sums are exact in any order.
+struct IntegerRows {
+  int planes = 2;
+  int group = 64;                  // that of the weights: 32, 64 or 128
+  std::int64_t cols = 0;           // a multiple of the group
+  std::int64_t row_bytes = 0;      // from row to row of codes; a multiple of 64
+  std::int64_t groups_stride = 0;  // from row to row of scales and sums; a multiple of 4
+  // Row m: planes of plane_bytes(cols) bytes each, the high one first; zeros beyond cols. 64-byte
+  // aligned.
+  std::int8_t* codes = nullptr;
+  float* scales = nullptr;  // d; zeros beyond cols / group, up to a multiple of 4. 16-byte aligned
+  float* sums = nullptr;    // A, exact; likewise
+};
+constexpr std::int64_t plane_bytes(std::int64_t cols) {
+  return (cols + 63) / 64 * 64;
+}
+constexpr std::int64_t padded_groups(std::int64_t cols, int group) {
+  return (cols / group + 3) / 4 * 4;
+}
+constexpr float kSmallestActivation = 0x1p-100f;
+constexpr float kExactLimit = 32512.0f, kFastLimit = 127.0f;
+
 struct KernelTable {
   const char* name;  // "scalar", "avx2", "avx512"
 
@@ -63,6 +100,17 @@ struct KernelTable {
   void (*linear)(const float* x, std::int64_t m, std::int64_t x_stride, const WeightRows& w,
                  std::int64_t n_begin, std::int64_t n_end, float* out, std::int64_t out_stride,
                  float* scratch);
+
+  // Writes one row of IntegerRows (codes, scales and sums are those of the row, padding included)
+  // from cols float32 values. cols is a multiple of group.
+  void (*quantize_row)(const float* x, std::int64_t cols, int group, int planes, std::int8_t* codes,
+                       float* scales, float* sums);
+  // out[(m - m_begin) * out_stride + (n - n_begin)] = integer product of row m of x and row n of w
+  // for m in [m_begin, m_end), n in [n_begin, n_end). w is affine with x's group and cols. scratch
+  // as for linear; no byte outside the matrix's own rows, scales and biases is read.
+  void (*linear_integer)(const IntegerRows& x, std::int64_t m_begin, std::int64_t m_end,
+                         const WeightRows& w, std::int64_t n_begin, std::int64_t n_end, float* out,
+                         std::int64_t out_stride, float* scratch);
 
   // --- the rest of a transformer layer -------------------------------------------------------------
   // out = (x * r) * weight with r = 1 / sqrt(sum / n + eps), sum = dot(x, x) in the order above. out
@@ -94,10 +142,10 @@ struct KernelTable {
   double (*sum_exp)(const float* logits, std::int64_t n, float max);
 };
 
-// Per thread, 1 MB and ten rows. Enough for every table: a tile of decoded weights and partial
-// sums that fits the second-level cache.
+// Per thread, 1 MB and twenty rows. Enough for every table: a tile of decoded weights and partial
+// sums that fits the second-level cache, or 64 rows of codes with their scales and biases.
 constexpr std::int64_t linear_scratch_floats(std::int64_t k) {
-  return 256 * 1024 + 10 * (k + 64);
+  return 256 * 1024 + 20 * (k + 64);
 }
 
 // The tables compiled into this binary that this machine can run, slowest ("scalar") first.

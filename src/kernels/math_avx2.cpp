@@ -4,6 +4,7 @@
 #include <immintrin.h>
 
 #include "kernels/codec.h"
+#include "kernels/integer.h"
 #include "kernels/tables.h"
 
 namespace qx {
@@ -331,6 +332,8 @@ const KernelTable kAvx2Table = {"avx2",
                                 codec_avx2::affine_encode_row,
                                 codec_avx2::decode_row,
                                 linear,
+                                integer_scalar::quantize_row,
+                                integer_scalar::linear_integer,
                                 rms_norm,
                                 rope,
                                 swiglu,

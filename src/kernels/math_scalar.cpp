@@ -8,6 +8,7 @@
 
 #include "kernels/codec.h"
 #include "kernels/exp_constants.h"
+#include "kernels/integer.h"
 #include "kernels/tables.h"
 
 namespace qx {
@@ -139,6 +140,8 @@ const KernelTable kScalarTable = {"scalar",
                                   codec_scalar::affine_encode_row,
                                   codec_scalar::decode_row,
                                   linear,
+                                  integer_scalar::quantize_row,
+                                  integer_scalar::linear_integer,
                                   rms_norm,
                                   rope,
                                   swiglu,

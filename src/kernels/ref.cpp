@@ -68,6 +68,27 @@ std::vector<float> ref_decode_row(const WeightRows& w, std::int64_t row) {
   return out;
 }
 
+RefSum ref_integer_product(const IntegerRows& x, std::int64_t m, const WeightRows& w,
+                           std::int64_t n) {
+  RefSum sum;
+  const std::int8_t* codes = x.codes + m * x.row_bytes;
+  for (std::int64_t g = 0; g < w.cols / w.group; ++g) {
+    double dot = 0, total = 0;
+    for (std::int64_t k = g * w.group; k < (g + 1) * w.group; ++k) {
+      const double a = x.planes == 1 ? codes[k] : 256.0 * codes[k] + codes[plane_bytes(x.cols) + k];
+      dot += a * read_code(w.values + n * (w.cols / 8 * w.bits), k, w.bits);
+      total += a;
+    }
+    const std::int64_t at = n * (w.cols / w.group) + g;
+    const double scaled = exact(read_float(w.scale_kind, w.scales, at)) * dot;
+    const double shifted = exact(read_float(w.scale_kind, w.biases, at)) * total;
+    const double d = exact(x.scales[m * x.groups_stride + g]);
+    sum.value += d * (scaled + shifted);
+    sum.magnitude += std::abs(d) * (std::abs(scaled) + std::abs(shifted));
+  }
+  return sum;
+}
+
 std::vector<double> ref_rms_norm(const float* x, const float* weight, std::int64_t n, float eps) {
   const double root = std::sqrt(ref_dot(x, x, n).value / static_cast<double>(n) + exact(eps));
   std::vector<double> out(n);

@@ -21,6 +21,10 @@ RefSum ref_dot(const float* a, const float* b, std::int64_t n);
 // Row `row` of w as float32, extracted bit by bit; affine: fma(scale, code, bias) in float32.
 std::vector<float> ref_decode_row(const WeightRows& w, std::int64_t row);
 
+// Row m of x times row n of w from their integers, scales and biases.
+RefSum ref_integer_product(const IntegerRows& x, std::int64_t m, const WeightRows& w,
+                           std::int64_t n);
+
 std::vector<double> ref_rms_norm(const float* x, const float* weight, std::int64_t n, float eps);
 std::vector<double> ref_rope(const float* head, const float* cosine, const float* sine,
                              std::int64_t n);
