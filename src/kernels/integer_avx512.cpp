@@ -23,7 +23,7 @@ constexpr int kRowsAtOnce = 4;        // weight rows there
 constexpr std::int64_t kChunk = 64;   // codes that one vector holds
 constexpr std::int64_t kVector = 64;  // bytes
 constexpr int kTileVectors = 2;       // many rows: weight rows in a tile, in vectors of 16
-constexpr int kMicroRows = 12;        // and rows of x in the inner kernel
+constexpr int kMicroRows = 8;         // and rows of x in the inner kernel
 constexpr std::int64_t kTileRows = 16 * kTileVectors;
 
 inline __mmask64 first_bytes(std::int64_t n) {
@@ -411,36 +411,49 @@ inline __m512i in_register(__m512i v) {
 // Rows of x, three to a base register.
 template <int M>
 struct XRows {
-  const std::int8_t* base[(M + 2) / 3];
+  static constexpr int kBases = (M + 2) / 3;
+  const std::int8_t* base[kBases];
   std::int64_t stride;
   XRows(const std::int8_t* first, std::int64_t row_bytes) : stride(row_bytes) {
-    for (int i = 0; i < (M + 2) / 3; ++i) base[i] = first + 3 * i * row_bytes;
+#pragma GCC unroll 4
+    for (int i = 0; i < kBases; ++i) base[i] = first + 3 * i * row_bytes;
   }
-  __m512i four(int m, std::int64_t at) const {
+  void advance(std::int64_t bytes) {
+#pragma GCC unroll 4
+    for (int i = 0; i < kBases; ++i) base[i] += bytes;
+  }
+  __m512i four(int m, int at) const {
     int word;
     __builtin_memcpy(&word, base[m / 3] + m % 3 * stride + at, 4);
     return in_register(_mm512_set1_epi32(word));
   }
 };
 
+constexpr int kUnrolledQuads = 4;  // a group has 8, 16 or 32
+
 template <int M>
-inline void dot_group(const XRows<M>& x, std::int64_t at, const std::byte* codes, int quads,
+inline void dot_group(XRows<M> x, const std::byte* codes, int quads,
                       __m512i (&sums)[M * kTileVectors]) {
+  constexpr int kBytes = kTileVectors * kVector;
+  for (const std::byte* end = codes + quads * kBytes; codes != end;
+       codes += kUnrolledQuads * kBytes) {
 #pragma GCC unroll 4
-  for (int q = 0; q < quads; ++q) {
-    __m512i w[kTileVectors];
-#pragma GCC unroll 4
-    for (int v = 0; v < kTileVectors; ++v) {
-      w[v] = in_register(_mm512_load_si512(codes + (q * kTileVectors + v) * kVector));
-    }
-#pragma GCC unroll 12
-    for (int m = 0; m < M; ++m) {
-      const __m512i a = x.four(m, at + 4 * q);
+    for (int q = 0; q < kUnrolledQuads; ++q) {
+      __m512i w[kTileVectors];
 #pragma GCC unroll 4
       for (int v = 0; v < kTileVectors; ++v) {
-        sums[m * kTileVectors + v] = _mm512_dpbusd_epi32(sums[m * kTileVectors + v], w[v], a);
+        w[v] = in_register(_mm512_load_si512(codes + q * kBytes + v * kVector));
+      }
+#pragma GCC unroll 12
+      for (int m = 0; m < M; ++m) {
+        const __m512i a = x.four(m, 4 * q);
+#pragma GCC unroll 4
+        for (int v = 0; v < kTileVectors; ++v) {
+          sums[m * kTileVectors + v] = _mm512_dpbusd_epi32(sums[m * kTileVectors + v], w[v], a);
+        }
       }
     }
+    x.advance(4 * kUnrolledQuads);
   }
 }
 
@@ -450,7 +463,7 @@ void micro_kernel(const Job& job, const Tile& tile, std::int64_t m, std::int64_t
   const IntegerRows& x = *job.x;
   const std::int64_t groups = job.groups(), plane = plane_bytes(x.cols);
   const int quads = job.w->group / 4;
-  const XRows<M> rows(x.codes + m * x.row_bytes, x.row_bytes);
+  XRows<M> rows(x.codes + m * x.row_bytes, x.row_bytes);
   const float* a = x.sums + m * x.groups_stride;
   const float* d = x.scales + m * x.groups_stride;
   for (int i = 0; i < 4 * M * V; ++i) _mm512_store_ps(tile.partial + 16 * i, _mm512_setzero_ps());
@@ -459,13 +472,15 @@ void micro_kernel(const Job& job, const Tile& tile, std::int64_t m, std::int64_t
     __m512i sums[M * V];
 #pragma GCC unroll 32
     for (int i = 0; i < M * V; ++i) sums[i] = _mm512_setzero_si512();
-    const std::int64_t at = g * job.w->group;
-    dot_group<M>(rows, at, codes, quads, sums);
+    dot_group<M>(rows, codes, quads, sums);
     if constexpr (Planes == 2) {
 #pragma GCC unroll 32
       for (int i = 0; i < M * V; ++i) sums[i] = _mm512_slli_epi32(sums[i], 8);
-      dot_group<M>(rows, plane + at, codes, quads, sums);
+      XRows<M> low = rows;
+      low.advance(plane);
+      dot_group<M>(low, codes, quads, sums);
     }
+    rows.advance(job.w->group);
     codes += quads * V * kVector;
     __m512 scale[V], bias[V];
 #pragma GCC unroll 4
