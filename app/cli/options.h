@@ -26,7 +26,7 @@ void add_compute_options(CLI::App& verb, ComputeOptions& options);  // --threads
 std::unique_ptr<ThreadPool> start_compute(const ComputeOptions& options);
 
 void add_precision_option(CLI::App& verb, std::string& precision);  // --precision
-// Fails: UsageError for precisions that do not exist yet.
+// Empty: exact. Fails: UsageError.
 Precision parse_precision(const std::string& precision);
 
 // -m/--model: a directory, or with allow_gguf a .gguf file, or a Hub id looked up in the local

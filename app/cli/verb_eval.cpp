@@ -66,7 +66,6 @@ EvalRequest make_request(const Options& o) {
   EvalRequest request;
   request.tasks = parse_task_list(o.tasks);
   request.precision = parse_precision(o.precision);
-  if (!o.precision.empty()) request.precision_name = o.precision;
   if (o.chat || o.plain) request.chat = o.chat;
   if (!o.convention.empty()) {
     request.convention = o.convention == "lm-eval" ? Convention::kLmEval : Convention::kMlxLm;

@@ -134,7 +134,7 @@ Json result_json(const Options& o, const Model& model, const Generation& g,
                    {"peak_memory_bytes", peak_memory_bytes()},
                    {"model", o.model},
                    {"backend", model.backend()},
-                   {"precision", o.precision.empty() ? "reference" : o.precision},
+                   {"precision", precision_name(parse_precision(o.precision))},
                    {"isa", kernels().name},
                    {"seed", o.generate.sampling.seed}};
   if (o.logprobs >= 0) document["logprobs"] = logprobs_json(g.logprobs);

@@ -55,7 +55,7 @@ void run(const Options& o) {
   if (o.out.json) {
     Json document;
     document["model"] = directory.string();
-    document["precision"] = o.precision.empty() ? "reference" : o.precision;
+    document["precision"] = precision_name(precision);
     document["kernels"] = kernels().name;
     document["threads"] = pool->threads();
     document["truncated_requests"] = cut;

@@ -93,7 +93,7 @@ Json run_json(const Asker& asker, const std::vector<TaskData>& data, const EvalR
     task["items"] = d.items.size();
     task["rows"] = d.rows;
   }
-  run["precision"] = request.precision_name;
+  run["precision"] = precision_name(request.precision);
   run["kernels"] = kernels().name;
   run["threads"] = threads;
   const BuildInfo& build = build_info();

@@ -33,8 +33,7 @@ struct EvalRequest {
   std::optional<bool> chat;              // absent: chat when the model has a template
   std::optional<Convention> convention;  // absent: mlx-lm in chat mode, lm-eval in plain mode
   Json template_variables;               // object or null
-  Precision precision = Precision::kReference;
-  std::string precision_name = "reference";
+  Precision precision = Precision::kExact;
   bool write_prompts = false, quiet = false;
   OpenRun how = OpenRun::kNewOrContinue;
 };

@@ -10,8 +10,6 @@
 namespace qx {
 namespace {
 
-// Inputs of a tile: 1 MB, half of a usual second-level cache.
-constexpr std::int64_t kTileInputFloats = std::int64_t{1} << 18;
 // Below this many multiply-adds, waking other threads costs more than it saves.
 constexpr std::int64_t kInlineWork = std::int64_t{1} << 15;
 // Attention works on this many rows at a time and this many keys: 32 KB of them for a head of 64.
@@ -24,30 +22,12 @@ std::int64_t blocks(std::int64_t count, std::int64_t size) {
 
 }  // namespace
 
-std::int64_t tile_rows(std::int64_t k) {
-  return std::clamp<std::int64_t>(kTileInputFloats / std::max<std::int64_t>(k, 1), 32, 256);
-}
-
-void for_each_tile(ThreadPool& pool, std::int64_t rows, std::int64_t k, std::int64_t outputs,
-                   const std::function<void(const TileRange&, int)>& body) {
-  const std::int64_t tall = tile_rows(k);
-  const std::int64_t across = blocks(outputs, kTileOutputs);
-  const auto tiles = static_cast<std::size_t>(blocks(rows, tall) * across);
-  // Neighbours in this order share their input rows.
-  pool.parallel_for(tiles, 1, [&](std::size_t begin, std::size_t end, int worker) {
-    for (std::size_t i = begin; i < end; ++i) {
-      const std::int64_t m = static_cast<std::int64_t>(i) / across * tall;
-      const std::int64_t n = static_cast<std::int64_t>(i) % across * kTileOutputs;
-      body({m, std::min(rows, m + tall), n, std::min(outputs, n + kTileOutputs)}, worker);
-    }
-  });
-}
-
-Pass::Pass(const ModelWeights& weights, std::span<const Chunk> chunks, ThreadPool& pool,
-           Scratch& scratch, const RopeTable& rope)
+Pass::Pass(const ModelWeights& weights, Precision precision, std::span<const Chunk> chunks,
+           ThreadPool& pool, Scratch& scratch, const RopeTable& rope)
     : weights_(weights),
       config_(weights.config),
       kernels_(kernels()),
+      precision_(precision),
       chunks_(chunks),
       pool_(pool),
       scratch_(scratch),
@@ -77,7 +57,7 @@ Pass::Pass(const ModelWeights& weights, std::span<const Chunk> chunks, ThreadPoo
   const std::int64_t widest = std::max({hidden_, q_width_, config_.intermediate_size});
   for (Scratch::Worker& worker : scratch_.per_worker) {
     worker.decode.reserve(linear_scratch_floats(widest));
-    worker.tile.reserve(std::min<std::int64_t>(rows(), 256) * kTileOutputs);
+    worker.tile.reserve(std::min(rows(), kTileRows) * kTileOutputs);
     worker.scores.reserve(std::min(rows(), kAttentionRows) * longest_);
   }
 }
@@ -121,16 +101,10 @@ void Pass::rms_norm(const std::vector<float>& weight) {
   });
 }
 
-void Pass::product(const float* in, const Linear& linear, const TileRange& t, float* out,
-                   std::int64_t out_stride, int worker) {
-  const std::int64_t k = linear.rows.cols;
-  const std::int64_t n = t.n_end - t.n_begin;
-  kernels_.linear(in + t.m_begin * k, t.m_end - t.m_begin, k, linear.rows, t.n_begin, t.n_end, out,
-                  out_stride, scratch_.per_worker[static_cast<std::size_t>(worker)].decode.data());
-  if (linear.bias.empty()) return;
-  for (std::int64_t m = 0; m < t.m_end - t.m_begin; ++m) {
-    kernels_.add(out + m * out_stride, linear.bias.data() + t.n_begin, n);
-  }
+void Pass::product(const Linear& linear, const TileRange& t, float* out, std::int64_t out_stride,
+                   int worker) {
+  scratch_.input.multiply(linear, t, out, out_stride,
+                          scratch_.per_worker[static_cast<std::size_t>(worker)].decode.data());
 }
 
 void Pass::project_qkv(const Linear& q, const Linear& k, const Linear& v) {
@@ -144,17 +118,16 @@ void Pass::project_qkv(const Linear& q, const Linear& k, const Linear& v) {
   const Job jobs[] = {{&q, scratch_.q.data(), 0},
                       {&k, scratch_.k.data(), q_padded},
                       {&v, scratch_.v.data(), q_padded + kv_padded}};
-  for_each_tile(pool_, rows(), hidden_, q_padded + 2 * kv_padded,
-                [&](const TileRange& t, int worker) {
-                  const Job& job = t.n_begin < jobs[1].first   ? jobs[0]
-                                   : t.n_begin < jobs[2].first ? jobs[1]
-                                                               : jobs[2];
-                  const std::int64_t width = job.linear->rows.rows;
-                  const std::int64_t n = t.n_begin - job.first;
-                  const TileRange own{t.m_begin, t.m_end, n, std::min(width, n + kTileOutputs)};
-                  product(scratch_.normed.data(), *job.linear, own, job.out + t.m_begin * width + n,
-                          width, worker);
-                });
+  scratch_.input.prepare(pool_, precision_, scratch_.normed.data(), rows(), hidden_, {&q, &k, &v});
+  for_each_tile(pool_, rows(), q_padded + 2 * kv_padded, [&](const TileRange& t, int worker) {
+    const Job& job = t.n_begin < jobs[1].first   ? jobs[0]
+                     : t.n_begin < jobs[2].first ? jobs[1]
+                                                 : jobs[2];
+    const std::int64_t width = job.linear->rows.rows;
+    const std::int64_t n = t.n_begin - job.first;
+    const TileRange own{t.m_begin, t.m_end, n, std::min(width, n + kTileOutputs)};
+    product(*job.linear, own, job.out + t.m_begin * width + n, width, worker);
+  });
 }
 
 void Pass::norm_heads(const std::vector<float>& q_weight, const std::vector<float>& k_weight) {
@@ -298,9 +271,10 @@ void Pass::attend() {
 
 void Pass::add_linear(const float* in, const Linear& linear) {
   const std::int64_t width = linear.rows.rows;
-  for_each_tile(pool_, rows(), linear.rows.cols, width, [&](const TileRange& t, int worker) {
+  scratch_.input.prepare(pool_, precision_, in, rows(), linear.rows.cols, {&linear});
+  for_each_tile(pool_, rows(), width, [&](const TileRange& t, int worker) {
     float* tile = scratch_.per_worker[static_cast<std::size_t>(worker)].tile.data();
-    product(in, linear, t, tile, kTileOutputs, worker);
+    product(linear, t, tile, kTileOutputs, worker);
     for (std::int64_t m = t.m_begin; m < t.m_end; ++m) {
       kernels_.add(scratch_.x.data() + m * width + t.n_begin, tile + (m - t.m_begin) * kTileOutputs,
                    t.n_end - t.n_begin);
@@ -314,11 +288,12 @@ void Pass::add_output(const Linear& o) {
 
 void Pass::add_mlp(const Linear& gate, const Linear& up, const Linear& down) {
   const std::int64_t width = config_.intermediate_size;
-  for_each_tile(pool_, rows(), hidden_, width, [&](const TileRange& t, int worker) {
+  scratch_.input.prepare(pool_, precision_, scratch_.normed.data(), rows(), hidden_, {&gate, &up});
+  for_each_tile(pool_, rows(), width, [&](const TileRange& t, int worker) {
     float* tile = scratch_.per_worker[static_cast<std::size_t>(worker)].tile.data();
     float* out = scratch_.gate.data() + t.m_begin * width + t.n_begin;
-    product(scratch_.normed.data(), gate, t, out, width, worker);
-    product(scratch_.normed.data(), up, t, tile, kTileOutputs, worker);
+    product(gate, t, out, width, worker);
+    product(up, t, tile, kTileOutputs, worker);
     for (std::int64_t m = 0; m < t.m_end - t.m_begin; ++m) {
       kernels_.swiglu(out + m * width, tile + m * kTileOutputs, t.n_end - t.n_begin);
     }

@@ -13,6 +13,7 @@
 #include "kernels/api.h"
 #include "model/buffer.h"
 #include "model/kv_segment.h"
+#include "model/linear_input.h"
 #include "model/model.h"
 #include "model/rope.h"
 #include "model/weights.h"
@@ -23,30 +24,19 @@ namespace qx {
 struct Scratch {
   explicit Scratch(int threads) : per_worker(static_cast<std::size_t>(threads)) {}
   FloatBuffer x, normed, q, k, v, attended, gate;
+  LinearInput input;  // of the linear layers at hand
   struct Worker {
     FloatBuffer decode, tile, scores;
   };
   std::vector<Worker> per_worker;
 };
 
-// Calls body(m_begin, m_end, n_begin, n_end, worker) for tiles that cover [0, rows) x [0, outputs)
-// of a product with k columns. Tiles are cut so that a tile's inputs stay in a core's cache.
-struct TileRange {
-  std::int64_t m_begin, m_end, n_begin, n_end;
-};
-void for_each_tile(ThreadPool& pool, std::int64_t rows, std::int64_t k, std::int64_t outputs,
-                   const std::function<void(const TileRange&, int)>& body);
-
-// Rows of one batch for `k` columns that for_each_tile hands out at most.
-std::int64_t tile_rows(std::int64_t k);
-constexpr std::int64_t kTileOutputs = 72;  // three tiles of the kernels' 24
-
 // One forward pass: its rows and what the current layer has computed of them.
 class Pass {
  public:
   // The segments have been extended already; chunk c's rows are its newest positions.
-  Pass(const ModelWeights& weights, std::span<const Chunk> chunks, ThreadPool& pool,
-       Scratch& scratch, const RopeTable& rope);
+  Pass(const ModelWeights& weights, Precision precision, std::span<const Chunk> chunks,
+       ThreadPool& pool, Scratch& scratch, const RopeTable& rope);
 
   void embed();
   void begin_layer(std::int64_t layer) { layer_ = layer; }
@@ -78,8 +68,9 @@ class Pass {
     CpuSegment* own = nullptr;
   };
   void add_linear(const float* in, const Linear& linear);
-  void product(const float* in, const Linear& linear, const TileRange& t, float* out,
-               std::int64_t out_stride, int worker);
+  // A tile of a product with the prepared input.
+  void product(const Linear& linear, const TileRange& t, float* out, std::int64_t out_stride,
+               int worker);
   // Rows of one chunk, few enough that the keys they share stay in the first-level cache.
   struct RowBlock {
     std::int64_t begin, end;
@@ -93,6 +84,7 @@ class Pass {
   const ModelWeights& weights_;
   const ModelConfig& config_;
   const KernelTable& kernels_;
+  const Precision precision_;
   std::span<const Chunk> chunks_;
   ThreadPool& pool_;
   Scratch& scratch_;

@@ -1,4 +1,4 @@
-// Scratch memory of floats that is kept between calls. It is not a container: growing forgets the
+// Scratch memory that is kept between calls. It is not a container: growing forgets the
 // content.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -13,30 +13,33 @@
 namespace qx {
 
 // Aligned to 64 bytes. Values are not initialized.
-class FloatBuffer {
+template <class T>
+class Buffer {
  public:
   // At least `elems` floats; pointers from earlier calls end when it has to grow.
-  float* reserve(std::int64_t elems) {
+  T* reserve(std::int64_t elems) {
     QX_CHECK(elems >= 0);
     const auto wanted = static_cast<std::size_t>(elems);
     if (wanted > capacity_) {
       data_.reset();
       capacity_ = 0;
-      data_.reset(static_cast<float*>(::operator new(wanted * sizeof(float), kAlign)));
+      data_.reset(static_cast<T*>(::operator new(wanted * sizeof(T), kAlign)));
       capacity_ = wanted;
     }
     return data_.get();
   }
-  float* data() { return data_.get(); }
-  const float* data() const { return data_.get(); }
+  T* data() { return data_.get(); }
+  const T* data() const { return data_.get(); }
 
  private:
   static constexpr std::align_val_t kAlign{64};
   struct Free {
-    void operator()(float* p) const { ::operator delete(p, kAlign); }
+    void operator()(T* p) const { ::operator delete(p, kAlign); }
   };
-  std::unique_ptr<float[], Free> data_;
+  std::unique_ptr<T[], Free> data_;
   std::size_t capacity_ = 0;
 };
+using FloatBuffer = Buffer<float>;
+using ByteBuffer = Buffer<std::int8_t>;
 
 }  // namespace qx

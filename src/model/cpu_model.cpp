@@ -63,9 +63,10 @@ class Extension {
 
 }  // namespace
 
-CpuModel::CpuModel(std::unique_ptr<ModelWeights> weights, ThreadPool& pool)
+CpuModel::CpuModel(std::unique_ptr<ModelWeights> weights, ThreadPool& pool, Precision precision)
     : weights_(std::move(weights)),
       pool_(pool),
+      precision_(precision),
       layer_(layer_function(*weights_)),
       rope_(weights_->config.rope, weights_->config.head_dim),
       scratch_(pool.threads()),
@@ -116,7 +117,7 @@ Hidden CpuModel::forward(std::span<const Chunk> chunks) {
   for (const Chunk& chunk : chunks) longest = std::max(longest, chunk.segment->end());
   rope_.reserve(longest);
 
-  Pass pass(*weights_, chunks, pool_, scratch_, rope_);
+  Pass pass(*weights_, precision_, chunks, pool_, scratch_, rope_);
   pass.embed();
   for (std::size_t layer = 0; layer < weights_->layers.size(); ++layer) {
     check_interrupt();
@@ -142,10 +143,10 @@ void CpuModel::logits(std::span<const float> hidden_row, std::span<float> out) {
   for (Scratch::Worker& w : scratch_.per_worker) {
     w.decode.reserve(linear_scratch_floats(head.cols));
   }
-  for_each_tile(pool_, 1, head.cols, head.rows, [&](const TileRange& t, int worker) {
-    kernels().linear(hidden_row.data(), 1, head.cols, head, t.n_begin, t.n_end,
-                     out.data() + t.n_begin, head.rows,
-                     scratch_.per_worker[static_cast<std::size_t>(worker)].decode.data());
+  head_input_.prepare(pool_, precision_, hidden_row.data(), 1, head.cols, {&weights_->head});
+  for_each_tile(pool_, 1, head.rows, [&](const TileRange& t, int worker) {
+    head_input_.multiply(weights_->head, t, out.data() + t.n_begin, head.rows,
+                         scratch_.per_worker[static_cast<std::size_t>(worker)].decode.data());
   });
   for (const float v : out) {
     if (!std::isfinite(v)) fail_not_finite(0);
@@ -158,15 +159,16 @@ void CpuModel::score_rows(const Hidden& hidden, std::int64_t first, std::int64_t
   const std::int64_t blocks = (head.rows + kScoreBlock - 1) / kScoreBlock;
   std::vector<BlockSum> sums(static_cast<std::size_t>(blocks * count));
   std::vector<float> picked(static_cast<std::size_t>(count));
-  const float* rows = hidden.values.data() + first * hidden.width;
+  head_input_.prepare(pool_, precision_, hidden.values.data() + first * hidden.width, count,
+                      hidden.width, {&weights_->head});
 
   const auto sum_block = [&](std::int64_t block, std::size_t worker) {
     const std::int64_t begin = block * kScoreBlock;
     const std::int64_t size = std::min(kScoreBlock, head.rows - begin);
     float* logits = block_logits_[worker].reserve(kScoreRows * kScoreBlock);
     float* decode = scratch_.per_worker[worker].decode.data();
-    kernels().linear(rows, count, hidden.width, head, begin, begin + size, logits, kScoreBlock,
-                     decode);
+    head_input_.multiply(weights_->head, {0, count, begin, begin + size}, logits, kScoreBlock,
+                         decode);
     for (std::int64_t m = 0; m < count; ++m) {
       const float* row = logits + m * kScoreBlock;
       BlockSum& sum = sums[static_cast<std::size_t>(m * blocks + block)];
@@ -223,10 +225,21 @@ std::vector<TokenScore> CpuModel::score(const Hidden& hidden, std::span<const To
   return out;
 }
 
+std::string_view precision_name(Precision precision) {
+  switch (precision) {
+    case Precision::kReference:
+      return "reference";
+    case Precision::kExact:
+      return "exact";
+    case Precision::kFast:
+      return "fast";
+  }
+  return "";
+}
+
 std::unique_ptr<Model> load_model(const std::filesystem::path& directory, ThreadPool& pool,
                                   Precision precision) {
-  QX_CHECK(precision == Precision::kReference);
-  return std::make_unique<CpuModel>(load_weights(directory), pool);
+  return std::make_unique<CpuModel>(load_weights(directory), pool, precision);
 }
 
 }  // namespace qx

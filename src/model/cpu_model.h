@@ -1,4 +1,4 @@
-// The CPU backend: float32 activations and accumulation over the kernel table in use.
+// The CPU backend over the kernel table in use.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -13,7 +13,7 @@ namespace qx {
 
 class CpuModel final : public Model {
  public:
-  CpuModel(std::unique_ptr<ModelWeights> weights, ThreadPool& pool);
+  CpuModel(std::unique_ptr<ModelWeights> weights, ThreadPool& pool, Precision precision);
 
   const ModelConfig& config() const override { return weights_->config; }
   std::string backend() const override { return "cpu"; }
@@ -40,9 +40,11 @@ class CpuModel final : public Model {
 
   std::unique_ptr<ModelWeights> weights_;
   ThreadPool& pool_;
+  Precision precision_;
   LayerFunction layer_;
   RopeTable rope_;
   Scratch scratch_;
+  LinearInput head_input_;
   std::vector<FloatBuffer> block_logits_;  // per worker
 };
 

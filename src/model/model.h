@@ -8,6 +8,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "arch/model_config.h"
@@ -16,7 +17,13 @@
 
 namespace qx {
 
-enum class Precision { kReference };  // exact and fast join with their kernels
+// The arithmetic of linear layers; everything else is float32 in each.
+//   reference  float32 activations and accumulation
+//   exact      affine weights: activations of 16 bits per group, integer sums (kernels/api.h,
+//              IntegerRows); float weights: as reference
+//   fast       affine weights: activations of 8 bits per group; float weights: as reference
+enum class Precision { kReference, kExact, kFast };
+std::string_view precision_name(Precision precision);  // "reference", "exact", "fast"
 
 // Keys and values of a run of positions. A segment continues its parent, if any: position p of the
 // sequence lies in the chain. Several children may share one parent, which must not grow once it

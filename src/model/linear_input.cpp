@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/linear_input.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace qx {
+namespace {
+
+// Values that are worth waking another thread for.
+constexpr std::int64_t kInlineValues = std::int64_t{1} << 15;
+
+std::size_t index_of(int group) {
+  QX_CHECK(group == 32 || group == 64 || group == 128);
+  return group == 32 ? 0 : group == 64 ? 1 : 2;
+}
+
+// Rows that lie an odd number of cache lines apart do not compete for the same sets.
+std::int64_t odd_lines(std::int64_t bytes) {
+  return bytes / 64 % 2 == 0 ? bytes + 64 : bytes;
+}
+
+}  // namespace
+
+void for_each_tile(ThreadPool& pool, std::int64_t rows, std::int64_t outputs,
+                   const std::function<void(const TileRange&, int)>& body) {
+  const std::int64_t across = (outputs + kTileOutputs - 1) / kTileOutputs;
+  const auto tiles = static_cast<std::size_t>((rows + kTileRows - 1) / kTileRows * across);
+  // Neighbours in this order share their input rows.
+  pool.parallel_for(tiles, 1, [&](std::size_t begin, std::size_t end, int worker) {
+    for (std::size_t i = begin; i < end; ++i) {
+      const std::int64_t m = static_cast<std::int64_t>(i) / across * kTileRows;
+      const std::int64_t n = static_cast<std::int64_t>(i) % across * kTileOutputs;
+      body({m, std::min(rows, m + kTileRows), n, std::min(outputs, n + kTileOutputs)}, worker);
+    }
+  });
+}
+
+void LinearInput::prepare(ThreadPool& pool, Precision precision, const float* x, std::int64_t rows,
+                          std::int64_t cols, std::initializer_list<const Linear*> readers) {
+  x_ = x;
+  rows_ = rows;
+  cols_ = cols;
+  precision_ = precision;
+  if (precision == Precision::kReference) return;
+  bool wanted[3] = {};
+  for (const Linear* reader : readers) {
+    QX_CHECK(reader->rows.cols == cols);
+    if (reader->rows.kind == WeightKind::kAffine) wanted[index_of(reader->rows.group)] = true;
+  }
+  for (const int group : {32, 64, 128}) {
+    if (wanted[index_of(group)]) quantize(pool, precision == Precision::kExact ? 2 : 1, group);
+  }
+}
+
+void LinearInput::quantize(ThreadPool& pool, int planes, int group) {
+  Integers& to = integers_[index_of(group)];
+  const std::int64_t row_bytes = odd_lines(planes * plane_bytes(cols_));
+  const std::int64_t stride = padded_groups(cols_, group);
+  to.rows = {planes,
+             group,
+             cols_,
+             row_bytes,
+             stride,
+             to.codes.reserve(rows_ * row_bytes),
+             to.scales.reserve(rows_ * stride),
+             to.sums.reserve(rows_ * stride)};
+  const KernelTable& table = kernels();
+  const auto some = [&](std::size_t begin, std::size_t end, int) {
+    for (auto m = static_cast<std::int64_t>(begin); m < static_cast<std::int64_t>(end); ++m) {
+      table.quantize_row(x_ + m * cols_, cols_, group, planes, to.rows.codes + m * row_bytes,
+                         to.rows.scales + m * stride, to.rows.sums + m * stride);
+    }
+  };
+  const auto count = static_cast<std::size_t>(rows_);
+  const std::int64_t grain = std::max<std::int64_t>(1, kInlineValues / 4 / cols_);
+  if (rows_ * cols_ <= kInlineValues) {
+    some(0, count, 0);
+  } else {
+    pool.parallel_for(count, static_cast<std::size_t>(grain), some);
+  }
+}
+
+void LinearInput::multiply(const Linear& linear, const TileRange& t, float* out,
+                           std::int64_t out_stride, float* scratch) const {
+  const WeightRows& w = linear.rows;
+  const KernelTable& table = kernels();
+  if (precision_ != Precision::kReference && w.kind == WeightKind::kAffine) {
+    table.linear_integer(integers_[index_of(w.group)].rows, t.m_begin, t.m_end, w, t.n_begin,
+                         t.n_end, out, out_stride, scratch);
+  } else {
+    table.linear(x_ + t.m_begin * cols_, t.m_end - t.m_begin, cols_, w, t.n_begin, t.n_end, out,
+                 out_stride, scratch);
+  }
+  if (linear.bias.empty()) return;
+  for (std::int64_t m = 0; m < t.m_end - t.m_begin; ++m) {
+    table.add(out + m * out_stride, linear.bias.data() + t.n_begin, t.n_end - t.n_begin);
+  }
+}
+
+}  // namespace qx
