@@ -80,38 +80,48 @@ inline void quantize_group(const float* x, int planes, std::int64_t plane, std::
 
 // --- weights ---------------------------------------------------------------------------
 
-// 64 codes as bytes in their own order, from 8 * Bits packed bytes: each eight codes are `Bits`
-// bytes, which go to one 64-bit lane, and are cut out there.
+// Where the bytes of 64 codes lie that go to one vector, and how they are cut out: each eight codes
+// are `Bits` bytes, which go to one 64-bit lane.
 template <int Bits>
 struct Unpack {
-  __m512i spread, cut, mask;
+  __m512i cut, mask, in_order;
   Unpack() {
-    alignas(64) unsigned char at[64], from[64];
-    for (int i = 0; i < 64; ++i) {
-      at[i] = static_cast<unsigned char>(i / 8 * Bits + i % 8 % Bits);
-      from[i] = static_cast<unsigned char>(i % 8 * Bits);
-    }
-    spread = _mm512_load_si512(at);
+    alignas(64) unsigned char from[64];
+    for (int i = 0; i < 64; ++i) from[i] = static_cast<unsigned char>(i % 8 * Bits);
     cut = _mm512_load_si512(from);
     mask = _mm512_set1_epi8(static_cast<char>((1 << Bits) - 1));
+    in_order = spread(64, 0);
   }
-  __m512i codes(__m512i packed) const {
-    if constexpr (Bits == 8) return packed;
+  // Lanes of `run` codes each, taken from every 2 * run codes, beginning with code `first`. With a
+  // run of 64 all 64 codes are taken.
+  static __m512i spread(int run, int first) {
+    alignas(64) unsigned char at[64];
+    for (int i = 0; i < 64; ++i) {
+      const int code = first + i / run * 2 * run + i % run / 8 * 8;
+      at[i] = static_cast<unsigned char>(code * Bits / 8 + i % 8 % Bits);
+    }
+    return _mm512_load_si512(at);
+  }
+  __m512i cut_out(__m512i packed, __m512i where) const {
     return _mm512_and_si512(
-        _mm512_multishift_epi64_epi8(cut, _mm512_permutexvar_epi8(spread, packed)), mask);
+        _mm512_multishift_epi64_epi8(cut, _mm512_permutexvar_epi8(where, packed)), mask);
   }
+  // 64 codes in their own order, from 8 * Bits bytes.
   __m512i load(const std::byte* p) const {
-    if constexpr (Bits == 8) return _mm512_loadu_si512(p);
-    if constexpr (Bits == 4) {
+    if constexpr (Bits == 8) {
+      return _mm512_loadu_si512(p);
+    } else if constexpr (Bits == 4) {
       // Four bytes to a lane is what widening does.
       const __m256i v = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
       return _mm512_and_si512(_mm512_multishift_epi64_epi8(cut, _mm512_cvtepu32_epi64(v)), mask);
+    } else {
+      return cut_out(_mm512_maskz_loadu_epi8(first_bytes(8 * Bits), p), in_order);
     }
-    return codes(_mm512_maskz_loadu_epi8(first_bytes(8 * Bits), p));
   }
   // The first `count` codes only, the rest zero.
   __m512i load_part(const std::byte* p, std::int64_t count) const {
-    return codes(_mm512_maskz_loadu_epi8(first_bytes(count * Bits / 8), p));
+    const __m512i packed = _mm512_maskz_loadu_epi8(first_bytes(count * Bits / 8), p);
+    return Bits == 8 ? packed : cut_out(packed, in_order);
   }
 };
 
@@ -133,39 +143,98 @@ inline __m512 widen_bf16(__m256i v) {
 
 // --- few rows of x ---------------------------------------------------------------------
 
-// Scales or biases of four rows (stride elements apart) and `count` <= 4 groups: [4 groups][4 rows].
-inline __m512 load_4x4(ScaleKind kind, const std::byte* p, std::int64_t stride, __mmask8 count) {
-  if (kind == ScaleKind::kF32) {
-    __m128 r[4];
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) r[i] = _mm_maskz_loadu_ps(count, p + 4 * i * stride);
-    _MM_TRANSPOSE4_PS(r[0], r[1], r[2], r[3]);
-    const __m256 low = _mm256_set_m128(r[1], r[0]), high = _mm256_set_m128(r[3], r[2]);
-    return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
+// A block is 128 codes in two vectors, a and b, arranged so that each quarter (group of 32), half
+// (64) or all (128) of both belongs to one group: pieces of 16, 32 or 64 codes go to a and b by
+// turns. Activations are put in the same order.
+template <int Group>
+struct Block {
+  __m512i a, b;
+  static Block arrange(__m512i first, __m512i second) {
+    if constexpr (Group == 32) {
+      return {_mm512_shuffle_i32x4(first, second, 0x88), _mm512_shuffle_i32x4(first, second, 0xDD)};
+    } else if constexpr (Group == 64) {
+      return {_mm512_shuffle_i32x4(first, second, 0x44), _mm512_shuffle_i32x4(first, second, 0xEE)};
+    } else {
+      return {first, second};
+    }
   }
-  __m128i r[4];
+};
+
+template <int Bits, int Group>
+struct UnpackBlock {
+  static constexpr int kBytes = 16 * Bits;
+  static constexpr bool kOneLoad = kBytes <= 64;
+  Unpack<Bits> unpack;
+  __m512i to_a = Unpack<Bits>::spread(Group / 2, 0),
+          to_b = Unpack<Bits>::spread(Group / 2, Group / 2);
+
+  Block<Group> load(const std::byte* p) const {
+    if constexpr (kOneLoad) {
+      const __m512i packed = _mm512_maskz_loadu_epi8(first_bytes(kBytes), p);
+      return {unpack.cut_out(packed, to_a), unpack.cut_out(packed, to_b)};
+    } else {
+      return Block<Group>::arrange(unpack.load(p), unpack.load(p + 8 * Bits));
+    }
+  }
+  // The first `count` codes only, the rest zero.
+  Block<Group> load_part(const std::byte* p, std::int64_t count) const {
+    const std::int64_t first = count < kChunk ? count : kChunk;
+    const __m512i low = unpack.load_part(p, first);
+    return Block<Group>::arrange(low, count > kChunk
+                                          ? unpack.load_part(p + 8 * Bits, count - kChunk)
+                                          : _mm512_setzero_si512());
+  }
+};
+
+// Scales or biases of four rows (stride elements apart) and four groups: [4 groups][4 rows].
+inline __m512 load_4x4_bf16(const std::byte* p, std::int64_t stride) {
+  const __m128i r0 = _mm_loadu_si64(p), r2 = _mm_loadu_si64(p + 4 * stride);
+  const __m128d r01 =
+      _mm_loadh_pd(_mm_castsi128_pd(r0), reinterpret_cast<const double*>(p + 2 * stride));
+  const __m128d r23 =
+      _mm_loadh_pd(_mm_castsi128_pd(r2), reinterpret_cast<const double*>(p + 6 * stride));
+  const __m256i words = _mm256_set_m128i(_mm_castpd_si128(r23), _mm_castpd_si128(r01));
+  // Word 4 r + g to the upper half of lane 4 g + r.
+  const __m512i order =
+      _mm512_setr_epi32(0 << 16, 4 << 16, 8 << 16, 12 << 16, 1 << 16, 5 << 16, 9 << 16, 13 << 16,
+                        2 << 16, 6 << 16, 10 << 16, 14 << 16, 3 << 16, 7 << 16, 11 << 16, 15 << 16);
+  return _mm512_castsi512_ps(
+      _mm512_maskz_permutexvar_epi16(0xAAAAAAAAu, order, _mm512_castsi256_si512(words)));
+}
+// The same for any kind and `count` <= 4 groups.
+inline __m512 load_4x4(ScaleKind kind, const std::byte* p, std::int64_t stride, __mmask8 count) {
+  __m128 r[4];
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {
-    r[i] = count == 0xF ? _mm_loadu_si64(p + 2 * i * stride)
-                        : _mm_maskz_loadu_epi16(count, p + 2 * i * stride);
+    if (kind == ScaleKind::kF32) {
+      r[i] = _mm_maskz_loadu_ps(count, p + 4 * i * stride);
+    } else {
+      const __m128i words = _mm_maskz_loadu_epi16(count, p + 2 * i * stride);
+      r[i] = kind == ScaleKind::kF16
+                 ? _mm_cvtph_ps(words)
+                 : _mm_castsi128_ps(_mm_slli_epi32(_mm_cvtepu16_epi32(words), 16));
+    }
   }
-  const __m128i a = _mm_unpacklo_epi16(r[0], r[1]), b = _mm_unpacklo_epi16(r[2], r[3]);
-  const __m256i words = _mm256_set_m128i(_mm_unpackhi_epi32(a, b), _mm_unpacklo_epi32(a, b));
-  return kind == ScaleKind::kBF16 ? widen_bf16(words) : _mm512_cvtph_ps(words);
+  _MM_TRANSPOSE4_PS(r[0], r[1], r[2], r[3]);
+  const __m256 low = _mm256_set_m128(r[1], r[0]), high = _mm256_set_m128(r[3], r[2]);
+  return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
 }
 
-// Sums of the 16 lanes' quarters of four groups' vectors: quarter g holds 4 partial sums of group g.
-inline __m512i fold_groups(__m512i g0, __m512i g1, __m512i g2, __m512i g3) {
-  const __m512i a =
-      _mm512_add_epi32(_mm512_shuffle_i32x4(g0, g1, 0x44), _mm512_shuffle_i32x4(g0, g1, 0xEE));
-  const __m512i b =
-      _mm512_add_epi32(_mm512_shuffle_i32x4(g2, g3, 0x44), _mm512_shuffle_i32x4(g2, g3, 0xEE));
-  return _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xDD));
-}
-// The same when a vector holds two groups.
-inline __m512i fold_pairs(__m512i g01, __m512i g23) {
-  return _mm512_add_epi32(_mm512_shuffle_i32x4(g01, g23, 0x88),
-                          _mm512_shuffle_i32x4(g01, g23, 0xDD));
+// Four sums of blocks to one vector, quarter g of which holds four partial sums of group g.
+template <int Group>
+inline __m512i fold_groups(const __m512i (&s)[Group / 32]) {
+  if constexpr (Group == 32) {
+    return s[0];
+  } else if constexpr (Group == 64) {
+    return _mm512_add_epi32(_mm512_shuffle_i32x4(s[0], s[1], 0x88),
+                            _mm512_shuffle_i32x4(s[0], s[1], 0xDD));
+  } else {
+    const __m512i halves[2] = {_mm512_add_epi32(_mm512_shuffle_i32x4(s[0], s[1], 0x44),
+                                                _mm512_shuffle_i32x4(s[0], s[1], 0xEE)),
+                               _mm512_add_epi32(_mm512_shuffle_i32x4(s[2], s[3], 0x44),
+                                                _mm512_shuffle_i32x4(s[2], s[3], 0xEE))};
+    return fold_groups<64>(halves);
+  }
 }
 
 // Quarter g of the result: the sums of quarter g of each of the four rows.
@@ -183,18 +252,7 @@ inline __m512 spread_groups(const float* four) {
   return _mm512_permutexvar_ps(quarters, _mm512_castps128_ps512(_mm_load_ps(four)));
 }
 
-inline __m512i dot(__m512i sum, __m512i codes, const std::int8_t* x) {
-  return _mm512_dpbusd_epi32(sum, codes, _mm512_load_si512(x));
-}
-
-template <int Planes>
-inline __m512i dot_planes(__m512i codes, const std::int8_t* x, std::int64_t plane) {
-  __m512i sum = dot(_mm512_setzero_si512(), codes, x);
-  if constexpr (Planes == 2) sum = dot(_mm512_slli_epi32(sum, 8), codes, x + plane);
-  return sum;
-}
-
-// Four rows of weights from one place; `codes` is null for rows that do not exist.
+// Four rows of weights from one place.
 struct FourRows {
   const std::byte* codes;
   const std::byte* scales;
@@ -203,57 +261,82 @@ struct FourRows {
   std::int64_t scale_stride;  // elements
 };
 
-// Up to four groups of four rows times M rows of x: p[m] += d * (scale * I + bias * A).
-template <int Bits, int Planes, int M, bool kSmallGroup, bool kWhole>
-inline void few_step(const Job& job, const FourRows& rows, const Unpack<Bits>& unpack,
+// A block of activations. Beyond the plane there is nothing, and the codes are zero.
+template <int Group, bool kWhole>
+inline Block<Group> load_x(const std::int8_t* x, std::int64_t left) {
+  const __m512i first = _mm512_load_si512(x);
+  return Block<Group>::arrange(
+      first, kWhole || left > kChunk ? _mm512_load_si512(x + kChunk) : _mm512_setzero_si512());
+}
+
+// Four groups (kWhole) or `count` fewer, of four rows times M rows of x:
+// p[m] += d * (scale * I + bias * A).
+template <int Bits, int Group, int Planes, int M, bool kBF16, bool kWhole>
+inline void few_step(const Job& job, const FourRows& rows, const UnpackBlock<Bits, Group>& unpack,
                      std::int64_t g, std::int64_t count, __m512 (&p)[M]) {
   const WeightRows& w = *job.w;
-  const std::int64_t plane = plane_bytes(w.cols);
-  const std::int64_t k = g * w.group, end = kWhole ? k + 4 * w.group : k + count * w.group;
+  constexpr int kBlocks = Group / 32;
+  const std::int64_t plane = plane_bytes(w.cols), k = g * Group, columns = count * Group;
   const std::int8_t* x = job.x->codes + job.m_begin * job.x->row_bytes + k;
-  __m512i row_sums[M][kRowsAtOnce];
+  __m512i sums[M][kRowsAtOnce][kBlocks];
 #pragma GCC unroll 4
-  for (int r = 0; r < kRowsAtOnce; ++r) {
-    const std::byte* from = rows.codes + r * rows.code_stride + k * Bits / 8;
-    constexpr int kVectors = kSmallGroup ? 2 : 4;
-    __m512i sums[M][kVectors];
-    const std::int64_t chunks = kSmallGroup ? 1 : w.group / kChunk;
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) {
-#pragma GCC unroll 3
-      for (int m = 0; m < M; ++m) sums[m][v] = _mm512_setzero_si512();
-      for (std::int64_t c = 0; c < chunks; ++c) {
-        const std::int64_t at = (v * chunks + c) * kChunk;
-        if (!kWhole && k + at >= end) break;
-        const std::byte* here = from + at * Bits / 8;
-        if constexpr (kWhole) _mm_prefetch(here + kRowsAtOnce * rows.code_stride, _MM_HINT_T0);
-        const std::int64_t left = end - k - at;
-        const __m512i codes =
-            kWhole || left >= kChunk ? unpack.load(here) : unpack.load_part(here, left);
-#pragma GCC unroll 3
-        for (int m = 0; m < M; ++m) {
-          const __m512i sum = dot_planes<Planes>(codes, x + m * job.x->row_bytes + at, plane);
-          sums[m][v] = kSmallGroup ? sum : _mm512_add_epi32(sums[m][v], sum);
-        }
+  for (int i = 0; i < kBlocks; ++i) {
+    const std::int64_t left = columns - i * 2 * kChunk;
+    if (!kWhole && left <= 0) {
+      for (int r = 0; r < kRowsAtOnce; ++r) {
+        for (int m = 0; m < M; ++m) sums[m][r][i] = _mm512_setzero_si512();
       }
+      continue;
     }
+    Block<Group> xs[M][Planes];
 #pragma GCC unroll 3
     for (int m = 0; m < M; ++m) {
-      if constexpr (kSmallGroup) {
-        row_sums[m][r] = fold_pairs(sums[m][0], sums[m][1]);
-      } else {
-        row_sums[m][r] = fold_groups(sums[m][0], sums[m][1], sums[m][2], sums[m][3]);
+#pragma GCC unroll 2
+      for (int q = 0; q < Planes; ++q) {
+        xs[m][q] =
+            load_x<Group, kWhole>(x + m * job.x->row_bytes + q * plane + i * 2 * kChunk, left);
+      }
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < kRowsAtOnce; ++r) {
+      const std::byte* from = rows.codes + r * rows.code_stride + (k + i * 2 * kChunk) / 8 * Bits;
+      if constexpr (kWhole) {
+#pragma GCC unroll 2
+        for (int line = 0; line < UnpackBlock<Bits, Group>::kBytes; line += 64) {
+          _mm_prefetch(from + kRowsAtOnce * rows.code_stride + line, _MM_HINT_T0);
+        }
+      }
+      const Block<Group> c =
+          kWhole || left >= 2 * kChunk ? unpack.load(from) : unpack.load_part(from, left);
+#pragma GCC unroll 3
+      for (int m = 0; m < M; ++m) {
+        __m512i sum = _mm512_dpbusd_epi32(_mm512_setzero_si512(), c.a, xs[m][0].a);
+        sum = _mm512_dpbusd_epi32(sum, c.b, xs[m][0].b);
+        if constexpr (Planes == 2) {
+          sum = _mm512_dpbusd_epi32(_mm512_slli_epi32(sum, 8), c.a, xs[m][1].a);
+          sum = _mm512_dpbusd_epi32(sum, c.b, xs[m][1].b);
+        }
+        sums[m][r][i] = sum;
       }
     }
   }
-  const auto some = static_cast<__mmask8>(kWhole ? 0xF : (1 << count) - 1);
-  const std::int64_t bytes = w.scale_kind == ScaleKind::kF32 ? 4 : 2;
-  const __m512 scale = load_4x4(w.scale_kind, rows.scales + g * bytes, rows.scale_stride, some);
-  const __m512 bias = load_4x4(w.scale_kind, rows.biases + g * bytes, rows.scale_stride, some);
+  __m512 scale, bias;
+  if constexpr (kBF16 && kWhole) {
+    scale = load_4x4_bf16(rows.scales + 2 * g, rows.scale_stride);
+    bias = load_4x4_bf16(rows.biases + 2 * g, rows.scale_stride);
+  } else {
+    const auto some = static_cast<__mmask8>((1 << count) - 1);
+    const std::int64_t bytes = w.scale_kind == ScaleKind::kF32 ? 4 : 2;
+    scale = load_4x4(w.scale_kind, rows.scales + g * bytes, rows.scale_stride, some);
+    bias = load_4x4(w.scale_kind, rows.biases + g * bytes, rows.scale_stride, some);
+  }
 #pragma GCC unroll 3
   for (int m = 0; m < M; ++m) {
+    __m512i folded[kRowsAtOnce];
+#pragma GCC unroll 4
+    for (int r = 0; r < kRowsAtOnce; ++r) folded[r] = fold_groups<Group>(sums[m][r]);
     const std::int64_t at = (job.m_begin + m) * job.x->groups_stride + g;
-    const __m512 sum = _mm512_cvtepi32_ps(fold_rows(row_sums[m]));
+    const __m512 sum = _mm512_cvtepi32_ps(fold_rows(folded));
     const __m512 t =
         _mm512_fmadd_ps(scale, sum, _mm512_mul_ps(bias, spread_groups(job.x->sums + at)));
     const __m512 d = spread_groups(job.x->scales + at);
@@ -272,10 +355,10 @@ inline __m128 add_quarters(__m512 p) {
   return _mm_add_ps(_mm256_castps256_ps128(halves), _mm256_extractf128_ps(halves, 1));
 }
 
-template <int Bits, int Planes, int M, bool kSmallGroup>
+template <int Bits, int Group, int Planes, int M, bool kBF16>
 void few_rows(const Job& job) {
   const WeightRows& w = *job.w;
-  const Unpack<Bits> unpack;
+  const UnpackBlock<Bits, Group> unpack;
   const std::int64_t groups = job.groups(), scale_bytes = w.scale_kind == ScaleKind::kF32 ? 4 : 2;
   const std::int64_t count = job.n_end - job.n_begin;
   // The last four rows may overlap those before. Fewer than four: one at a time, four times over.
@@ -290,10 +373,10 @@ void few_rows(const Job& job) {
     for (int m = 0; m < M; ++m) p[m] = _mm512_setzero_ps();
     std::int64_t g = 0;
     for (; g + 4 <= groups; g += 4) {
-      few_step<Bits, Planes, M, kSmallGroup, true>(job, rows, unpack, g, 4, p);
+      few_step<Bits, Group, Planes, M, kBF16, true>(job, rows, unpack, g, 4, p);
     }
     if (g < groups) {
-      few_step<Bits, Planes, M, kSmallGroup, false>(job, rows, unpack, g, groups - g, p);
+      few_step<Bits, Group, Planes, M, kBF16, false>(job, rows, unpack, g, groups - g, p);
     }
 #pragma GCC unroll 3
     for (int m = 0; m < M; ++m) {
@@ -551,12 +634,26 @@ void many_rows(const Job& job) {
 
 // --- choice ----------------------------------------------------------------------------
 
+template <int Bits, int Planes, int M, bool kBF16>
+void few_rows_of_group(const Job& job) {
+  switch (job.w->group) {
+    case 32:
+      return few_rows<Bits, 32, Planes, M, kBF16>(job);
+    case 64:
+      return few_rows<Bits, 64, Planes, M, kBF16>(job);
+    default:
+      return few_rows<Bits, 128, Planes, M, kBF16>(job);
+  }
+}
+
 template <int Bits, int Planes, int M = 1>
 void linear_rows(const Job& job) {
   if constexpr (M <= kFewRows) {
     if (job.m_end - job.m_begin != M) return linear_rows<Bits, Planes, M + 1>(job);
-    if (job.w->group == 32) return few_rows<Bits, Planes, M, true>(job);
-    return few_rows<Bits, Planes, M, false>(job);
+    if (job.w->scale_kind == ScaleKind::kBF16) {
+      return few_rows_of_group<Bits, Planes, M, true>(job);
+    }
+    return few_rows_of_group<Bits, Planes, M, false>(job);
   } else {
     many_rows<Bits, Planes>(job);
   }
