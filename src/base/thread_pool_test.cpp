@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cstdint>
 #include <stdexcept>
+#include <thread>
 #include <vector>
 
 namespace qx {
@@ -43,6 +45,53 @@ TEST(ThreadPool, ExceptionReachesTheCallerAndThePoolLivesOn) {
   std::atomic<int> count{0};
   pool.parallel_for(100, 1, [&](std::size_t, std::size_t, int) { ++count; });
   EXPECT_EQ(count, 100);
+}
+
+// Every first range waits until each worker has one, so nobody has stolen yet.
+TEST(ThreadPool, EachWorkerBeginsWithTheSameShareInEveryJob) {
+  constexpr int kThreads = 4;
+  ThreadPool pool(kThreads);
+  for (int job = 0; job < 50; ++job) {
+    std::atomic<int> arrived{0};
+    std::vector<std::size_t> first(kThreads, SIZE_MAX);
+    pool.parallel_for(102, 5, [&](std::size_t begin, std::size_t, int worker) {
+      std::size_t& mine = first[static_cast<std::size_t>(worker)];
+      if (mine != SIZE_MAX) return;
+      mine = begin;
+      ++arrived;
+      while (arrived < kThreads) std::this_thread::yield();
+    });
+    // 21 ranges: shares begin at the 0th, 5th, 10th and 15th.
+    EXPECT_EQ(first, (std::vector<std::size_t>{0, 25, 50, 75}));
+  }
+}
+
+// The range that waits for all others ends only if somebody takes the rest of its worker's share.
+TEST(ThreadPool, ABusyWorkersShareIsTakenByOthers) {
+  ThreadPool pool(3);
+  for (const std::size_t slow : {0u, 10u, 29u}) {
+    std::atomic<int> done{0};
+    std::vector<std::atomic<int>> hits(30);
+    pool.parallel_for(30, 1, [&](std::size_t begin, std::size_t, int) {
+      ++hits[begin];
+      while (begin == slow && done < 29) std::this_thread::yield();
+      ++done;
+    });
+    for (const auto& h : hits) EXPECT_EQ(h, 1);
+  }
+}
+
+TEST(ThreadPool, MoreThreadsThanCoresOrRanges) {
+  ThreadPool pool(64);
+  EXPECT_EQ(pool.threads(), 64);
+  for (int job = 0; job < 300; ++job) {
+    std::atomic<long> sum{0};
+    pool.parallel_for(static_cast<std::size_t>(1 + job), 2,
+                      [&](std::size_t begin, std::size_t end, int) {
+                        for (std::size_t i = begin; i < end; ++i) sum += static_cast<long>(i);
+                      });
+    EXPECT_EQ(sum, static_cast<long>(job) * (job + 1) / 2);
+  }
 }
 
 TEST(ThreadPool, PhysicalCoresIsPositive) {
