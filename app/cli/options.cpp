@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "options.h"
 
+#include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 
 #include "base/error.h"
 #include "kernels/api.h"
+#include "model/memory_need.h"
 
 namespace qx::cli {
 namespace fs = std::filesystem;
@@ -32,6 +35,19 @@ std::unique_ptr<ThreadPool> start_compute(const ComputeOptions& options) {
         fmt::format("--isa: got '{}', expected one that this machine has: {}", options.isa, known));
   }
   return std::make_unique<ThreadPool>(options.threads > 0 ? options.threads : physical_cores());
+}
+
+void add_memory_option(CLI::App& verb, bool& allow_swap) {
+  verb.add_flag("--allow-swap", allow_swap,
+                "run a model that does not fit in memory all the same, from the disk");
+}
+
+void require_memory(const char* verb, const fs::path& directory, std::int64_t context,
+                    bool allow_swap) {
+  const ModelConfig config = load_model_config(directory);
+  const std::string warning = check_memory(
+      directory, config, std::min(context, config.max_position_embeddings), allow_swap);
+  if (!warning.empty()) fmt::print(stderr, "qx {}: warning: {}\n", verb, warning);
 }
 
 void add_precision_option(CLI::App& verb, std::string& precision) {

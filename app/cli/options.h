@@ -25,6 +25,13 @@ void add_compute_options(CLI::App& verb, ComputeOptions& options);  // --threads
 // Selects the kernels and starts the pool. Fails: UsageError.
 std::unique_ptr<ThreadPool> start_compute(const ComputeOptions& options);
 
+void add_memory_option(CLI::App& verb, bool& allow_swap);  // --allow-swap
+// Before loading: refuses a model that does not fit with so many positions (at most the model's),
+// warns when it is tight. Fails: Error.
+void require_memory(const char* verb, const std::filesystem::path& directory, std::int64_t context,
+                    bool allow_swap);
+constexpr std::int64_t kDefaultContext = 4096;  // positions, where no option says how many
+
 void add_precision_option(CLI::App& verb, std::string& precision);  // --precision
 // Empty: exact. Fails: UsageError.
 Precision parse_precision(const std::string& precision);

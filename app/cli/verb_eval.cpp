@@ -18,7 +18,7 @@ struct Options {
   std::string tasks, runs, data, convention, template_config, precision;
   std::int64_t limit = 0, offset = 0;
   bool chat = false, plain = false, write_prompts = false, dry_run = false, resume = false,
-       force = false;
+       force = false, allow_swap = false;
   OutputOptions out;
   ComputeOptions compute;
 };
@@ -136,10 +136,10 @@ void print_outcome(const EvalOutcome& outcome, bool json) {
     named.push_back({model.model.name, model.results});
   fmt::print("{}\n{}", results_table(named), data_text(outcome.data));
   for (const ModelOutcome& model : outcome.models) {
-    fmt::print("run   {:<14} {} ({}, {} convention, precision {})\n", model.model.name,
+    fmt::print("run   {:<14} {} ({}, {} convention, precision {}, kernels {})\n", model.model.name,
                model.folder.string(), model.run["mode"].get<std::string>(),
                model.run["convention"].get<std::string>(),
-               model.run["precision"].get<std::string>());
+               model.run["precision"].get<std::string>(), model.run["kernels"].get<std::string>());
   }
 }
 
@@ -186,6 +186,9 @@ void print_estimate(const EvalEstimate& estimate, bool json) {
 void run(const Options& o) {
   const EvalRequest request = make_request(o);
   const std::unique_ptr<ThreadPool> pool = start_compute(o.compute);
+  for (const EvalModel& model : request.models) {
+    require_memory("eval", model.directory, kDefaultContext, o.allow_swap);
+  }
   if (o.dry_run) {
     print_estimate(estimate(request, *pool), o.out.json);
     return;
@@ -246,6 +249,7 @@ void add_eval(CLI::App& app) {
   add_options(*verb, *o);
   add_precision_option(*verb, o->precision);
   add_compute_options(*verb, o->compute);
+  add_memory_option(*verb, o->allow_swap);
   add_output_options(*verb, o->out);
   set_example(
       *verb,

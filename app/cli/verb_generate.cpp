@@ -1,5 +1,7 @@
 // qx generate: text from a prompt, as mlx_lm.generate does it.
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <cstdint>
 #include <cstdio>
 #include <iostream>
 #include <iterator>
@@ -21,7 +23,7 @@ struct Options {
   std::string model, prompt, precision, template_config;
   std::optional<std::string> system_prompt, prefill;
   std::vector<std::string> extra_eos;
-  bool ignore_template = false;
+  bool ignore_template = false, allow_swap = false;
   std::int64_t logprobs = -1;  // negative: not asked for
   GenerateOptions generate;
   OutputOptions out;
@@ -141,12 +143,13 @@ Json result_json(const Options& o, const Model& model, const Generation& g,
   return document;
 }
 
-void print_statistics(const Generation& g) {
+void print_statistics(const Generation& g, int threads) {
   fmt::print(stderr, "Prompt: {} tokens, {:.1f} tokens-per-sec\n", g.prompt_tokens,
              per_second(g.prompt_tokens, g.prompt_seconds));
   fmt::print(stderr, "Generation: {} tokens, {:.1f} tokens-per-sec\n", g.tokens.size(),
              per_second(g.generation_steps, g.generation_seconds));
   fmt::print(stderr, "Peak memory: {:.3f} GB\n", static_cast<double>(peak_memory_bytes()) / 1e9);
+  fmt::print(stderr, "Kernels: {}, {} threads\n", kernels().name, threads);
 }
 
 void run(Options o) {
@@ -155,6 +158,12 @@ void run(Options o) {
   const std::unique_ptr<ThreadPool> pool = start_compute(o.compute);
   const Tokenizer tokenizer = Tokenizer::load(directory);
   const std::vector<TokenId> prompt = encode_prompt(o, directory, tokenizer);
+  const auto prompt_tokens = static_cast<std::int64_t>(prompt.size());
+  const std::int64_t positions =
+      std::min(o.generate.max_tokens, INT64_MAX - prompt_tokens) + prompt_tokens;
+  require_memory("generate", directory,
+                 o.generate.context > 0 ? std::min(positions, o.generate.context) : positions,
+                 o.allow_swap);
   const std::unique_ptr<Model> model = load_model(directory, *pool, precision);
   for (const std::string& warning : model->warnings()) {
     fmt::print(stderr, "qx generate: warning: {}\n", warning);
@@ -192,7 +201,7 @@ void run(Options o) {
   }
   fmt::print("\n");
   std::fflush(stdout);
-  if (!o.out.quiet) print_statistics(g);
+  if (!o.out.quiet) print_statistics(g, pool->threads());
 }
 
 void add_sampling_options(CLI::App& verb, SamplerOptions& s) {
@@ -238,6 +247,7 @@ void add_generate(CLI::App& app) {
       ->check(CLI::PositiveNumber);
   add_precision_option(*verb, o->precision);
   add_compute_options(*verb, o->compute);
+  add_memory_option(*verb, o->allow_swap);
   add_output_options(*verb, o->out);
   verb->add_option("--logprobs", o->logprobs,
                    "with --json: log-probability of each token and of the K best")

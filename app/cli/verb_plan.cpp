@@ -27,8 +27,6 @@ struct Options {
   OutputOptions output;
 };
 
-constexpr std::int64_t kDefaultContext = 4096;
-
 // The type that most of the stored weights have; a config that names none leaves it to them.
 std::optional<DType> stored_dtype(const MeasuredDirectory& directory) {
   std::map<DType, std::int64_t> weights;

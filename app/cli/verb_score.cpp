@@ -18,7 +18,7 @@ namespace {
 
 struct Options {
   std::string model, requests, output, precision;
-  bool force = false;
+  bool force = false, allow_swap = false;
   OutputOptions out;
   ComputeOptions compute;
 };
@@ -37,6 +37,7 @@ void run(const Options& o) {
   if (!o.output.empty()) require_absent(o.output, o.force);
   const std::unique_ptr<ThreadPool> pool = start_compute(o.compute);
   const Tokenizer tokenizer = Tokenizer::load(directory);
+  require_memory("score", directory, kDefaultContext, o.allow_swap);
   const std::unique_ptr<Model> model = load_model(directory, *pool, precision);
 
   Json scores = Json::array();
@@ -67,6 +68,10 @@ void run(const Options& o) {
   } else {
     fmt::print("{}", lines);
   }
+  if (!o.out.quiet) {
+    fmt::print(stderr, "scored with kernels {}, {} threads, precision {}\n", kernels().name,
+               pool->threads(), o.precision.empty() ? "reference" : o.precision);
+  }
   if (cut > 0 && !o.out.quiet) {
     fmt::print(stderr, "{} contexts were cut on the left to fit the model's {} positions\n", cut,
                model->config().max_position_embeddings);
@@ -89,6 +94,7 @@ void add_score(CLI::App& app) {
   verb->add_flag("--force", o->force, "replace an existing output file");
   add_precision_option(*verb, o->precision);
   add_compute_options(*verb, o->compute);
+  add_memory_option(*verb, o->allow_swap);
   add_output_options(*verb, o->out);
   set_example(*verb,
               "echo '{\"context\": \"The capital of France is\", \"continuation\": \" Paris\"}' | "

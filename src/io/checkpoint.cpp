@@ -57,6 +57,31 @@ std::map<std::string, std::string> read_weight_map(const fs::path& index) {
   return map;
 }
 
+// The files that the directory's index names, or all that are there when it has none.
+struct ShardList {
+  std::map<std::string, std::string> weight_map;  // empty: no index
+  std::vector<std::string> present;
+  std::set<std::string> wanted;
+  bool indexed = false;
+};
+
+ShardList list_shards(const fs::path& directory) {
+  ShardList list;
+  list.present = present_shards(directory);
+  const fs::path index = directory / kIndexName;
+  list.indexed = fs::exists(fs::symlink_status(index));
+  if (list.indexed) {
+    list.weight_map = read_weight_map(index);
+    for (const auto& [tensor, file] : list.weight_map) list.wanted.insert(file);
+  } else {
+    list.wanted.insert(list.present.begin(), list.present.end());
+  }
+  if (list.wanted.empty()) {
+    fail(directory.string(), "has no model*.safetensors, expected a model directory");
+  }
+  return list;
+}
+
 bool is_aligned(const TensorView& tensor) {
   return reinterpret_cast<std::uintptr_t>(tensor.data.data()) % dtype_bytes(tensor.dtype) == 0;
 }
@@ -78,25 +103,22 @@ void report_alignment(const SafetensorsFile& shard, std::vector<std::string>& pr
 
 }  // namespace
 
+std::vector<fs::path> checkpoint_files(const fs::path& directory) {
+  std::vector<fs::path> files;
+  for (const std::string& name : list_shards(directory).wanted) files.push_back(directory / name);
+  return files;
+}
+
 Checkpoint::Checkpoint(const std::filesystem::path& directory) {
   const std::string place = directory.string();
-  const std::vector<std::string> present = present_shards(directory);
   const fs::path index = directory / kIndexName;
-  const bool indexed = fs::exists(fs::symlink_status(index));
-  std::map<std::string, std::string> weight_map;
-  std::set<std::string> wanted(present.begin(), present.end());
-  if (indexed) {
-    weight_map = read_weight_map(index);
-    wanted.clear();
-    for (const auto& [tensor, file] : weight_map) wanted.insert(file);
-    for (const std::string& name : present) {
-      if (wanted.contains(name)) continue;
-      problems_.push_back(fmt::format(
-          "{}: not named by {}, so it is ignored (mlx-lm would load it); remove it if it is stale",
-          name, kIndexName));
-    }
+  const auto [weight_map, present, wanted, indexed] = list_shards(directory);
+  for (const std::string& name : present) {
+    if (!indexed || wanted.contains(name)) continue;
+    problems_.push_back(fmt::format(
+        "{}: not named by {}, so it is ignored (mlx-lm would load it); remove it if it is stale",
+        name, kIndexName));
   }
-  if (wanted.empty()) fail(place, "has no model*.safetensors, expected a model directory");
 
   std::unordered_map<std::string, std::string> file_of;
   for (const std::string& name : wanted) {

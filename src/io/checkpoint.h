@@ -12,6 +12,10 @@
 
 namespace qx {
 
+// The files that a Checkpoint of this directory would map, in order; reads the index alone. Fails:
+// Error as the constructor does for a directory without model files, or a broken index.
+std::vector<std::filesystem::path> checkpoint_files(const std::filesystem::path& directory);
+
 // Owns the maps. With an index file, exactly the shards that it names are read, and every tensor
 // must lie where the index says; without one, every model*.safetensors of the directory.
 // problems(): what a careful person would want to know: a stale extra shard, a tensor that the

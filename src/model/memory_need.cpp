@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/memory_need.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "base/error.h"
+#include "io/checkpoint.h"
+
+namespace qx {
+namespace {
+
+MachineMemory limited_memory() {
+  MachineMemory machine = machine_memory();
+  if (const char* text = std::getenv("QX_MEMORY_LIMIT"); text != nullptr && *text != '\0') {
+    const std::int64_t limit = parse_bytes(text, "QX_MEMORY_LIMIT");
+    machine.physical = machine.physical > 0 ? std::min(machine.physical, limit) : limit;
+    machine.available = machine.available > 0 ? std::min(machine.available, limit) : limit;
+  }
+  return machine;
+}
+
+std::string needs_text(const MemoryNeeds& needs, std::int64_t context_tokens) {
+  return fmt::format("{} of memory (weights {}, {} tokens of context {}, activations about {})",
+                     bytes_text(needs.total()), bytes_text(needs.weights), context_tokens,
+                     bytes_text(needs.cache), bytes_text(needs.activations));
+}
+
+}  // namespace
+
+MemoryVerdict judge_memory(const MemoryNeeds& needs, const MachineMemory& machine) {
+  if (machine.physical <= 0) return MemoryVerdict::kFits;
+  const std::int64_t fixed = needs.cache + needs.activations;
+  if (needs.total() > machine.physical || fixed > machine.available) return MemoryVerdict::kRefused;
+  return needs.total() > machine.available ? MemoryVerdict::kTight : MemoryVerdict::kFits;
+}
+
+std::string check_memory(const std::string& place, const MemoryNeeds& needs,
+                         std::int64_t context_tokens, const MachineMemory& machine,
+                         bool allow_swap) {
+  const MemoryVerdict verdict = judge_memory(needs, machine);
+  if (verdict == MemoryVerdict::kFits) return {};
+  const std::string figures =
+      fmt::format("needs {}, available are {} of {}", needs_text(needs, context_tokens),
+                  bytes_text(machine.available), bytes_text(machine.physical));
+  if (verdict == MemoryVerdict::kRefused && !allow_swap) {
+    fail(place,
+         "{}; convert it by a smaller recipe (qx plan --fit {} says what fits), ask for fewer "
+         "tokens, free memory, or add --allow-swap to run it from the disk, many times slower",
+         figures, bytes_text(machine.physical));
+  }
+  return fmt::format("{}: {}; weights that do not fit are read from the disk for every token",
+                     place, figures);
+}
+
+std::string check_memory(const std::filesystem::path& directory, const ModelConfig& config,
+                         std::int64_t context_tokens, bool allow_swap) {
+  std::int64_t weights = 0;
+  for (const std::filesystem::path& file : checkpoint_files(directory)) {
+    std::error_code missing;  // the loader says so better
+    const std::uintmax_t size = std::filesystem::file_size(file, missing);
+    if (!missing) weights += static_cast<std::int64_t>(size);
+  }
+  return check_memory(directory.string(), memory_needs(config, weights, context_tokens),
+                      context_tokens, limited_memory(), allow_swap);
+}
+
+}  // namespace qx
