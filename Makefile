@@ -9,7 +9,7 @@ CACHE  ?= $(or $(QX_CACHE),$(HOME)/.cache/qx)
 FUZZ_SECONDS ?= 30
 FORMATTED := $(shell git ls-files '*.cpp' '*.h' 2>/dev/null)
 
-.PHONY: help deps build test test-dev test-clang parity fuzz demo bench format format-check install clean
+.PHONY: help deps build test test-dev test-tsan test-clang parity fuzz demo bench format format-check install clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | \
@@ -32,6 +32,13 @@ test-dev: deps  ## the same tests under AddressSanitizer and UndefinedBehaviorSa
 	@cmake --build build-dev -j $(JOBS)
 	@ctest --test-dir build-dev --output-on-failure -j $(JOBS)
 
+TSAN_TESTS := base_test kernels_test model_test generate_test eval_test convert_test
+
+test-tsan: deps  ## the tests of everything that runs on several threads, under ThreadSanitizer
+	@cmake --preset tsan >/dev/null
+	@cmake --build build-tsan -j $(JOBS) --target $(TSAN_TESTS)
+	@ctest --test-dir build-tsan --output-on-failure -j $(JOBS) -R '^($(subst $() ,|,$(TSAN_TESTS)))$$'
+
 test-clang:  ## build libraries and program with clang, warnings as errors
 	@tools/install_deps.sh clang
 	@cmake --preset clang -DQX_TESTS=OFF >/dev/null
@@ -49,7 +56,7 @@ demo: build  ## the main job on a real model: import, convert, generate, evaluat
 
 bench: deps  ## micro-benchmarks of the kernels and the codec
 	@tools/install_deps.sh bench
-	@cmake --preset release -B build-bench -DQX_BENCH=ON -DQX_TESTS=OFF >/dev/null
+	@cmake --preset bench >/dev/null
 	@cmake --build build-bench -j $(JOBS)
 	@for b in build-bench/bench/*_bench; do echo "== $$b"; $$b; done
 
