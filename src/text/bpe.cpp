@@ -54,25 +54,33 @@ void TextTable::set(std::size_t id, std::string_view text) {
 }
 
 TextIndex::TextIndex(const TextTable& table, std::size_t max_entries)
-    : table_(&table), slots_(std::bit_ceil(max_entries * 2 + 1), -1), mask_(slots_.size() - 1) {}
+    : table_(&table),
+      slots_(std::bit_ceil(max_entries * 2 + 1), Slot{-1, 0}),
+      mask_(slots_.size() - 1) {}
 
 bool TextIndex::insert(std::int32_t id) {
   const std::string_view text = (*table_)[static_cast<std::size_t>(id)];
-  std::size_t at = hash_text(text) & mask_;
-  while (slots_[at] >= 0) {
-    if ((*table_)[static_cast<std::size_t>(slots_[at])] == text) return slots_[at] == id;
-    at = (at + 1) & mask_;
+  const std::uint64_t hash = hash_text(text);
+  const auto tag = static_cast<std::uint32_t>(hash >> 32);
+  std::size_t at = hash & mask_;
+  for (; slots_[at].id >= 0; at = (at + 1) & mask_) {
+    const Slot& slot = slots_[at];
+    if (slot.tag == tag && (*table_)[static_cast<std::size_t>(slot.id)] == text) {
+      return slot.id == id;
+    }
   }
-  slots_[at] = id;
+  slots_[at] = {id, tag};
   return true;
 }
 
 std::int32_t TextIndex::find(std::string_view text) const {
-  std::size_t at = hash_text(text) & mask_;
-  while (slots_[at] >= 0 && (*table_)[static_cast<std::size_t>(slots_[at])] != text) {
-    at = (at + 1) & mask_;
+  const std::uint64_t hash = hash_text(text);
+  const auto tag = static_cast<std::uint32_t>(hash >> 32);
+  for (std::size_t at = hash & mask_;; at = (at + 1) & mask_) {
+    const Slot& slot = slots_[at];
+    if (slot.id < 0) return -1;
+    if (slot.tag == tag && (*table_)[static_cast<std::size_t>(slot.id)] == text) return slot.id;
   }
-  return slots_[at];
 }
 
 Bpe::Bpe(const std::array<std::int32_t, 256>& byte_ids, const std::vector<Merge>& merges,
@@ -208,21 +216,34 @@ const std::array<char32_t, 256>& byte_alphabet() {
   return kAlphabet;
 }
 
-std::optional<std::string> bytes_of_alphabet(std::string_view token_text) {
+bool bytes_of_alphabet(std::string_view token_text, std::string& out) {
   static const std::array<std::int16_t, 512> kBytes = [] {
     std::array<std::int16_t, 512> bytes;
     bytes.fill(-1);
     for (std::size_t b = 0; b < 256; ++b) bytes[byte_alphabet()[b]] = static_cast<std::int16_t>(b);
     return bytes;
   }();
-  std::string out;
-  out.reserve(token_text.size());
-  for (std::size_t pos = 0; pos < token_text.size();) {
-    const Utf8Step step = read_utf8(token_text, pos);
-    if (!step.valid || step.code_point >= 512 || kBytes[step.code_point] < 0) return std::nullopt;
-    out.push_back(static_cast<char>(kBytes[step.code_point]));
-    pos += static_cast<std::size_t>(step.length_bytes);
+  // Code points below 512 are one byte, or two of which the first is 0xC2 to 0xC7.
+  out.resize(token_text.size());
+  std::size_t length = 0;
+  for (std::size_t i = 0; i < token_text.size(); ++i) {
+    std::size_t code = static_cast<unsigned char>(token_text[i]);
+    if (code >= 0x80) {
+      if (code < 0xC2 || code > 0xC7 || ++i == token_text.size()) return false;
+      const std::size_t next = static_cast<unsigned char>(token_text[i]);
+      if ((next & 0xC0) != 0x80) return false;
+      code = (code & 0x1F) << 6 | (next & 0x3F);
+    }
+    if (kBytes[code] < 0) return false;
+    out[length++] = static_cast<char>(kBytes[code]);
   }
+  out.resize(length);
+  return true;
+}
+
+std::optional<std::string> bytes_of_alphabet(std::string_view token_text) {
+  std::string out;
+  if (!bytes_of_alphabet(token_text, out)) return std::nullopt;
   return out;
 }
 

@@ -41,8 +41,13 @@ class TextIndex {
   std::int32_t find(std::string_view text) const;  // -1: none
 
  private:
+  struct Slot {
+    std::int32_t id;  // -1: empty
+    std::uint32_t
+        tag;  // half of the text's hash: most other texts are told apart without a look at them
+  };
   const TextTable* table_;
-  std::vector<std::int32_t> slots_;
+  std::vector<Slot> slots_;
   std::size_t mask_;
 };
 
@@ -88,5 +93,7 @@ class Bpe {
 const std::array<char32_t, 256>& byte_alphabet();
 // A token's text back to bytes. Nothing when some character is outside the alphabet.
 std::optional<std::string> bytes_of_alphabet(std::string_view token_text);
+// The same into `out`, whose memory is used again; false for nothing.
+bool bytes_of_alphabet(std::string_view token_text, std::string& out);
 
 }  // namespace qx

@@ -2,6 +2,7 @@
 #include "text/tokenizer.h"
 
 #include <algorithm>
+#include <atomic>
 #include <deque>
 #include <unordered_map>
 
@@ -145,12 +146,12 @@ void parse_post_processor(const Json& config, std::size_t vocab_size, std::strin
   }
 }
 
-std::string read_text_file(const fs::path& path) {
-  const MappedFile file(path);
+MappedFile map_text_file(const fs::path& path) {
+  MappedFile file(path);
   if (file.text().size() > kMaxFileBytes) {
     fail(path.string(), "got {} bytes, expected at most {}", file.text().size(), kMaxFileBytes);
   }
-  return std::string(file.text());
+  return file;
 }
 
 // "bos_token" of tokenizer_config.json: a string, or an object with "content".
@@ -167,8 +168,10 @@ struct Tokenizer::Impl {
   std::string origin;
   TextTable texts, bytes;             // by id: as in the vocabulary; what it stands for
   std::optional<TextIndex> by_text;   // every token
-  std::optional<TextIndex> by_bytes;  // the tokens that their own bytes are encoded to
-  std::vector<bool> in_model, special;
+  std::optional<TextIndex> by_bytes;  // the tokens that their own bytes may be encoded to
+  enum class Directness : std::uint8_t { kUnknown, kDirect, kMerged };
+  mutable std::vector<std::atomic<Directness>> directness;  // by id, of those in by_bytes
+  std::vector<bool> in_model, in_alphabet, special;
   std::size_t next_added_id = 0;  // while reading: for a token that the vocabulary lacks
   std::deque<AddedToken> added;   // stable addresses
   std::unordered_map<TokenId, const AddedToken*> added_by_id;
@@ -193,6 +196,7 @@ struct Tokenizer::Impl {
   std::string normalize(std::string_view text) const;
   std::string_view bytes_of(TokenId id) const;
   std::optional<TokenId> find(std::string_view text) const;
+  void encode_word(std::string_view word, std::vector<TokenId>& ids) const;
   void encode_segment(std::string_view text, PreTokenizer::Run& run,
                       std::vector<TokenId>& ids) const;
 };
@@ -265,10 +269,12 @@ void Tokenizer::Impl::read_vocabulary(const TokenizerFile& file) {
   next_added_id = file.vocab.size();
   for (std::size_t i = 0; i < tokens->size(); ++i) read_added_token((*tokens)[i], i, ids);
   bytes = TextTable(ids);
+  in_alphabet.assign(ids, false);
+  std::string raw;
   for (std::size_t id = 0; id < ids; ++id) {
     if (!texts.has(id)) continue;
-    const std::optional<std::string> raw = bytes_of_alphabet(texts[id]);
-    bytes.set(id, raw ? std::string_view(*raw) : texts[id]);
+    in_alphabet[id] = bytes_of_alphabet(texts[id], raw);
+    bytes.set(id, in_alphabet[id] ? std::string_view(raw) : texts[id]);
   }
 }
 
@@ -350,34 +356,45 @@ void Tokenizer::Impl::read_model(const TokenizerFile& file) {
   }
   std::vector<Bpe::Merge> merges;
   merges.reserve(file.merges.size());
+  std::string joined;
   for (std::size_t i = 0; i < file.merges.size(); ++i) {
     const auto& [left, right] = file.merges[i];
-    const auto known = [&](const std::string& text) {
+    const auto known = [&](std::string_view text) {
       const TokenId id = model_id(text);
       if (id < 0) fail(place, "merges[{}]: got '{}', expected a token of the vocabulary", i, text);
       return id;
     };
-    merges.push_back({known(left), known(right), known(left + right)});
+    joined.assign(left).append(right);
+    merges.push_back({known(left), known(right), known(joined)});
   }
   bpe.emplace(byte_ids, merges, unknown);
   index_words(json_bool_or(model, "ignore_merges", false, place));
 }
 
-// Most words of a text are tokens themselves. A word whose merges end in one token is found in one step;
-// with ignore_merges this holds for every token.
+// Most words of a text are tokens themselves, and are found in one step. Whether a token's own merges
+// end in it (with ignore_merges this does not matter) is worked out when it is met first: doing so
+// for a whole vocabulary took a third of the loading time.
 void Tokenizer::Impl::index_words(bool ignore_merges) {
   by_bytes.emplace(bytes, texts.size());
-  std::vector<TokenId> ids;
+  directness = std::vector<std::atomic<Directness>>(texts.size());
   for (std::size_t id = 0; id < texts.size(); ++id) {
-    if (!in_model[id] || bytes[id].empty() || !bytes_of_alphabet(texts[id])) continue;
-    if (!ignore_merges) {
-      if (bytes[id].size() > kDirectWordBytes) continue;
-      ids.clear();
-      bpe->encode(bytes[id], ids);
-      if (ids.size() != 1 || ids[0] != static_cast<TokenId>(id)) continue;
-    }
+    if (!in_model[id] || bytes[id].empty() || !in_alphabet[id]) continue;
+    if (!ignore_merges && bytes[id].size() > kDirectWordBytes) continue;
+    if (ignore_merges) directness[id].store(Directness::kDirect, std::memory_order_relaxed);
     by_bytes->insert(static_cast<TokenId>(id));
   }
+}
+
+void Tokenizer::Impl::encode_word(std::string_view word, std::vector<TokenId>& ids) const {
+  const TokenId whole = by_bytes->find(word);
+  if (whole < 0) return bpe->encode(word, ids);
+  // Two threads that meet a token at once find the same.
+  std::atomic<Directness>& known = directness[static_cast<std::size_t>(whole)];
+  if (known.load(std::memory_order_relaxed) == Directness::kDirect) return ids.push_back(whole);
+  const std::size_t before = ids.size();
+  bpe->encode(word, ids);
+  const bool direct = ids.size() == before + 1 && ids.back() == whole;
+  known.store(direct ? Directness::kDirect : Directness::kMerged, std::memory_order_relaxed);
 }
 
 void Tokenizer::Impl::add_matchers() {
@@ -450,12 +467,7 @@ void Tokenizer::Impl::encode_segment(std::string_view text, PreTokenizer::Run& r
     const std::vector<TextRange>& words = run.split(part);
     for (const TextRange& w : words) {
       const std::string_view word = run.text().substr(w.begin, w.end - w.begin);
-      const TokenId whole = by_bytes->find(word);
-      if (whole >= 0) {
-        ids.push_back(whole);
-      } else {
-        bpe->encode(word, ids);
-      }
+      encode_word(word, ids);
     }
   };
   if (normalized_tokens.empty()) return encode_words(text);
@@ -482,7 +494,7 @@ Tokenizer Tokenizer::load(const fs::path& model_directory) {
   }
   auto impl = std::make_unique<Impl>();
   impl->origin = file.string();
-  impl->build(read_text_file(file));
+  impl->build(map_text_file(file).text());
   const fs::path tokenizer_config = model_directory / "tokenizer_config.json";
   const fs::path config = model_directory / "config.json";
   if (fs::exists(tokenizer_config)) {
