@@ -4,15 +4,20 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <span>
 #include <string_view>
 #include <utility>
 
 #include "arch/catalog.h"
 #include "base/error.h"
+#include "base/machine_memory.h"
 #include "quant/affine.h"
 
 namespace qx {
 namespace {
+
+// Smaller models are in the cache of the disk or there in no time.
+constexpr std::size_t kMinPrefetchBytes = std::size_t{16} << 20;
 
 struct LinearSlot {
   std::string_view name;
@@ -73,17 +78,32 @@ class Loader {
     ModelWeights& w = *weights_;
     w.layers.resize(static_cast<std::size_t>(w.config.num_hidden_layers));
     for (const CatalogTensor& tensor : tensor_catalog(w.config)) place_tensor(tensor);
-    if (w.config.tie_word_embeddings) w.head = w.embedding;
+    if (w.config.tie_word_embeddings) {
+      w.head = w.embedding;
+      in_order_.insert(in_order_.end(), embedding_.begin(), embedding_.end());
+    }
     check_unexpected();
     for (const auto& [text, at] : conflicts_) {
       w.warnings.push_back(at.count == 1
                                ? fmt::format("{}: {}", at.first, text)
                                : fmt::format("{} and {} more: {}", at.first, at.count - 1, text));
     }
+    start_prefetch();
     return std::move(weights_);
   }
 
  private:
+  // Waiting for one page fault after the other takes twice as long as reading the file. What only an
+  // embedding needs is left out: a few rows of it are read. Where memory is short, reading ahead would drop what is
+  // needed first.
+  void start_prefetch() {
+    std::size_t bytes = 0;
+    for (const auto& range : in_order_) bytes += range.size();
+    if (bytes < kMinPrefetchBytes) return;
+    if (static_cast<std::int64_t>(bytes) > machine_memory().available) return;
+    weights_->prefetch = std::make_unique<PagePrefetch>(std::move(in_order_));
+  }
+
   void check_config() const {
     const ModelConfig& c = weights_->config;
     if (c.head_dim < 2 || c.head_dim % 2 != 0) {
@@ -139,6 +159,11 @@ class Loader {
       linear_of(tensor)->bias = float_vector(tensor);
     } else {
       linear_of(tensor)->rows = matrix(tensor);
+      auto& ranges = tensor.module == "model.embed_tokens" ? embedding_ : in_order_;
+      for (const char* part : {".weight", ".scales", ".biases"}) {
+        const TensorView* view = weights_->files->find(tensor.module + part);
+        if (view != nullptr) ranges.push_back(view->data);
+      }
     }
   }
 
@@ -296,6 +321,7 @@ class Loader {
   };
   std::unique_ptr<ModelWeights> weights_;
   std::set<std::string, std::less<>> used_;
+  std::vector<std::span<const std::byte>> in_order_, embedding_;  // bytes of matrices, as used
   std::map<std::string, Conflict> conflicts_;  // by text: one warning for many modules
 };
 

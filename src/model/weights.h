@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "arch/model_config.h"
+#include "base/page_prefetch.h"
 #include "io/checkpoint.h"
 #include "kernels/api.h"
 
@@ -28,14 +29,16 @@ struct LayerWeights {
 struct ModelWeights {
   std::string place;  // the directory, for messages
   ModelConfig config;
-  std::unique_ptr<Checkpoint> files;  // owns the bytes that WeightRows point to
-  Linear embedding, head;             // a tied head has the embedding's rows
+  std::unique_ptr<Checkpoint> files;       // owns the bytes that WeightRows point to
+  std::unique_ptr<PagePrefetch> prefetch;  // of those bytes, while it lasts; null: none
+  Linear embedding, head;                  // a tied head has the embedding's rows
   std::vector<LayerWeights> layers;
   std::vector<float> norm;
   std::vector<std::string> warnings;  // config against files, and the checkpoint's problems
 };
 
-// Reads config.json and every tensor of the catalog. Bits and group of a quantized matrix come from
+// Reads config.json and every tensor of the catalog, and starts to bring the matrices into memory in
+// the order of a forward pass, unless less memory than they take is available. Bits and group of a quantized matrix come from
 // its shapes; where config.json says otherwise, the files win and a warning says so.
 // Fails: Error naming the tensor: missing, unexpected, of a wrong dtype or shape; or stored in
 // mxfp4, nvfp4 or mxfp8, which are not supported yet. A tied model's lm_head.weight and

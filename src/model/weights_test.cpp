@@ -211,5 +211,14 @@ TEST_F(WeightsTest, OtherModesAreNamedAndRefused) {
   }
 }
 
+// 16.8 MB and more of matrices are read ahead; a table that only embeds is not among them.
+TEST_F(WeightsTest, LargeMatricesAreReadAhead) {
+  const std::int64_t vocab = (std::int64_t{16} << 20) / (128 * 2);
+  EXPECT_EQ(load_weights(write({}))->prefetch, nullptr);
+  EXPECT_NE(load_weights(write({.tied = true, .vocab = vocab}))->prefetch, nullptr);
+  EXPECT_NE(load_weights(write({.tied = false, .vocab = vocab}))->prefetch, nullptr);
+  EXPECT_EQ(load_weights(write({.tied = false, .vocab = vocab / 2}))->prefetch, nullptr);
+}
+
 }  // namespace
 }  // namespace qx
