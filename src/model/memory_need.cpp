@@ -44,10 +44,12 @@ std::string check_memory(const std::string& place, const MemoryNeeds& needs,
       fmt::format("needs {}, available are {} of {}", needs_text(needs, context_tokens),
                   bytes_text(machine.available), bytes_text(machine.physical));
   if (verdict == MemoryVerdict::kRefused && !allow_swap) {
+    std::string size = bytes_text(machine.physical);
+    std::erase(size, ' ');  // as an option takes it
     fail(place,
          "{}; convert it by a smaller recipe (qx plan --fit {} says what fits), ask for fewer "
          "tokens, free memory, or add --allow-swap to run it from the disk, many times slower",
-         figures, bytes_text(machine.physical));
+         figures, size);
   }
   return fmt::format("{}: {}; weights that do not fit are read from the disk for every token",
                      place, figures);

@@ -47,7 +47,7 @@ TEST(MemoryNeed, TheMessageHasBothFiguresAndWhatToDo) {
   } catch (const Error& e) {
     const std::string text = e.what();
     for (const char* part : {"[m]", "19.00 GB", "weights 16.00 GB", "4096 tokens", "2.00 GB",
-                             "12.00 GB of 16.00 GB", "--allow-swap", "qx plan --fit"}) {
+                             "12.00 GB of 16.00 GB", "--allow-swap", "qx plan --fit 16.00GB"}) {
       EXPECT_NE(text.find(part), std::string::npos) << part << " in " << text;
     }
   }

@@ -110,6 +110,12 @@ TEST(Tokenizer, BothSpellingsOfMerges) {
 TEST(Tokenizer, IgnoreMergesTakesWholeWords) {
   Json json = small();
   EXPECT_EQ(encode(json, "ab"), (Ids{'a', 'b'}));  // no merge makes it
+  // What was found out about a token when it was met first holds the second time.
+  const Tokenizer t = make(json);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(t.encode("ab", SpecialTokens::kNone), (Ids{'a', 'b'}));
+    EXPECT_EQ(t.encode("the", SpecialTokens::kNone), Ids{257});
+  }
   json["model"]["ignore_merges"] = true;
   EXPECT_EQ(encode(json, "ab"), Ids{260});
   EXPECT_EQ(encode(json, "abthe"), (Ids{'a', 'b', 257}));

@@ -47,7 +47,7 @@ TEST_F(Load, AModelThatDoesNotFitIsRefusedWithBothFigures) {
 }
 
 TEST_F(Load, TheContextAskedForCounts) {
-  // Weights of 0.6 MB; a position of the cache takes 2 * 3 layers * 2 heads * 64 floats or so.
+  // 3 tokens need 0.5 MB, 512 tokens 5.7 MB.
   const std::vector<std::string> limit = {"QX_MEMORY_LIMIT=2MB"};
   std::vector<std::string> command = {"generate", "-m", model(),
                                       "-p",       "x",  "--ignore-chat-template"};
