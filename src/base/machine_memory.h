@@ -7,9 +7,9 @@
 
 namespace qx {
 
-// In bytes. A control group's limit (version 1 or 2, of the process or of a parent) counts where it is lower
-// than the machine's own figures. Memory that holds pages of files counts as available: it can be
-// dropped.
+// In bytes. A control group's limit (version 1 or 2, of the process or of a parent) counts where it
+// is lower than the machine's own figures. Memory that holds pages of files counts as available: it
+// can be dropped.
 struct MachineMemory {
   std::int64_t physical = 0;   // all that there is; 0: unknown
   std::int64_t available = 0;  // without what others, and this process so far, hold

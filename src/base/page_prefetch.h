@@ -10,8 +10,8 @@
 namespace qx {
 
 // Starts to bring the ranges into memory in their order and returns at once. Two threads, so that a
-// disk has more than one request and a core is free to wait; they end when all is read. A hint: what
-// cannot be read is left to whoever touches it. Ranges: parts of memory mapped files, at any
+// disk has more than one request; they end when all is read. A hint: what cannot be read is left to
+// whoever touches it. Ranges: parts of memory mapped files, at any
 // alignment, which must stay mapped until the destructor has returned; it stops reading at the next
 // block of 8 MB.
 class PagePrefetch {

@@ -18,14 +18,14 @@ enum class MemoryVerdict {
   kRefused,  // can never be held as a whole, or would be killed
 };
 
-// Weights are mapped from files, so the system can drop their pages and read them again; context and
-// activations it cannot drop. Refused: weights, context and activations exceed the physical memory,
-// or context and activations alone exceed what is available. Tight: the whole exceeds what is
-// available. An unknown machine (physical 0) takes everything.
+// Weights are mapped from files, so the system can drop their pages and read them again; context
+// and activations it cannot drop. Refused: weights, context and activations exceed the physical
+// memory, or context and activations alone exceed what is available. Tight: the whole exceeds what
+// is available. An unknown machine (physical 0) takes everything.
 MemoryVerdict judge_memory(const MemoryNeeds& needs, const MachineMemory& machine);
 
-// The check that a verb makes before load_model. context_tokens: positions of all sequences that are held
-// at once. QX_MEMORY_LIMIT (such as 8GB) in the environment lowers the machine's figures.
+// The check that a verb makes before load_model. context_tokens: positions of all sequences that are
+// held at once. QX_MEMORY_LIMIT (such as 8GB) in the environment lowers the machine's figures.
 // Returns a warning with both figures, empty when the model fits. Fails: Error with both figures
 // and what to do when refused, unless allow_swap turns that into the warning; a directory without
 // weight files; UsageError for a QX_MEMORY_LIMIT that is no size.

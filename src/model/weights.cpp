@@ -93,9 +93,9 @@ class Loader {
   }
 
  private:
-  // Waiting for one page fault after the other takes twice as long as reading the file. What only an
-  // embedding needs is left out: a few rows of it are read. Where memory is short, reading ahead would drop what is
-  // needed first.
+  // Waiting for one page fault after the other takes longer than reading the file. A table that
+  // only embeds is left out: a few rows of it are read. Where memory is short, reading ahead would
+  // drop what is needed first.
   void start_prefetch() {
     std::size_t bytes = 0;
     for (const auto& range : in_order_) bytes += range.size();

@@ -38,8 +38,9 @@ struct ModelWeights {
 };
 
 // Reads config.json and every tensor of the catalog, and starts to bring the matrices into memory in
-// the order of a forward pass, unless less memory than they take is available. Bits and group of a quantized matrix come from
-// its shapes; where config.json says otherwise, the files win and a warning says so.
+// the order of a forward pass, unless less memory than they take is available. Bits and group of a
+// quantized matrix come from its shapes; where config.json says otherwise, the files win and a
+// warning says so.
 // Fails: Error naming the tensor: missing, unexpected, of a wrong dtype or shape; or stored in
 // mxfp4, nvfp4 or mxfp8, which are not supported yet. A tied model's lm_head.weight and
 // rotary_emb.inv_freq are ignored, as in mlx-lm.

@@ -173,8 +173,8 @@ class Builder final : public nlohmann::json_sax<Json> {
 };
 
 // Reads vocabulary and merges straight from the text and leaves the rest to the parser above. It
-// takes what it is sure about: at anything else, broken or only unusual, every function gives up with
-// false, and the whole text goes through the parser above, whose word on it counts.
+// takes what it is sure about: at anything else, broken or only unusual, every function gives up
+// with false, and the whole text goes through the parser above, whose word on it counts.
 class Scanner {
  public:
   Scanner(std::string_view text, TokenizerFile& file) : text_(text), file_(file) {}

@@ -21,8 +21,8 @@ struct TokenizerFile {
   std::deque<std::string> owned;  // the texts above that are not in the file as they are
 };
 
-// Linear in the text, which must outlive the result: the texts of vocabulary and merges point into it
-// wherever they have no escapes. Fails: Error whose place is `origin`: not JSON, invalid UTF-8, nesting
+// Linear in the text, which must outlive the result: the texts of vocabulary and merges point into
+// it wherever they have no escapes. Fails: Error whose place is `origin`: not JSON, invalid UTF-8, nesting
 // over 100, an object other than the vocabulary with over 4096 or with repeated keys, ids that are no
 // integers, merges that are no pairs.
 TokenizerFile parse_tokenizer_file(std::string_view text, std::string_view origin);
