@@ -70,7 +70,7 @@ void run(const Options& o) {
   }
   if (!o.out.quiet) {
     fmt::print(stderr, "scored with kernels {}, {} threads, precision {}\n", kernels().name,
-               pool->threads(), o.precision.empty() ? "reference" : o.precision);
+               pool->threads(), precision_name(precision));
   }
   if (cut > 0 && !o.out.quiet) {
     fmt::print(stderr, "{} contexts were cut on the left to fit the model's {} positions\n", cut,

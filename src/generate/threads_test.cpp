@@ -22,7 +22,7 @@ struct Text {
 
 Text text(const fs::path& directory, int threads, double temperature) {
   ThreadPool pool(threads);
-  const auto model = load_model(directory, pool, Precision::kReference);
+  const auto model = load_model(directory, pool, Precision::kExact);
   GenerateOptions options{.max_tokens = 24, .top_logprobs = 3, .report_logprobs = true};
   options.sampling.temperature = temperature;
   options.sampling.seed = 7;

@@ -37,9 +37,9 @@ std::vector<TokenId> tokens(std::int64_t count, std::int64_t vocab, std::int64_t
 }
 
 // The bits of everything that a model gives for a tree of sequences and for single tokens after it.
-std::vector<std::uint64_t> all_bits(const fs::path& directory, int threads) {
+std::vector<std::uint64_t> all_bits(const fs::path& directory, Precision precision, int threads) {
   ThreadPool pool(threads);
-  const auto model = load_model(directory, pool, Precision::kReference);
+  const auto model = load_model(directory, pool, precision);
   const std::int64_t vocab = model->config().vocab_size;
   std::vector<std::uint64_t> bits;
   const auto add = [&](float value) { bits.push_back(std::bit_cast<std::uint32_t>(value)); };
@@ -83,8 +83,13 @@ TEST_F(ThreadsTest, NoBitDependsOnTheirNumber) {
     if (c.spec.bits > 0) options.quantized = c.spec;
     const fs::path directory = root_ / c.family;
     write_tiny_model(directory, options);
-    const std::vector<std::uint64_t> one = all_bits(directory, 1);
-    for (const int threads : {2, 3, 8}) EXPECT_EQ(all_bits(directory, threads), one) << threads;
+    for (const Precision precision : {Precision::kReference, Precision::kExact, Precision::kFast}) {
+      SCOPED_TRACE(static_cast<int>(precision));
+      const std::vector<std::uint64_t> one = all_bits(directory, precision, 1);
+      for (const int threads : {2, 3, 8}) {
+        EXPECT_EQ(all_bits(directory, precision, threads), one) << threads;
+      }
+    }
   }
 }
 
