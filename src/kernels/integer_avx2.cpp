@@ -8,7 +8,7 @@ namespace qx::integer_avx2 {
 namespace {
 
 constexpr bool kHasDot = false;
-__m256i dot(__m256i sum, __m256i, __m256i) {
+inline __m256i dot(__m256i sum, __m256i, __m256i) {
   return sum;
 }
 

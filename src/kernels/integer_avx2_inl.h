@@ -11,7 +11,8 @@
 // with saturation. Codes have up to 2^bits - 1 and x at most 128 in magnitude, so one result is at
 // most (2^bits - 1) * 256 in magnitude and this many may be added before 2^15 is reached:
 //     bits 2: 42   bits 3: 18   bits 4: 8   bits 5: 4   bits 6: 2   (63 * 256 * 2 = 32256)
-// kRun is the power of two below. A code of 8 bits does not fit even once (255 * 256): such codes,
+// kRun is a power of two not above that, and no more than 8, which are one group of 32 codes in four
+// lanes: longer runs gained nothing. A code of 8 bits does not fit even once (255 * 256): such codes,
 // and two planes where that is faster, go as 16-bit values through vpmaddwd, whose pair sums of at
 // most 2 * 255 * 32512 are exact in 32 bits.
 // SPDX-License-Identifier: Apache-2.0
@@ -31,14 +32,18 @@ namespace {
 using std::int64_t;
 
 template <int kBits>
-constexpr int kRun = kBits == 2   ? 32
-                     : kBits == 3 ? 16
-                     : kBits == 4 ? 8
+constexpr int kRun = kBits <= 4   ? 8
                      : kBits == 5 ? 4
                                   : 2;
 
 constexpr int64_t min_of(int64_t a, int64_t b) {
   return a < b ? a : b;
+}
+
+// Here a running sum is complete. Without this the compiler adds the products of several steps in
+// an order of its own, holds all of them, and runs out of registers.
+inline void settle(__m256i& sum) {
+  __asm__("" : "+x"(sum));
 }
 
 // --- loads -------------------------------------------------------------------------------------
@@ -224,174 +229,219 @@ inline void write_words(const IntegerRows& x, int64_t m, int64_t k, int64_t n, s
 // lanes of each half; those of four groups are added to one register that holds [4 groups] x [2
 // rows], as do the partial sums, the scales and the biases.
 
-template <int kBits>
-constexpr bool kStreamWords = kBits == 8 && !kHasDot;
+constexpr int kStreamRows = 2;  // of x
+constexpr int kPairs = 2;       // of rows of weights
 
-// Rows of x in the form that the kernel reads: planes of bytes, or 16-bit values.
+// How a kernel of kBits wants x: as it is; as 16-bit values; or as bytes whose even ones come before
+// the odd ones in every 32, for the two nibbles of 16 bytes.
+enum class XForm { kPlain, kWords, kEvenOdd };
+template <int kBits>
+constexpr XForm kXForm = kBits == 4               ? XForm::kEvenOdd
+                         : kBits == 8 && !kHasDot ? XForm::kWords
+                                                  : XForm::kPlain;
+
 struct StreamX {
-  const IntegerRows* rows;
-  int64_t m;
-  const std::int16_t* words;  // row i at words + i * cols
+  const std::int8_t* codes;  // of the first row
+  int64_t row_bytes, plane_bytes;
+  const float *scales, *sums;
+  int64_t groups_stride;
 };
 
-// Sums over a group of one pair of rows with each row of x, in four lanes a half.
-template <int kBits, int kPlanes, int kM, int kPairs>
+inline void write_even_odd(const std::int8_t* x, int64_t n, std::int8_t* out) {
+  const __m256i order = _mm256_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15,  //
+                                         0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
+  for (int64_t i = 0; i < n; i += 32) {
+    store_32(out + i, _mm256_permute4x64_epi64(_mm256_shuffle_epi8(load_32(x + i), order), 0xD8));
+  }
+}
+
+// kM rows of x from row m on in the form for kBits, in room if that is another.
+template <int kBits>
+StreamX stream_x(const IntegerRows& x, int64_t m, int64_t count, std::int8_t* room) {
+  const int64_t plane = (x.cols + 63) / 64 * 64;
+  StreamX out = {
+      x.codes + m * x.row_bytes,    x.row_bytes,    plane, x.scales + m * x.groups_stride,
+      x.sums + m * x.groups_stride, x.groups_stride};
+  if constexpr (kXForm<kBits> == XForm::kWords) {
+    for (int64_t i = 0; i < count; ++i) {
+      write_words(x, m + i, 0, x.cols, reinterpret_cast<std::int16_t*>(room) + i * x.cols);
+    }
+    out.codes = room;
+    out.row_bytes = 2 * x.cols;
+  } else if constexpr (kXForm<kBits> == XForm::kEvenOdd) {
+    for (int64_t i = 0; i < count * x.planes; ++i) {
+      write_even_odd(out.codes + i / x.planes * x.row_bytes + i % x.planes * plane, x.cols,
+                     room + i * plane);
+    }
+    out.codes = room;
+    out.row_bytes = x.planes * plane;
+  }
+  return out;
+}
+
+// 32 codes of two rows in the order of the form of x.
+template <int kBits>
+inline void stream_codes(const std::byte* p, const std::byte* q, __m256i (&out)[2]) {
+  if constexpr (kXForm<kBits> == XForm::kEvenOdd) {
+    const __m256i bytes = pair_16(p, q), mask = _mm256_set1_epi8(15);
+    out[0] = _mm256_and_si256(bytes, mask);
+    out[1] = _mm256_and_si256(_mm256_srli_epi16(bytes, 4), mask);
+  } else {
+    codes_of_pair<kBits>(p, q, out);
+  }
+}
+
+inline void add_16(__m256i& sum, bool is_first, const __m256i (&u)[2], const std::int8_t* x) {
+  const __m256i v = _mm256_add_epi16(_mm256_maddubs_epi16(u[0], twice_16(x)),
+                                     _mm256_maddubs_epi16(u[1], twice_16(x + 16)));
+  sum = is_first ? v : _mm256_add_epi16(sum, v);
+  settle(sum);
+}
+inline void add_dot(__m256i& sum, bool is_first, const __m256i (&u)[2], const std::int8_t* x) {
+  if (is_first) sum = _mm256_setzero_si256();
+  sum = dot(dot(sum, u[0], twice_16(x)), u[1], twice_16(x + 16));
+}
+inline void add_words(__m256i& sum, bool is_first, const __m256i (&u)[2], const std::int8_t* x) {
+  const __m256i zero = _mm256_setzero_si256();
+  const __m256i products[4] = {
+      _mm256_madd_epi16(_mm256_unpacklo_epi8(u[0], zero), twice_16(x)),
+      _mm256_madd_epi16(_mm256_unpackhi_epi8(u[0], zero), twice_16(x + 16)),
+      _mm256_madd_epi16(_mm256_unpacklo_epi8(u[1], zero), twice_16(x + 32)),
+      _mm256_madd_epi16(_mm256_unpackhi_epi8(u[1], zero), twice_16(x + 48))};
+  const __m256i v = _mm256_add_epi32(_mm256_add_epi32(products[0], products[1]),
+                                     _mm256_add_epi32(products[2], products[3]));
+  sum = is_first ? v : _mm256_add_epi32(sum, v);
+  settle(sum);
+}
+
+// sum[i * kM + m]: sums of products over a group of pair i of rows with row m of x, in four lanes a
+// half. x: column 0 of the group; p: its first byte in each row.
+template <int kBits, int kPlanes, int kM, int kChunks>
 inline void stream_group(const StreamX& x, int64_t k, const std::byte* const (&p)[2 * kPairs],
-                         int64_t offset, __m256i (&sum)[kPairs * kM]) {
-  const int chunks = x.rows->group / 32;
-  const int64_t plane = (x.rows->cols + 63) / 64 * 64;
-  __m256i high[kPairs * kM];
-#pragma GCC unroll 8
-  for (int i = 0; i < kPairs * kM; ++i) sum[i] = high[i] = _mm256_setzero_si256();
-  const std::int8_t* codes = x.rows->codes + x.m * x.rows->row_bytes + k;
-  const auto chunk = [&](int c, auto&& use) {
+                         int64_t offset, __m256i* sum) {
+  constexpr bool kWords = kXForm<kBits> == XForm::kWords;
+  constexpr bool k16 = !kWords && !kHasDot;
+  constexpr int kRunChunks = k16 && kRun<kBits> / 2 < kChunks ? kRun<kBits> / 2 : kChunks;
+  const std::int8_t* codes = x.codes + k * (kWords ? 2 : 1);
+  __m256i part[kPlanes][kPairs * kM];
 #pragma GCC unroll 4
+  for (int c = 0; c < kChunks; ++c) {
+    const bool is_first = c % kRunChunks == 0, is_last = (c + 1) % kRunChunks == 0;
+#pragma GCC unroll 2
     for (int i = 0; i < kPairs; ++i) {
       __m256i u[2];
-      codes_of_pair<kBits>(p[2 * i] + offset + c * 4 * kBits, p[2 * i + 1] + offset + c * 4 * kBits,
-                           u);
-      use(i, u);
-    }
-  };
-  if constexpr (kStreamWords<kBits>) {
-    const __m256i zero = _mm256_setzero_si256();
-    for (int c = 0; c < chunks; ++c) {
-      chunk(c, [&](int i, const __m256i(&u)[2]) {
-#pragma GCC unroll 4
-        for (int m = 0; m < kM; ++m) {
-          const std::int16_t* a = x.words + m * x.rows->cols + k + 32 * c;
-          __m256i& s = sum[i * kM + m];
+      stream_codes<kBits>(p[2 * i] + offset + c * 4 * kBits, p[2 * i + 1] + offset + c * 4 * kBits,
+                          u);
 #pragma GCC unroll 2
-          for (int h = 0; h < 2; ++h) {
-            s = _mm256_add_epi32(
-                s, _mm256_madd_epi16(_mm256_unpacklo_epi8(u[h], zero), twice_16(a + 16 * h)));
-            s = _mm256_add_epi32(
-                s, _mm256_madd_epi16(_mm256_unpackhi_epi8(u[h], zero), twice_16(a + 16 * h + 8)));
+      for (int m = 0; m < kM; ++m) {
+        const std::int8_t* a = codes + m * x.row_bytes + 32 * c * (kWords ? 2 : 1);
+#pragma GCC unroll 2
+        for (int plane = 0; plane < kPlanes; ++plane) {
+          __m256i& to = part[plane][i * kM + m];
+          if constexpr (kWords) {
+            add_words(to, is_first, u, a);
+          } else if constexpr (kHasDot) {
+            add_dot(to, is_first, u, a + plane * x.plane_bytes);
+          } else {
+            add_16(to, is_first, u, a + plane * x.plane_bytes);
           }
         }
-      });
-    }
-  } else if constexpr (kHasDot) {
-    for (int c = 0; c < chunks; ++c) {
-      chunk(c, [&](int i, const __m256i(&u)[2]) {
-#pragma GCC unroll 4
-        for (int m = 0; m < kM; ++m) {
-          const std::int8_t* a = codes + m * x.rows->row_bytes + 32 * c;
-          __m256i& s = sum[i * kM + m];
-          if constexpr (kPlanes == 2) {
-            __m256i& t = high[i * kM + m];
-            t = dot(dot(t, u[0], twice_16(a)), u[1], twice_16(a + 16));
-            a += plane;
-          }
-          s = dot(dot(s, u[0], twice_16(a)), u[1], twice_16(a + 16));
-        }
-      });
-    }
-    if constexpr (kPlanes == 2) {
-#pragma GCC unroll 8
-      for (int i = 0; i < kPairs * kM; ++i) {
-        sum[i] = _mm256_add_epi32(sum[i], _mm256_slli_epi32(high[i], 8));
       }
     }
-  } else {
-    const int run = static_cast<int>(min_of(chunks, kRun<kBits> / 2));
-    for (int begin = 0; begin < chunks; begin += run) {
-      __m256i low[kPairs * kM];
-#pragma GCC unroll 8
-      for (int i = 0; i < kPairs * kM; ++i) low[i] = high[i] = _mm256_setzero_si256();
-      for (int c = begin; c < begin + run; ++c) {
-        chunk(c, [&](int i, const __m256i(&u)[2]) {
+    if (!is_last) continue;
 #pragma GCC unroll 4
-          for (int m = 0; m < kM; ++m) {
-            const std::int8_t* a = codes + m * x.rows->row_bytes + 32 * c;
-            __m256i& s = low[i * kM + m];
-            if constexpr (kPlanes == 2) {
-              __m256i& t = high[i * kM + m];
-              t = _mm256_add_epi16(t,
-                                   _mm256_add_epi16(_mm256_maddubs_epi16(u[0], twice_16(a)),
-                                                    _mm256_maddubs_epi16(u[1], twice_16(a + 16))));
-              a += plane;
-            }
-            s = _mm256_add_epi16(s, _mm256_add_epi16(_mm256_maddubs_epi16(u[0], twice_16(a)),
-                                                     _mm256_maddubs_epi16(u[1], twice_16(a + 16))));
-          }
-        });
-      }
-#pragma GCC unroll 8
-      for (int i = 0; i < kPairs * kM; ++i) {
-        sum[i] = _mm256_add_epi32(sum[i], _mm256_madd_epi16(low[i], _mm256_set1_epi16(1)));
+    for (int i = 0; i < kPairs * kM; ++i) {
+      __m256i total = part[kPlanes - 1][i];
+      if constexpr (k16) {
+        total = _mm256_madd_epi16(total, _mm256_set1_epi16(1));
         if constexpr (kPlanes == 2) {
-          sum[i] = _mm256_add_epi32(sum[i], _mm256_madd_epi16(high[i], _mm256_set1_epi16(256)));
+          total = _mm256_add_epi32(total, _mm256_madd_epi16(part[0][i], _mm256_set1_epi16(256)));
         }
+      } else if constexpr (kPlanes == 2) {
+        total = _mm256_add_epi32(total, _mm256_slli_epi32(part[0][i], 8));
       }
+      sum[i] = c < kRunChunks ? total : _mm256_add_epi32(sum[i], total);
     }
   }
 }
 
-// Products of kM rows of x with the weight rows n[0 .. 2 * kPairs), of which valid are wanted.
-template <int kBits, int kPlanes, int kM, int kPairs>
+// The sum of each half of four registers, in the order a b c d.
+inline __m256i sums_of_halves(__m256i a, __m256i b, __m256i c, __m256i d) {
+  const __m256i ab = _mm256_add_epi32(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+  const __m256i cd = _mm256_add_epi32(_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
+  return _mm256_add_epi32(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
+}
+
+inline __m256 four_twice(const float* p) {
+  return _mm256_broadcast_ps(reinterpret_cast<const __m128*>(p));
+}
+
+inline void write_pair(__m256 partial, int valid, float* out) {
+  const __m256 two = _mm256_add_ps(partial, _mm256_permute_ps(partial, 0x4E));  // 0+2 1+3
+  const __m256 one = _mm256_add_ps(two, _mm256_permute_ps(two, 0xB1));
+  if (valid > 0) out[0] = _mm256_cvtss_f32(one);
+  if (valid > 1) out[1] = _mm_cvtss_f32(_mm256_extractf128_ps(one, 1));
+}
+
+// Products of kM rows of x with the weight rows from n on, 2 * kPairs of which the first valid are
+// wanted and exist.
+template <int kBits, int kPlanes, int kM, int kChunks>
 void stream_rows(const StreamX& x, const CodeRows& rows, const WeightRows& w, int64_t n, int valid,
                  float* out, int64_t out_stride) {
+  constexpr int kSums = kPairs * kM;
+  constexpr int64_t kGroupBytes = 4 * kBits * kChunks;
   const std::byte* p[2 * kPairs];
   int64_t first[2 * kPairs];  // scales of the row
   const int64_t groups = w.cols / w.group;
-#pragma GCC unroll 8
+#pragma GCC unroll 4
   for (int i = 0; i < 2 * kPairs; ++i) {
     const int64_t row = n + (i < valid ? i : valid - 1);
     p[i] = rows.row(row);
     first[i] = row * groups;
   }
-  const int64_t group_bytes = w.group / 8 * kBits;
-  const float* scales = x.rows->scales + x.m * x.rows->groups_stride;
-  const float* sums = x.rows->sums + x.m * x.rows->groups_stride;
-  __m256 partial[kPairs * kM];
-#pragma GCC unroll 8
-  for (int i = 0; i < kPairs * kM; ++i) partial[i] = _mm256_setzero_ps();
+  __m256 partial[kSums];
+#pragma GCC unroll 4
+  for (int i = 0; i < kSums; ++i) partial[i] = _mm256_setzero_ps();
   for (int64_t g = 0; g < groups; g += 4) {
     const int count = static_cast<int>(min_of(4, groups - g));
-    __m256i dots[4][kPairs * kM];
-    for (int i = 0; i < count; ++i) {
-#pragma GCC unroll 8
+    for (int64_t i = 0; i < 4 * kGroupBytes; i += 64) {
+#pragma GCC unroll 4
       for (int j = 0; j < 2 * kPairs; ++j) {
-        const std::byte* ahead = p[j] + (g + i) * group_bytes + 2 * kPairs * rows.row_bytes;
-        _mm_prefetch(reinterpret_cast<const char*>(ahead), _MM_HINT_T0);
+        _mm_prefetch(
+            reinterpret_cast<const char*>(p[j]) + g * kGroupBytes + i + 2 * kPairs * rows.row_bytes,
+            _MM_HINT_T0);
       }
-      stream_group<kBits, kPlanes, kM, kPairs>(x, (g + i) * w.group, p, (g + i) * group_bytes,
-                                               dots[i]);
+    }
+    __m256i dots[4][kSums];
+    for (int i = 0; i < count; ++i) {
+      stream_group<kBits, kPlanes, kM, kChunks>(x, (g + i) * w.group, p, (g + i) * kGroupBytes,
+                                                dots[i]);
     }
     const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 0, 1, 2, 3);
     const __m256 present = _mm256_castsi256_ps(_mm256_cmpgt_epi32(_mm256_set1_epi32(count), index));
-#pragma GCC unroll 4
+#pragma GCC unroll 2
     for (int i = 0; i < kPairs; ++i) {
-      const __m256 scale =
-          scales_of_pair(w.scale_kind, w.scales, first[2 * i] + g, first[2 * i + 1] + g, count);
-      const __m256 bias =
-          scales_of_pair(w.scale_kind, w.biases, first[2 * i] + g, first[2 * i + 1] + g, count);
-#pragma GCC unroll 4
+      const int64_t a = first[2 * i] + g, b = first[2 * i + 1] + g;
+      const __m256 scale = scales_of_pair(w.scale_kind, w.scales, a, b, count);
+      const __m256 bias = scales_of_pair(w.scale_kind, w.biases, a, b, count);
+#pragma GCC unroll 2
       for (int m = 0; m < kM; ++m) {
         const int j = i * kM + m;
-        const __m256i dot = _mm256_hadd_epi32(_mm256_hadd_epi32(dots[0][j], dots[1][j]),
-                                              _mm256_hadd_epi32(dots[2][j], dots[3][j]));
-        const __m256 d = _mm256_broadcast_ps(
-            reinterpret_cast<const __m128*>(scales + m * x.rows->groups_stride + g));
-        const __m256 a = _mm256_broadcast_ps(
-            reinterpret_cast<const __m128*>(sums + m * x.rows->groups_stride + g));
-        const __m256 t = _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(dot), _mm256_mul_ps(bias, a));
-        // What is not there must not be added: -0 + 0 is +0, and d may be NaN.
+        const __m256 dot =
+            _mm256_cvtepi32_ps(sums_of_halves(dots[0][j], dots[1][j], dots[2][j], dots[3][j]));
+        const __m256 d = four_twice(x.scales + m * x.groups_stride + g);
+        const __m256 sum = four_twice(x.sums + m * x.groups_stride + g);
+        const __m256 t = _mm256_fmadd_ps(scale, dot, _mm256_mul_ps(bias, sum));
+        // What is not there must not be added: -0 + 0 is +0, and t may be NaN.
         partial[j] = _mm256_blendv_ps(partial[j], _mm256_fmadd_ps(d, t, partial[j]), present);
       }
     }
   }
-#pragma GCC unroll 4
+#pragma GCC unroll 2
   for (int i = 0; i < kPairs; ++i) {
-#pragma GCC unroll 4
+#pragma GCC unroll 2
     for (int m = 0; m < kM; ++m) {
-      const __m256 v = partial[i * kM + m];
-      const __m256 two = _mm256_add_ps(v, _mm256_permute_ps(v, 0x4E));  // 0+2 1+3
-      const __m256 one = _mm256_add_ps(two, _mm256_permute_ps(two, 0xB1));
-      float* to = out + m * out_stride + 2 * i;
-      if (2 * i < valid) to[0] = _mm256_cvtss_f32(one);
-      if (2 * i + 1 < valid) to[1] = _mm_cvtss_f32(_mm256_extractf128_ps(one, 1));
+      write_pair(partial[i * kM + m], valid - 2 * i, out + m * out_stride + 2 * i);
     }
   }
 }
@@ -399,43 +449,34 @@ void stream_rows(const StreamX& x, const CodeRows& rows, const WeightRows& w, in
 template <int kBits, int kPlanes, int kM>
 void stream(const StreamX& x, const CodeRows& rows, const WeightRows& w, int64_t n_begin,
             int64_t n_end, float* out, int64_t out_stride) {
-  constexpr int kPairs = kM <= 2 ? 2 : 1;
-  int64_t n = n_begin;
-  for (; n + 2 < n_end; n += 2 * kPairs) {
-    const int valid = static_cast<int>(min_of(2 * kPairs, n_end - n));
-    stream_rows<kBits, kPlanes, kM, kPairs>(x, rows, w, n, valid, out + (n - n_begin), out_stride);
-  }
-  for (; n < n_end; n += 2) {
-    const int valid = static_cast<int>(min_of(2, n_end - n));
-    stream_rows<kBits, kPlanes, kM, 1>(x, rows, w, n, valid, out + (n - n_begin), out_stride);
+  constexpr int kRows = 2 * kPairs;
+  for (int64_t n = n_begin; n < n_end; n += kRows, out += kRows) {
+    const int valid = static_cast<int>(min_of(kRows, n_end - n));
+    switch (w.group) {
+      case 32:
+        stream_rows<kBits, kPlanes, kM, 1>(x, rows, w, n, valid, out, out_stride);
+        break;
+      case 64:
+        stream_rows<kBits, kPlanes, kM, 2>(x, rows, w, n, valid, out, out_stride);
+        break;
+      default:
+        stream_rows<kBits, kPlanes, kM, 4>(x, rows, w, n, valid, out, out_stride);
+        break;
+    }
   }
 }
-
-constexpr int kStreamRows = 4;
 
 template <int kBits, int kPlanes>
 void stream_m(const IntegerRows& x, int64_t m_begin, int64_t m_end, const CodeRows& rows,
               const WeightRows& w, int64_t n_begin, int64_t n_end, float* out, int64_t out_stride,
-              std::int16_t* words) {
+              std::int8_t* room) {
   for (int64_t m = m_begin; m < m_end; m += kStreamRows, out += kStreamRows * out_stride) {
     const int64_t count = min_of(kStreamRows, m_end - m);
-    if constexpr (kStreamWords<kBits>) {
-      for (int64_t i = 0; i < count; ++i) write_words(x, m + i, 0, x.cols, words + i * x.cols);
-    }
-    const StreamX block = {&x, m, words};
-    switch (count) {
-      case 1:
-        stream<kBits, kPlanes, 1>(block, rows, w, n_begin, n_end, out, out_stride);
-        break;
-      case 2:
-        stream<kBits, kPlanes, 2>(block, rows, w, n_begin, n_end, out, out_stride);
-        break;
-      case 3:
-        stream<kBits, kPlanes, 3>(block, rows, w, n_begin, n_end, out, out_stride);
-        break;
-      default:
-        stream<kBits, kPlanes, 4>(block, rows, w, n_begin, n_end, out, out_stride);
-        break;
+    const StreamX block = stream_x<kBits>(x, m, count, room);
+    if (count == 1) {
+      stream<kBits, kPlanes, 1>(block, rows, w, n_begin, n_end, out, out_stride);
+    } else {
+      stream<kBits, kPlanes, 2>(block, rows, w, n_begin, n_end, out, out_stride);
     }
   }
 }
@@ -448,7 +489,7 @@ void stream_m(const IntegerRows& x, int64_t m_begin, int64_t m_end, const CodeRo
 
 constexpr int kPanel = 16, kMicro = 4;
 constexpr int64_t kPanelBytes = 16384;  // codes of a panel's block of columns
-constexpr int64_t kBlockRows = 128;     // rows of x for which a panel is used
+constexpr int64_t kBlockRows = 256;     // rows of x for which a panel is used
 constexpr int64_t kBlockPanels = 8;     // panels for which a block of x is used
 
 struct Panel {
@@ -550,31 +591,30 @@ inline void add_products(const std::int8_t* x, int64_t row_bytes, const std::uin
           total[2 * m] = dot(total[2 * m], c0, a);
           total[2 * m + 1] = dot(total[2 * m + 1], c1, a);
         }
+        settle(total[2 * m]);
+        settle(total[2 * m + 1]);
       }
     }
   } else {
-    const int run = static_cast<int>(min_of(steps, kRunLength));
-    constexpr int kUnroll = kRunLength < 8 ? kRunLength : 8;
-    for (int begin = 0; begin < steps; begin += run) {
+    for (int begin = 0; begin < steps; begin += kRunLength) {
       __m256i sum[2 * kM];
 #pragma GCC unroll 8
-      for (int i = 0; i < 2 * kM; ++i) sum[i] = _mm256_setzero_si256();
-      for (int s = begin; s < begin + run; s += kUnroll) {
-#pragma GCC unroll 8
-        for (int u = 0; u < kUnroll; ++u) {
-          const __m256i c0 = load_32(codes + (s + u) * kStep),
-                        c1 = load_32(codes + (s + u) * kStep + 32);
+      for (int s = begin; s < begin + kRunLength; ++s) {
+        const __m256i c0 = load_32(codes + s * kStep), c1 = load_32(codes + s * kStep + 32);
 #pragma GCC unroll 4
-          for (int m = 0; m < kM; ++m) {
-            const __m256i a = splat_4(x + m * row_bytes + 4 * (s + u));
-            sum[2 * m] = _mm256_add_epi16(sum[2 * m], _mm256_maddubs_epi16(c0, a));
-            sum[2 * m + 1] = _mm256_add_epi16(sum[2 * m + 1], _mm256_maddubs_epi16(c1, a));
-          }
+        for (int m = 0; m < kM; ++m) {
+          const __m256i a = splat_4(x + m * row_bytes + 4 * s);
+          const __m256i p0 = _mm256_maddubs_epi16(c0, a), p1 = _mm256_maddubs_epi16(c1, a);
+          sum[2 * m] = s == begin ? p0 : _mm256_add_epi16(sum[2 * m], p0);
+          sum[2 * m + 1] = s == begin ? p1 : _mm256_add_epi16(sum[2 * m + 1], p1);
+          settle(sum[2 * m]);
+          settle(sum[2 * m + 1]);
         }
       }
 #pragma GCC unroll 8
       for (int i = 0; i < 2 * kM; ++i) {
         total[i] = _mm256_add_epi32(total[i], _mm256_madd_epi16(sum[i], _mm256_set1_epi16(1)));
+        settle(total[i]);
       }
     }
   }
@@ -582,7 +622,7 @@ inline void add_products(const std::int8_t* x, int64_t row_bytes, const std::uin
 
 // partial [kM][4][kPanel] += the panel's groups.
 template <int kRunLength, int kM>
-void micro(const Panel& panel, const MicroX& x, float* partial) {
+__attribute__((noinline)) void micro(const Panel& panel, const MicroX& x, float* partial) {
   const int steps = panel.group / (kRunLength == 0 ? 2 : 4);
   const int64_t group_bytes = static_cast<int64_t>(steps) * 4;  // of a row of x
   for (int64_t g = 0; g < panel.groups; ++g) {
@@ -653,7 +693,8 @@ inline void write_panel(const float* partial, int valid, float* out) {
 // Where the parts lie in scratch, which has 2^20 + 80 * (cols + 64) bytes.
 struct Room {
   std::byte* last_row;     // cols + kPastEnd bytes
-  std::int16_t* words;     // few rows: kStreamRows * cols; many: kBlockRows * (columns of a block)
+  std::int8_t* stream;     // kStreamRows rows of x in another form; in the place of words
+  std::int16_t* words;     // kBlockRows * (columns of a block)
   float* partial;          // [kBlockPanels][kBlockRows][4][kPanel]
   std::uint8_t* codes;     // kPanelBytes
   float *scales, *biases;  // a group is 32 codes of 16 bytes at least
@@ -662,7 +703,7 @@ constexpr int64_t kWordsBytes = kBlockRows * kPanelBytes / (2 * kPanel) * 2;
 constexpr int64_t kPartialBytes = kBlockPanels * kBlockRows * 4 * kPanel * 4;
 constexpr int64_t kScalesBytes = kPanelBytes / kPanel / 32 * kPanel * 4;
 static_assert(kWordsBytes + kPartialBytes + kPanelBytes + 2 * kScalesBytes <= (1 << 20));
-static_assert(kStreamRows * 2 + 1 <= 40);  // bytes a column, beside the 2^20
+static_assert(kStreamRows * 2 + 1 <= 80);  // bytes a column, beside the 2^20
 
 inline Room divide(float* scratch, int64_t cols) {
   auto* at = reinterpret_cast<std::byte*>(scratch);
@@ -674,6 +715,7 @@ inline Room divide(float* scratch, int64_t cols) {
   at += kPartialBytes;
   room.last_row = at;
   at += (cols + kPastEnd + 63) / 64 * 64;
+  room.stream = reinterpret_cast<std::int8_t*>(at);
   room.words = reinterpret_cast<std::int16_t*>(at);
   return room;
 }
@@ -728,11 +770,7 @@ void block(const IntegerRows& x, int64_t m, int64_t count, const CodeRows& rows,
 }
 
 // Up to this many rows of x go the first way.
-#ifdef QX_MOST
-static const int64_t kFewRows = atoi(getenv("QX_MOST"));
-#else
-constexpr int64_t kFewRows = 4;
-#endif
+constexpr int64_t kFewRows = 3;
 
 template <int kBits>
 void multiply_bits(const IntegerRows& x, int64_t m_begin, int64_t m_end, const WeightRows& w,
@@ -740,10 +778,10 @@ void multiply_bits(const IntegerRows& x, int64_t m_begin, int64_t m_end, const W
   const Room room = divide(scratch, w.cols);
   const CodeRows rows = code_rows(w, n_end, room.last_row);
   if (m_end - m_begin <= kFewRows) {
-    if (x.planes == 2 && !kStreamWords<kBits>) {
-      stream_m<kBits, 2>(x, m_begin, m_end, rows, w, n_begin, n_end, out, out_stride, room.words);
+    if (x.planes == 2 && kXForm<kBits> != XForm::kWords) {
+      stream_m<kBits, 2>(x, m_begin, m_end, rows, w, n_begin, n_end, out, out_stride, room.stream);
     } else {
-      stream_m<kBits, 1>(x, m_begin, m_end, rows, w, n_begin, n_end, out, out_stride, room.words);
+      stream_m<kBits, 1>(x, m_begin, m_end, rows, w, n_begin, n_end, out, out_stride, room.stream);
     }
     return;
   }
