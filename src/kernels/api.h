@@ -77,7 +77,7 @@ constexpr float kSmallestActivation = 0x1p-100f;
 constexpr float kExactLimit = 32512.0f, kFastLimit = 127.0f;
 
 struct KernelTable {
-  const char* name;  // "scalar", "avx2", "avx512"
+  const char* name;  // "scalar", "avx2", "avxvnni", "avx512"
 
   // --- codec -------------------------------------------------------------------------------------
   // Encodes one row of cols float32 values that came from type T (values exactly representable in

@@ -41,6 +41,9 @@ CpuFeatures detect_cpu_features() {
   features.avx2 = ymm && fma && f16c && has_bit(b, 5);
   features.avx512 = features.avx2 && zmm && has_bit(b, 16) && has_bit(b, 17) && has_bit(b, 30) &&
                     has_bit(b, 31) && has_bit(c, 1) && has_bit(c, 11);
+  if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0) {
+    features.avxvnni = features.avx2 && has_bit(a, 4);
+  }
   return features;
 }
 #else

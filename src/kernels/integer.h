@@ -20,6 +20,9 @@ QX_DECLARE_INTEGER
 namespace qx::integer_avx2 {
 QX_DECLARE_INTEGER
 }
+namespace qx::integer_avxvnni {
+QX_DECLARE_INTEGER
+}
 namespace qx::integer_avx512 {
 QX_DECLARE_INTEGER
 }

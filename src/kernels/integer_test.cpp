@@ -186,6 +186,42 @@ TEST(IntegerLinear, ASumOfLargestProductsIsExact) {
   }
 }
 
+// The largest codes times the bytes of x that are largest in magnitude: 16-bit sums inside a kernel
+// would overflow here first.
+TEST(IntegerLinear, LargestBytesOfEveryWidth) {
+  Random random(31);
+  for (const int bits : {2, 3, 4, 5, 6, 8}) {
+    for (const int group : {32, 64, 128}) {
+      const std::int64_t cols = 5 * group;
+      Matrix matrix = affine_matrix(random, bits, group, ScaleKind::kF32, 5, cols);
+      for (std::byte& b : matrix.values.span()) b = std::byte{0xFF};
+      for (const int planes : {1, 2}) {
+        for (const int high : {planes == 2 ? -126 : -127, 127}) {
+          for (const std::int64_t m : {1, 2, 3, 9}) {
+            SCOPED_TRACE(::testing::Message() << "bits " << bits << " group " << group << " planes "
+                                              << planes << " high " << high << " M " << m);
+            Activations x(m, cols, group, planes);
+            x.quantize(*all_tables()[0], gaussians(random, m * cols).data(), m, cols);
+            for (std::int64_t i = 0; i < m; ++i) {
+              std::int8_t* row = x.view.codes + i * x.view.row_bytes;
+              std::fill_n(row, cols, static_cast<std::int8_t>(high));
+              if (planes == 2) std::fill_n(row + plane_bytes(cols), cols, std::int8_t{-128});
+              const int a = planes == 2 ? 256 * high - 128 : high;
+              std::fill_n(x.view.sums + i * x.view.groups_stride, 5, static_cast<float>(group * a));
+            }
+            const std::vector<float> expected =
+                product(*all_tables()[0], x.view, 0, m, matrix.view, {0, 5});
+            for (const KernelTable* table : all_tables()) {
+              EXPECT_TRUE(same_bits(product(*table, x.view, 0, m, matrix.view, {0, 5}), expected))
+                  << table->name;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST(IntegerLinear, ScalesOfEverySize) {
   Random random(26);
   for (const float scale : {1e-38f, 1e-30f, 1e30f, 3e38f, std::numeric_limits<float>::infinity(),

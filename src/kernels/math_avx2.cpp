@@ -1,5 +1,5 @@
 // The kernels for AVX2 with FMA and F16C: the vector operations that math_vector_inl.h and
-// linear_inl.h need, on pairs of 8-lane registers, and the table.
+// linear_inl.h need, on pairs of 8-lane registers, and the tables.
 // SPDX-License-Identifier: Apache-2.0
 #include <immintrin.h>
 
@@ -332,8 +332,8 @@ const KernelTable kAvx2Table = {"avx2",
                                 codec_avx2::affine_encode_row,
                                 codec_avx2::decode_row,
                                 linear,
-                                integer_scalar::quantize_row,
-                                integer_scalar::linear_integer,
+                                integer_avx2::quantize_row,
+                                integer_avx2::linear_integer,
                                 rms_norm,
                                 rope,
                                 swiglu,
@@ -343,5 +343,21 @@ const KernelTable kAvx2Table = {"avx2",
                                 attention_values,
                                 max_index,
                                 sum_exp};
+
+const KernelTable kAvxVnniTable = {"avxvnni",
+                                   codec_avx2::affine_encode_row,
+                                   codec_avx2::decode_row,
+                                   linear,
+                                   integer_avxvnni::quantize_row,
+                                   integer_avxvnni::linear_integer,
+                                   rms_norm,
+                                   rope,
+                                   swiglu,
+                                   add_to,
+                                   attention_scores,
+                                   softmax_unnormalized,
+                                   attention_values,
+                                   max_index,
+                                   sum_exp};
 
 }  // namespace qx

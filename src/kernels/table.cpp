@@ -44,6 +44,7 @@ const KernelTables& available_kernels() {
 #if defined(QX_KERNELS_X86)
     const CpuFeatures features = detect_cpu_features();
     if (features.avx2) list.tables[list.count++] = &kAvx2Table;
+    if (features.avxvnni) list.tables[list.count++] = &kAvxVnniTable;
     if (features.avx512) list.tables[list.count++] = &kAvx512Table;
 #endif
     return list;

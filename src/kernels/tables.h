@@ -10,6 +10,7 @@ namespace qx {
 extern const KernelTable kScalarTable;
 #if defined(QX_KERNELS_X86)
 extern const KernelTable kAvx2Table;
+extern const KernelTable kAvxVnniTable;  // AVX2, with AVX-VNNI for the integer products
 extern const KernelTable kAvx512Table;
 #endif
 

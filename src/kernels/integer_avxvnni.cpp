@@ -1,0 +1,34 @@
+// The integer kernels for AVX2 with FMA, F16C and AVX-VNNI; see integer_avx2_inl.h.
+// SPDX-License-Identifier: Apache-2.0
+#include <immintrin.h>
+
+#include "kernels/integer.h"
+
+namespace qx::integer_avxvnni {
+namespace {
+
+constexpr bool kHasDot = true;
+inline __m256i dot(__m256i sum, __m256i codes, __m256i x) {
+  return _mm256_dpbusd_avx_epi32(sum, codes, x);
+}
+
+}  // namespace
+}  // namespace qx::integer_avxvnni
+
+#define QX_INTEGER_NAMESPACE qx::integer_avxvnni
+#include "kernels/integer_avx2_inl.h"
+
+namespace qx::integer_avxvnni {
+
+void quantize_row(const float* x, std::int64_t cols, int group, int planes, std::int8_t* codes,
+                  float* scales, float* sums) {
+  quantize(x, cols, group, planes, codes, scales, sums);
+}
+
+void linear_integer(const IntegerRows& x, std::int64_t m_begin, std::int64_t m_end,
+                    const WeightRows& w, std::int64_t n_begin, std::int64_t n_end, float* out,
+                    std::int64_t out_stride, float* scratch) {
+  multiply(x, m_begin, m_end, w, n_begin, n_end, out, out_stride, scratch);
+}
+
+}  // namespace qx::integer_avxvnni
