@@ -13,8 +13,8 @@ struct V16 {
   __m256 low, high;  // lanes 0-7, lanes 8-15
 };
 
-constexpr int kReduceWidth = 4;
-constexpr int kValueColumns = 4;
+constexpr int kAttentionQueries = 3;
+constexpr int kAttentionVectors = 2;
 constexpr int kFusedRowsOfX = 4;
 constexpr int fused_weight_rows(int m) {
   return m <= 2 ? 2 : 1;
@@ -46,6 +46,11 @@ inline V16 zero() {
 }
 inline V16 splat(float x) {
   return {_mm256_set1_ps(x), _mm256_set1_ps(x)};
+}
+inline V16 splat_in_register(float x) {
+  __m256 v = _mm256_set1_ps(x);
+  __asm__("" : "+x"(v));
+  return {v, v};
 }
 inline V16 load(const float* p) {
   return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
@@ -338,6 +343,8 @@ const KernelTable kAvx2Table = {"avx2",
                                 attention_scores,
                                 softmax_unnormalized,
                                 attention_values,
+                                decode_keys_i8,
+                                decode_values_i8,
                                 max_index,
                                 sum_exp};
 

@@ -11,8 +11,8 @@ namespace {
 
 using V16 = __m512;
 
-constexpr int kReduceWidth = 8;
-constexpr int kValueColumns = 8;
+constexpr int kAttentionQueries = 6;
+constexpr int kAttentionVectors = 4;
 constexpr int kFusedRowsOfX = 8;
 constexpr int fused_weight_rows(int m) {
   return m <= 4 ? 4 : 2;
@@ -37,6 +37,9 @@ inline V16 zero() {
 }
 inline V16 splat(float x) {
   return _mm512_set1_ps(x);
+}
+inline V16 splat_in_register(float x) {
+  return in_register(splat(x));
 }
 inline V16 load(const float* p) {
   return _mm512_loadu_ps(p);
@@ -338,6 +341,8 @@ const KernelTable kAvx512Table = {"avx512",
                                   attention_scores,
                                   softmax_unnormalized,
                                   attention_values,
+                                  decode_keys_i8,
+                                  decode_values_i8,
                                   max_index,
                                   sum_exp};
 
