@@ -13,8 +13,8 @@ struct V16 {
   __m256 low, high;  // lanes 0-7, lanes 8-15
 };
 
-constexpr int kAttentionQueries = 3;
-constexpr int kAttentionVectors = 2;
+constexpr int kAttentionQueries = 2;
+constexpr int kAttentionVectors = 3;
 constexpr int kFusedRowsOfX = 4;
 constexpr int fused_weight_rows(int m) {
   return m <= 2 ? 2 : 1;
@@ -46,11 +46,6 @@ inline V16 zero() {
 }
 inline V16 splat(float x) {
   return {_mm256_set1_ps(x), _mm256_set1_ps(x)};
-}
-inline V16 splat_in_register(float x) {
-  __m256 v = _mm256_set1_ps(x);
-  __asm__("" : "+x"(v));
-  return {v, v};
 }
 inline V16 load(const float* p) {
   return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
@@ -189,6 +184,31 @@ inline void micro_step(const float* x, std::int64_t x_stride, const float* w,
         __m256& sum = half == 0 ? a.low : a.high;
         sum = _mm256_fmadd_ps(weight, v[m], sum);
       }
+    }
+  }
+}
+
+// Each of Q numbers times each of B vectors, half by half as in micro_step.
+template <int Q, int B>
+inline void attention_step(const float* a, std::int64_t a_stride, const float* b,
+                           std::int64_t b_vector, V16 (&acc)[Q * B]) {
+  __m256 factor[Q];
+#pragma GCC unroll 8
+  for (int q = 0; q < Q; ++q) {
+    factor[q] = _mm256_broadcast_ss(a + q * a_stride);
+    __asm__("" : "+x"(factor[q]));  // as in_register
+  }
+#pragma GCC unroll 8
+  for (int v = 0; v < B; ++v) {
+    const __m256 low = load_8(b + v * b_vector);
+#pragma GCC unroll 8
+    for (int q = 0; q < Q; ++q) {
+      acc[q * B + v].low = _mm256_fmadd_ps(factor[q], low, acc[q * B + v].low);
+    }
+    const __m256 high = load_8(b + v * b_vector + 8);
+#pragma GCC unroll 8
+    for (int q = 0; q < Q; ++q) {
+      acc[q * B + v].high = _mm256_fmadd_ps(factor[q], high, acc[q * B + v].high);
     }
   }
 }

@@ -38,9 +38,6 @@ inline V16 zero() {
 inline V16 splat(float x) {
   return _mm512_set1_ps(x);
 }
-inline V16 splat_in_register(float x) {
-  return in_register(splat(x));
-}
 inline V16 load(const float* p) {
   return _mm512_loadu_ps(p);
 }
@@ -150,6 +147,21 @@ inline void micro_step(const float* x, std::int64_t x_stride, const float* w,
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m)
       acc[m * kPanelRows + r] = fma(weight, v[m], acc[m * kPanelRows + r]);
+  }
+}
+
+// Each of Q numbers times each of B vectors.
+template <int Q, int B>
+inline void attention_step(const float* a, std::int64_t a_stride, const float* b,
+                           std::int64_t b_vector, V16 (&acc)[Q * B]) {
+  V16 factor[Q];
+#pragma GCC unroll 8
+  for (int q = 0; q < Q; ++q) factor[q] = in_register(splat(a[q * a_stride]));
+#pragma GCC unroll 8
+  for (int v = 0; v < B; ++v) {
+    const V16 x = in_register(load(b + v * b_vector));
+#pragma GCC unroll 8
+    for (int q = 0; q < Q; ++q) acc[q * B + v] = fma(factor[q], x, acc[q * B + v]);
   }
 }
 

@@ -7,8 +7,8 @@
 //   add_exponent(y, t): bits(y) + (bits(t) << 23)
 //   where_less(x, c, a, b) where_greater where_nan(x, a, b)   equal_lanes(a, b): one bit per lane
 //   reduce<N>(acc, out): out[i] = reduce16(acc[i])
-//   in_register(v), splat_in_register(x): v and splat(x), which the compiler may not read from
-//     memory again at each use
+//   attention_step<Q, B>(a, a_stride, b, b_vector, acc):
+//     acc[q * B + v] = fma(splat(a[q * a_stride]), load(b + v * b_vector), acc[q * B + v])
 //   kAttentionQueries, kAttentionVectors: attention keeps the product of the two of sums in
 //     registers, beside one vector a query and one more
 // Everything here has internal linkage, so that code of one instruction set can never be linked
@@ -144,15 +144,7 @@ inline void multiply_tile(const float* a, std::int64_t a_stride, const float* b,
                           std::int64_t b_vector, std::int64_t b_step, std::int64_t count,
                           V16 (&acc)[Q * B]) {
   for (std::int64_t k = 0; k < count; ++k) {
-    V16 scalar[Q];
-#pragma GCC unroll 8
-    for (int q = 0; q < Q; ++q) scalar[q] = splat_in_register(a[q * a_stride + k]);
-#pragma GCC unroll 8
-    for (int v = 0; v < B; ++v) {
-      const V16 x = in_register(load(b + v * b_vector));
-#pragma GCC unroll 8
-      for (int q = 0; q < Q; ++q) acc[q * B + v] = fma(scalar[q], x, acc[q * B + v]);
-    }
+    attention_step<Q, B>(a + k, a_stride, b, b_vector, acc);
     b += b_step;
   }
 }

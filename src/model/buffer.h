@@ -27,6 +27,7 @@ class FloatBuffer {
     }
     return data_.get();
   }
+  std::size_t capacity() const { return capacity_; }  // floats
   float* data() { return data_.get(); }
   const float* data() const { return data_.get(); }
 

@@ -63,9 +63,10 @@ class Extension {
 
 }  // namespace
 
-CpuModel::CpuModel(std::unique_ptr<ModelWeights> weights, ThreadPool& pool)
+CpuModel::CpuModel(std::unique_ptr<ModelWeights> weights, ThreadPool& pool, KvBits kv_bits)
     : weights_(std::move(weights)),
       pool_(pool),
+      kv_bits_(kv_bits),
       layer_(layer_function(*weights_)),
       rope_(weights_->config.rope, weights_->config.head_dim),
       scratch_(pool.threads()),
@@ -77,7 +78,7 @@ std::shared_ptr<KvSegment> CpuModel::new_segment(std::shared_ptr<const KvSegment
   QX_CHECK(parent == nullptr || own != nullptr);
   const ModelConfig& c = weights_->config;
   return std::make_shared<CpuSegment>(
-      std::move(own), KvShape{c.num_hidden_layers, c.num_key_value_heads, c.head_dim},
+      std::move(own), KvShape{c.num_hidden_layers, c.num_key_value_heads, c.head_dim, kv_bits_},
       capacity_tokens);
 }
 
@@ -224,9 +225,9 @@ std::vector<TokenScore> CpuModel::score(const Hidden& hidden, std::span<const To
 }
 
 std::unique_ptr<Model> load_model(const std::filesystem::path& directory, ThreadPool& pool,
-                                  Precision precision) {
+                                  Precision precision, KvBits kv_bits) {
   QX_CHECK(precision == Precision::kReference);
-  return std::make_unique<CpuModel>(load_weights(directory), pool);
+  return std::make_unique<CpuModel>(load_weights(directory), pool, kv_bits);
 }
 
 }  // namespace qx

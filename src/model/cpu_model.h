@@ -13,7 +13,7 @@ namespace qx {
 
 class CpuModel final : public Model {
  public:
-  CpuModel(std::unique_ptr<ModelWeights> weights, ThreadPool& pool);
+  CpuModel(std::unique_ptr<ModelWeights> weights, ThreadPool& pool, KvBits kv_bits = KvBits::k32);
 
   const ModelConfig& config() const override { return weights_->config; }
   std::string backend() const override { return "cpu"; }
@@ -40,6 +40,7 @@ class CpuModel final : public Model {
 
   std::unique_ptr<ModelWeights> weights_;
   ThreadPool& pool_;
+  KvBits kv_bits_;
   LayerFunction layer_;
   RopeTable rope_;
   Scratch scratch_;

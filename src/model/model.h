@@ -18,6 +18,10 @@ namespace qx {
 
 enum class Precision { kReference };  // exact and fast join with their kernels
 
+// Bits of an element of the keys and values that a model keeps: float32, IEEE half, or integers with
+// a scale for each 32 elements. What is computed with them is float32.
+enum class KvBits { k32, k16, k8 };
+
 // Keys and values of a run of positions. A segment continues its parent, if any: position p of the
 // sequence lies in the chain. Several children may share one parent, which must not grow once it
 // has children.
@@ -84,6 +88,6 @@ class Model {
 // files. Every expected tensor is checked for dtype and shape; missing and unexpected ones are
 // errors. The pool must outlive the model.
 std::unique_ptr<Model> load_model(const std::filesystem::path& directory, ThreadPool& pool,
-                                  Precision precision);
+                                  Precision precision, KvBits kv_bits = KvBits::k32);
 
 }  // namespace qx
