@@ -29,6 +29,10 @@ void add_precision_option(CLI::App& verb, std::string& precision);  // --precisi
 // Fails: UsageError for precisions that do not exist yet.
 Precision parse_precision(const std::string& precision);
 
+// --kv-bits: 32, 16 or 8
+void add_kv_bits_option(CLI::App& verb, int& kv_bits);
+KvBits parse_kv_bits(int kv_bits);  // of a value that the option let through
+
 // -m/--model: a directory, or with allow_gguf a .gguf file, or a Hub id looked up in the local
 // Hugging Face cache ($HF_HUB_CACHE, $HF_HOME/hub, ~/.cache/huggingface/hub). Fails: Error that
 // says where it looked.

@@ -16,6 +16,7 @@ namespace fs = std::filesystem;
 struct Options {
   std::vector<std::string> models;
   std::string tasks, runs, data, convention, template_config, precision;
+  int kv_bits = 32;
   std::int64_t limit = 0, offset = 0;
   bool chat = false, plain = false, write_prompts = false, dry_run = false, resume = false,
        force = false;
@@ -67,6 +68,7 @@ EvalRequest make_request(const Options& o) {
   request.tasks = parse_task_list(o.tasks);
   request.precision = parse_precision(o.precision);
   if (!o.precision.empty()) request.precision_name = o.precision;
+  request.kv_bits = parse_kv_bits(o.kv_bits);
   if (o.chat || o.plain) request.chat = o.chat;
   if (!o.convention.empty()) {
     request.convention = o.convention == "lm-eval" ? Convention::kLmEval : Convention::kMlxLm;
@@ -246,6 +248,7 @@ void add_eval(CLI::App& app) {
   CLI::App* verb = app.add_subcommand("eval", "answer multiple-choice tasks and keep every answer");
   add_options(*verb, *o);
   add_precision_option(*verb, o->precision);
+  add_kv_bits_option(*verb, o->kv_bits);
   add_compute_options(*verb, o->compute);
   add_output_options(*verb, o->out);
   set_example(

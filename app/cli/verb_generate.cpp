@@ -21,6 +21,7 @@ struct Options {
   std::string model, prompt, precision, template_config;
   std::optional<std::string> system_prompt, prefill;
   std::vector<std::string> extra_eos;
+  int kv_bits = 32;
   bool ignore_template = false;
   std::int64_t logprobs = -1;  // negative: not asked for
   GenerateOptions generate;
@@ -135,6 +136,7 @@ Json result_json(const Options& o, const Model& model, const Generation& g,
                    {"model", o.model},
                    {"backend", model.backend()},
                    {"precision", o.precision.empty() ? "reference" : o.precision},
+                   {"kv_bits", o.kv_bits},
                    {"isa", kernels().name},
                    {"seed", o.generate.sampling.seed}};
   if (o.logprobs >= 0) document["logprobs"] = logprobs_json(g.logprobs);
@@ -155,7 +157,8 @@ void run(Options o) {
   const std::unique_ptr<ThreadPool> pool = start_compute(o.compute);
   const Tokenizer tokenizer = Tokenizer::load(directory);
   const std::vector<TokenId> prompt = encode_prompt(o, directory, tokenizer);
-  const std::unique_ptr<Model> model = load_model(directory, *pool, precision);
+  const std::unique_ptr<Model> model = 
+      load_model(directory, *pool, precision, parse_kv_bits(o.kv_bits));
   for (const std::string& warning : model->warnings()) {
     fmt::print(stderr, "qx generate: warning: {}\n", warning);
   }
@@ -237,6 +240,7 @@ void add_generate(CLI::App& app) {
                    "prompt and generated tokens together (default: the model's maximum)")
       ->check(CLI::PositiveNumber);
   add_precision_option(*verb, o->precision);
+  add_kv_bits_option(*verb, o->kv_bits);
   add_compute_options(*verb, o->compute);
   add_output_options(*verb, o->out);
   verb->add_option("--logprobs", o->logprobs,

@@ -18,6 +18,7 @@ namespace {
 
 struct Options {
   std::string model, requests, output, precision;
+  int kv_bits = 32;
   bool force = false;
   OutputOptions out;
   ComputeOptions compute;
@@ -37,7 +38,8 @@ void run(const Options& o) {
   if (!o.output.empty()) require_absent(o.output, o.force);
   const std::unique_ptr<ThreadPool> pool = start_compute(o.compute);
   const Tokenizer tokenizer = Tokenizer::load(directory);
-  const std::unique_ptr<Model> model = load_model(directory, *pool, precision);
+  const std::unique_ptr<Model> model = 
+      load_model(directory, *pool, precision, parse_kv_bits(o.kv_bits));
 
   Json scores = Json::array();
   std::string lines;
@@ -56,6 +58,7 @@ void run(const Options& o) {
     Json document;
     document["model"] = directory.string();
     document["precision"] = o.precision.empty() ? "reference" : o.precision;
+    document["kv_bits"] = o.kv_bits;
     document["kernels"] = kernels().name;
     document["threads"] = pool->threads();
     document["truncated_requests"] = cut;
@@ -88,6 +91,7 @@ void add_score(CLI::App& app) {
   verb->add_option("-o,--output", o->output, "write here instead of to stdout");
   verb->add_flag("--force", o->force, "replace an existing output file");
   add_precision_option(*verb, o->precision);
+  add_kv_bits_option(*verb, o->kv_bits);
   add_compute_options(*verb, o->compute);
   add_output_options(*verb, o->out);
   set_example(*verb,

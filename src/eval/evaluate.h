@@ -35,6 +35,7 @@ struct EvalRequest {
   Json template_variables;               // object or null
   Precision precision = Precision::kReference;
   std::string precision_name = "reference";
+  KvBits kv_bits = KvBits::k32;
   bool write_prompts = false, quiet = false;
   OpenRun how = OpenRun::kNewOrContinue;
 };

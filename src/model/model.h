@@ -20,7 +20,7 @@ enum class Precision { kReference };  // exact and fast join with their kernels
 
 // Bits of an element of the keys and values that a model keeps: float32, IEEE half, or integers with
 // a scale for each 32 elements. What is computed with them is float32.
-enum class KvBits { k32, k16, k8 };
+enum class KvBits { k8 = 8, k16 = 16, k32 = 32 };
 
 // Keys and values of a run of positions. A segment continues its parent, if any: position p of the
 // sequence lies in the chain. Several children may share one parent, which must not grow once it
