@@ -157,7 +157,7 @@ void run(Options o) {
   const std::unique_ptr<ThreadPool> pool = start_compute(o.compute);
   const Tokenizer tokenizer = Tokenizer::load(directory);
   const std::vector<TokenId> prompt = encode_prompt(o, directory, tokenizer);
-  const std::unique_ptr<Model> model = 
+  const std::unique_ptr<Model> model =
       load_model(directory, *pool, precision, parse_kv_bits(o.kv_bits));
   for (const std::string& warning : model->warnings()) {
     fmt::print(stderr, "qx generate: warning: {}\n", warning);

@@ -38,7 +38,7 @@ void run(const Options& o) {
   if (!o.output.empty()) require_absent(o.output, o.force);
   const std::unique_ptr<ThreadPool> pool = start_compute(o.compute);
   const Tokenizer tokenizer = Tokenizer::load(directory);
-  const std::unique_ptr<Model> model = 
+  const std::unique_ptr<Model> model =
       load_model(directory, *pool, precision, parse_kv_bits(o.kv_bits));
 
   Json scores = Json::array();

@@ -16,8 +16,8 @@ namespace {
 // Scores made under different values of these answer different questions.
 constexpr const char* kMustAgree[] = {"mode", "convention", "few_shot"};
 // Scores made under different values of these may differ a little for that reason alone.
-constexpr const char* kShouldAgree[] = {"template_hash", "template_variables", "max_length",
-                                        "precision", "kv_bits", "version"};
+constexpr const char* kShouldAgree[] = {
+    "template_hash", "template_variables", "max_length", "precision", "kv_bits", "version"};
 
 const Json& member(const Json& object, const char* key) {
   static const Json null;

@@ -327,7 +327,7 @@ EvalEstimate estimate(const EvalRequest& request, ThreadPool& pool) {
   for (const EvalModel& model : request.models) {
     Asker asker = make_asker(model, request);
     complete(asker, request.template_variables);
-    const std::unique_ptr<Model> weights = 
+    const std::unique_ptr<Model> weights =
         load_model(model.directory, pool, request.precision, request.kv_bits);
     ModelEstimate estimate{model, {}, 0};
     for (const TaskData& d : data) {

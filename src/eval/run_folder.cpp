@@ -20,10 +20,9 @@ namespace fs = std::filesystem;
 namespace {
 
 // In the order in which a difference is told. "model" and "tasks" have rules of their own.
-constexpr const char* kIdentity[] = {"few_shot",   "offset",        "mode",
-                                     "convention", "template_hash", "template_variables",
-                                     "max_length", "precision",     "kv_bits",
-                                     "version"};
+constexpr const char* kIdentity[] = {
+    "few_shot",           "offset",     "mode",      "convention", "template_hash",
+    "template_variables", "max_length", "precision", "kv_bits",    "version"};
 
 std::string shown(const Json& value) {
   return value.is_null() ? "none" : value.dump();

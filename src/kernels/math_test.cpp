@@ -188,7 +188,7 @@ TEST(Math, SwigluAndAdd) {
 
 // --- attention -------------------------------------------------------------------------
 
-constexpr std::int64_t kHeadDims[] = {1,  2,  8,  15, 16,  17,  32,  33,
+constexpr std::int64_t kHeadDims[] = {1,  2,  8,  15,  16,  17,  32,  33,
                                       64, 80, 96, 112, 128, 130, 200, 256};
 
 // Query i sees the first counts[i] keys: all alike, rising as in a prompt, or in any order.
@@ -321,9 +321,9 @@ TEST(Attention, Values) {
           scalar().attention_values(probabilities.data(), stride, n, values.data(), value_stride,
                                     counts.data(), dim, expected.data(), out_stride);
           for (std::int64_t i = 0; i < n; ++i) {
-            const std::vector<RefSum> truth = ref_attention_values(
-                probabilities.data() + i * stride, values.data(), value_stride, counts[i], dim,
-                start.data() + i * out_stride);
+            const std::vector<RefSum> truth =
+                ref_attention_values(probabilities.data() + i * stride, values.data(), value_stride,
+                                     counts[i], dim, start.data() + i * out_stride);
             for (std::int64_t d = 0; d < dim; ++d) {
               EXPECT_NEAR(expected[i * out_stride + d], truth[d].value,
                           chain_tolerance(counts[i], truth[d].magnitude));

@@ -228,19 +228,26 @@ inline std::int64_t largest(const std::int64_t* counts, std::int64_t n) {
   return most;
 }
 
+// 32 KB of keys or values, which stay in the first-level cache while all groups of queries use
+// them; a multiple of what the inner loop takes.
+inline std::int64_t keys_at_once(std::int64_t head_dim) {
+  constexpr std::int64_t kTile = 2 * kAttentionVectors * kLanes;
+  const std::int64_t tiles = 8192 / head_dim / kTile;
+  return tiles < 1 ? kTile / 2 : tiles * kTile;
+}
+
 inline void attention_scores(const float* queries, std::int64_t query_stride, std::int64_t n,
                              const float* keys, const std::int64_t* counts, std::int64_t head_dim,
                              float scale, float* scores, std::int64_t score_stride) {
   const QueryGroups groups(n);
   const std::int64_t all = largest(counts, n);
-  // The keys of one step stay in the first-level cache while all groups of queries use them.
-  constexpr std::int64_t kStep = 2 * kAttentionVectors * kLanes;
-  for (std::int64_t j = 0; j < all; j += kStep) {
+  const std::int64_t step = keys_at_once(head_dim);
+  for (std::int64_t j = 0; j < all; j += step) {
     for (std::int64_t g = 0; g < groups.groups; ++g) {
       const std::int64_t first = groups.first(g), size = groups.first(g + 1) - first;
       std::int64_t count = largest(counts + first, size) - j;
       if (count <= 0) continue;
-      if (count > kStep) count = kStep;
+      if (count > step) count = step;
       with_queries<ScoreGroup, kAttentionQueries>(
           static_cast<int>(size), queries + first * query_stride, query_stride, keys + j * head_dim,
           count, head_dim, scale, scores + first * score_stride + j, score_stride);
@@ -324,22 +331,22 @@ inline void attention_values(const float* probabilities, std::int64_t stride, st
                              std::int64_t out_stride) {
   const QueryGroups groups(n);
   const std::int64_t all = largest(counts, n);
-  constexpr std::int64_t kStep = 64;  // values that stay in the first-level cache
-  for (std::int64_t j = 0; j < all; j += kStep) {
+  const std::int64_t step = keys_at_once(head_dim);
+  for (std::int64_t j = 0; j < all; j += step) {
     for (std::int64_t g = 0; g < groups.groups; ++g) {
       const std::int64_t first = groups.first(g), end = groups.first(g + 1);
       // What all queries of the group see together, then the rest of each alone.
-      std::int64_t common = kStep;
+      std::int64_t common = step;
       for (std::int64_t i = first; i < end; ++i) {
         const std::int64_t left = counts[i] - j;
         if (left < common) common = left > 0 ? left : 0;
       }
-      with_queries<ValueGroup, kAttentionQueries>(
-          static_cast<int>(end - first), probabilities + first * stride + j, stride,
-          values + j * value_stride, value_stride, common, head_dim, out + first * out_stride,
-          out_stride);
+      with_queries<ValueGroup, kAttentionQueries>(static_cast<int>(end - first),
+                                                  probabilities + first * stride + j, stride,
+                                                  values + j * value_stride, value_stride, common,
+                                                  head_dim, out + first * out_stride, out_stride);
       for (std::int64_t i = first; i < end; ++i) {
-        const std::int64_t left = counts[i] - j < kStep ? counts[i] - j : kStep;
+        const std::int64_t left = counts[i] - j < step ? counts[i] - j : step;
         if (left <= common) continue;
         ValueGroup<1>::run(probabilities + i * stride + j + common, stride,
                            values + (j + common) * value_stride, value_stride, left - common,

@@ -71,8 +71,7 @@ std::vector<RowBlock> Attention::blocks(int threads) const {
   const std::int64_t most = std::max<std::int64_t>(1, std::min(queries / group_, shared));
   std::vector<RowBlock> out;
   for (std::int64_t m = 0; m < count; ++m) {
-    const bool joins =
-        !out.empty() && m - out.back().begin < most && together(out.back().begin, m);
+    const bool joins = !out.empty() && m - out.back().begin < most && together(out.back().begin, m);
     if (!joins) out.push_back({m, m});
     out.back().end = m + 1;
   }
@@ -141,30 +140,34 @@ void Attention::run(const RowBlock& block, std::int64_t kv_head, AttentionScratc
                 job_.q + (m * job_.heads + kv_head * group_) * d, row_bytes);
   }
 
-  for_each_segment(block, scratch, [&](const CpuSegment& s, std::int64_t before,
-                                       std::int64_t first, std::int64_t count) {
-    for_each_tile(s, first, count, scratch,
-                  [&](std::int64_t at, std::int64_t size, const std::int64_t* counts) {
-                    kernels_.attention_scores(
-                        queries + first * d, d, count, s.keys(job_.layer, kv_head, at, size, decoded),
-                        counts, d, scale, scores + first * stride_ + before + at, stride_);
-                  });
-  });
+  for_each_segment(
+      block, scratch,
+      [&](const CpuSegment& s, std::int64_t before, std::int64_t first, std::int64_t count) {
+        for_each_tile(s, first, count, scratch,
+                      [&](std::int64_t at, std::int64_t size, const std::int64_t* counts) {
+                        kernels_.attention_scores(queries + first * d, d, count,
+                                                  s.keys(job_.layer, kv_head, at, size, decoded),
+                                                  counts, d, scale,
+                                                  scores + first * stride_ + before + at, stride_);
+                      });
+      });
   // One softmax over the whole chain: where it is cut into segments changes no bit.
   std::fill_n(sums, n * d, 0.0f);
   for (std::int64_t i = 0; i < n; ++i) {
     const std::int64_t seen = row(block.begin + i / group_).position + 1;
     factors[i] = 1.0f / kernels_.softmax_unnormalized(scores + i * stride_, seen);
   }
-  for_each_segment(block, scratch, [&](const CpuSegment& s, std::int64_t before,
-                                       std::int64_t first, std::int64_t count) {
-    for_each_tile(s, first, count, scratch,
-                  [&](std::int64_t at, std::int64_t size, const std::int64_t* counts) {
-                    kernels_.attention_values(scores + first * stride_ + before + at, stride_, count,
-                                              s.values(job_.layer, kv_head, at, size, decoded), d,
-                                              counts, d, sums + first * d, d);
-                  });
-  });
+  for_each_segment(
+      block, scratch,
+      [&](const CpuSegment& s, std::int64_t before, std::int64_t first, std::int64_t count) {
+        for_each_tile(s, first, count, scratch,
+                      [&](std::int64_t at, std::int64_t size, const std::int64_t* counts) {
+                        kernels_.attention_values(scores + first * stride_ + before + at, stride_,
+                                                  count,
+                                                  s.values(job_.layer, kv_head, at, size, decoded),
+                                                  d, counts, d, sums + first * d, d);
+                      });
+      });
   for (std::int64_t i = 0; i < n; ++i) {
     float* out = head_row(job_.out, block.begin + i / group_, kv_head) + i % group_ * d;
     for (std::int64_t k = 0; k < d; ++k) out[k] = sums[i * d + k] * factors[i];

@@ -108,7 +108,8 @@ std::vector<double> in_double(const Shape& s, const Sequence& from, std::int64_t
     std::vector<double> p(static_cast<std::size_t>(position + 1));
     for (std::int64_t j = 0; j <= position; ++j) {
       for (std::int64_t i = 0; i < s.dim; ++i) {
-        p[j] += static_cast<double>(from.q[(position * s.heads + h) * s.dim + i]) * at(from.k, j, i);
+        p[j] +=
+            static_cast<double>(from.q[(position * s.heads + h) * s.dim + i]) * at(from.k, j, i);
       }
       p[j] /= std::sqrt(static_cast<double>(s.dim));
     }

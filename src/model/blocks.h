@@ -21,8 +21,9 @@ namespace qx {
 
 // Memory that forward passes reuse.
 struct Scratch {
-  explicit Scratch(int threads) : per_worker(static_cast<std::size_t>(threads)),
-                                  attention(static_cast<std::size_t>(threads)) {}
+  explicit Scratch(int threads)
+      : per_worker(static_cast<std::size_t>(threads)),
+        attention(static_cast<std::size_t>(threads)) {}
   FloatBuffer x, normed, q, k, v, attended, gate;
   struct Worker {
     FloatBuffer decode, tile;

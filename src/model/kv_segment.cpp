@@ -118,7 +118,7 @@ void CpuSegment::grow(Layer& layer, std::int64_t needed) const {
       std::min(whole_blocks(capacity_), whole_blocks(std::max(needed, 2 * layer.reserved)));
   const std::int64_t planes = 2 * shape_.kv_heads, filled = whole_blocks(length_);
   const std::int64_t row = shape_.head_dim * element_bytes(), scale_row = scale_bytes();
-  decltype(layer.memory) memory(static_cast<std::byte*>(::operator new(
+  decltype(layer.memory) memory(static_cast<std::byte*>(::operator new (
       static_cast<std::size_t>(planes * plane_bytes(target)), std::align_val_t{64})));
   for (std::int64_t p = 0; p < planes && filled > 0; ++p) {
     std::byte* to = memory.get() + p * plane_bytes(target);

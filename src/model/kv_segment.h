@@ -67,7 +67,7 @@ class CpuSegment final : public KvSegment {
  private:
   struct Layer {
     struct Free {
-      void operator()(std::byte* p) const { ::operator delete(p, std::align_val_t{64}); }
+      void operator()(std::byte* p) const { ::operator delete (p, std::align_val_t{64}); }
     };
     std::unique_ptr<std::byte[], Free> memory;
     std::int64_t reserved = 0;  // positions, a multiple of kKeyBlock

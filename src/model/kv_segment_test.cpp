@@ -125,8 +125,8 @@ TEST(KvSegment, FewerBitsRoundOnce) {
 
 TEST(KvSegment, WhatIsNoNumberIsNotHidden) {
   for (const KvBits bits : {KvBits::k32, KvBits::k16, KvBits::k8}) {
-    for (const float bad : {std::numeric_limits<float>::quiet_NaN(),
-                            std::numeric_limits<float>::infinity()}) {
+    for (const float bad :
+         {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
       CpuSegment s(nullptr, {1, 1, 4, bits}, 1);
       s.extend(1);
       const float key[] = {1, bad, 3, 4}, value[] = {bad, 0, 0, 0};

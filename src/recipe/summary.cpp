@@ -156,8 +156,8 @@ std::string summary_table(std::span<const SummaryLine> lines, std::int64_t layer
   return out;
 }
 
-MemoryNeeds memory_needs(const ModelConfig& config, std::int64_t weight_bytes,
-                         std::int64_t context, int kv_bits) {
+MemoryNeeds memory_needs(const ModelConfig& config, std::int64_t weight_bytes, std::int64_t context,
+                         int kv_bits) {
   constexpr std::int64_t kFloat = 4;
   const std::int64_t q = config.num_attention_heads * config.head_dim;
   const std::int64_t kv = config.num_key_value_heads * config.head_dim;

@@ -51,8 +51,8 @@ struct MemoryNeeds {
   std::int64_t total() const { return weights + cache + activations; }
 };
 constexpr std::int64_t kActivationRows = 512;  // a prompt goes through in pieces of so many tokens
-MemoryNeeds memory_needs(const ModelConfig& config, std::int64_t weight_bytes,
-                         std::int64_t context, int kv_bits = 32);
+MemoryNeeds memory_needs(const ModelConfig& config, std::int64_t weight_bytes, std::int64_t context,
+                         int kv_bits = 32);
 
 // "4.29 GB", "12.3 MB", "512 bytes"; powers of 1000.
 std::string bytes_text(std::int64_t bytes);
