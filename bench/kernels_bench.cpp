@@ -1,6 +1,6 @@
 // Speed of linear() on one thread, as multiply-adds per second and as a share of what the
-// machine's registers can do; and of the attention kernels. docs/kernels.md has the command and
-// figures.
+// machine's registers can do (attention: attention_bench.cpp). docs/kernels.md has the command
+// and figures.
 // SPDX-License-Identifier: Apache-2.0
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
@@ -113,26 +113,6 @@ void linear_bench(benchmark::State& state, const KernelTable& table, Shape shape
   state.counters["GB/s"] = rate.per_second() / static_cast<double>(m) * bytes_per_weight * 1e-9;
 }
 
-void attention_bench(benchmark::State& state, const KernelTable& table, std::int64_t head_dim,
-                     bool values) {
-  constexpr std::int64_t kCount = 1024;
-  std::vector<float> cache(kCount * head_dim, 0.25f), row(head_dim, 0.5f), scores(kCount, 0.125f);
-  BestRate rate(static_cast<double>(kCount * head_dim));
-  for (auto _ : state) {
-    rate.start();
-    if (values) {
-      table.attention_values(scores.data(), cache.data(), head_dim, kCount, head_dim, row.data());
-      benchmark::DoNotOptimize(row.data());
-    } else {
-      table.attention_scores(row.data(), cache.data(), head_dim, kCount, head_dim, 0.125f,
-                             scores.data());
-    }
-    benchmark::ClobberMemory();
-    rate.stop();
-  }
-  report(state, table, rate.per_second());
-}
-
 void softmax_bench(benchmark::State& state, const KernelTable& table) {
   constexpr std::int64_t kCount = 49152;
   std::vector<float> logits(kCount, 0.125f);
@@ -157,15 +137,6 @@ void register_all() {
             linear_bench(state, table, shape, bits, m);
           });
         }
-      }
-    }
-    for (const std::int64_t head_dim : {64, 128}) {
-      for (const bool values : {false, true}) {
-        const std::string name = fmt::format("attention_{}/{}/head_dim:{}",
-                                             values ? "values" : "scores", table.name, head_dim);
-        benchmark::RegisterBenchmark(name.c_str(), [=, &table](benchmark::State& state) {
-          attention_bench(state, table, head_dim, values);
-        });
       }
     }
     benchmark::RegisterBenchmark(

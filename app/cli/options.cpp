@@ -22,7 +22,7 @@ void add_compute_options(CLI::App& verb, ComputeOptions& options) {
   verb.add_option("--threads", options.threads, "worker threads (default: physical cores)")
       ->check(CLI::Range(1, 1024));
   verb.add_option("--isa", options.isa,
-                  "kernels to use instead of the fastest: scalar, avx2, avx512");
+                  "kernels to use instead of the fastest: scalar, avx2, avxvnni, avx512");
 }
 
 std::unique_ptr<ThreadPool> start_compute(const ComputeOptions& options) {
@@ -43,10 +43,10 @@ void add_memory_option(CLI::App& verb, bool& allow_swap) {
 }
 
 void require_memory(const char* verb, const fs::path& directory, std::int64_t context,
-                    bool allow_swap) {
+                    KvBits kv_bits, bool allow_swap) {
   const ModelConfig config = load_model_config(directory);
   const std::string warning = check_memory(
-      directory, config, std::min(context, config.max_position_embeddings), allow_swap);
+      directory, config, std::min(context, config.max_position_embeddings), kv_bits, allow_swap);
   if (!warning.empty()) fmt::print(stderr, "qx {}: warning: {}\n", verb, warning);
 }
 
@@ -63,6 +63,17 @@ Precision parse_precision(const std::string& precision) {
   }
   throw UsageError(
       fmt::format("--precision: got '{}', expected reference, exact or fast", precision));
+}
+
+void add_kv_bits_option(CLI::App& verb, int& kv_bits) {
+  verb.add_option("--kv-bits", kv_bits,
+                  "bits of the keys and values kept: 32, or 16 or 8 for less memory")
+      ->check(CLI::IsMember({32, 16, 8}))
+      ->capture_default_str();
+}
+
+KvBits parse_kv_bits(int kv_bits) {
+  return kv_bits == 8 ? KvBits::k8 : kv_bits == 16 ? KvBits::k16 : KvBits::k32;
 }
 
 namespace {

@@ -29,12 +29,16 @@ void add_memory_option(CLI::App& verb, bool& allow_swap);  // --allow-swap
 // Before loading: refuses a model that does not fit with so many positions (at most the model's),
 // warns when it is tight. Fails: Error.
 void require_memory(const char* verb, const std::filesystem::path& directory, std::int64_t context,
-                    bool allow_swap);
+                    KvBits kv_bits, bool allow_swap);
 constexpr std::int64_t kDefaultContext = 4096;  // positions, where no option says how many
 
 void add_precision_option(CLI::App& verb, std::string& precision);  // --precision
 // Empty: exact. Fails: UsageError.
 Precision parse_precision(const std::string& precision);
+
+// --kv-bits: 32, 16 or 8
+void add_kv_bits_option(CLI::App& verb, int& kv_bits);
+KvBits parse_kv_bits(int kv_bits);  // of a value that the option let through
 
 // -m/--model: a directory, or with allow_gguf a .gguf file, or a Hub id looked up in the local
 // Hugging Face cache ($HF_HUB_CACHE, $HF_HOME/hub, ~/.cache/huggingface/hub). Fails: Error that

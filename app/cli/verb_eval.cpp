@@ -16,6 +16,7 @@ namespace fs = std::filesystem;
 struct Options {
   std::vector<std::string> models;
   std::string tasks, runs, data, convention, template_config, precision;
+  int kv_bits = 32;
   std::int64_t limit = 0, offset = 0;
   bool chat = false, plain = false, write_prompts = false, dry_run = false, resume = false,
        force = false, allow_swap = false;
@@ -66,6 +67,7 @@ EvalRequest make_request(const Options& o) {
   EvalRequest request;
   request.tasks = parse_task_list(o.tasks);
   request.precision = parse_precision(o.precision);
+  request.kv_bits = parse_kv_bits(o.kv_bits);
   if (o.chat || o.plain) request.chat = o.chat;
   if (!o.convention.empty()) {
     request.convention = o.convention == "lm-eval" ? Convention::kLmEval : Convention::kMlxLm;
@@ -187,7 +189,7 @@ void run(const Options& o) {
   const EvalRequest request = make_request(o);
   const std::unique_ptr<ThreadPool> pool = start_compute(o.compute);
   for (const EvalModel& model : request.models) {
-    require_memory("eval", model.directory, kDefaultContext, o.allow_swap);
+    require_memory("eval", model.directory, kDefaultContext, request.kv_bits, o.allow_swap);
   }
   if (o.dry_run) {
     print_estimate(estimate(request, *pool), o.out.json);
@@ -248,6 +250,7 @@ void add_eval(CLI::App& app) {
   CLI::App* verb = app.add_subcommand("eval", "answer multiple-choice tasks and keep every answer");
   add_options(*verb, *o);
   add_precision_option(*verb, o->precision);
+  add_kv_bits_option(*verb, o->kv_bits);
   add_compute_options(*verb, o->compute);
   add_memory_option(*verb, o->allow_swap);
   add_output_options(*verb, o->out);

@@ -23,6 +23,7 @@ struct Options {
   std::string model, prompt, precision, template_config;
   std::optional<std::string> system_prompt, prefill;
   std::vector<std::string> extra_eos;
+  int kv_bits = 32;
   bool ignore_template = false, allow_swap = false;
   std::int64_t logprobs = -1;  // negative: not asked for
   GenerateOptions generate;
@@ -137,6 +138,7 @@ Json result_json(const Options& o, const Model& model, const Generation& g,
                    {"model", o.model},
                    {"backend", model.backend()},
                    {"precision", precision_name(parse_precision(o.precision))},
+                   {"kv_bits", o.kv_bits},
                    {"isa", kernels().name},
                    {"seed", o.generate.sampling.seed}};
   if (o.logprobs >= 0) document["logprobs"] = logprobs_json(g.logprobs);
@@ -158,13 +160,14 @@ void run(Options o) {
   const std::unique_ptr<ThreadPool> pool = start_compute(o.compute);
   const Tokenizer tokenizer = Tokenizer::load(directory);
   const std::vector<TokenId> prompt = encode_prompt(o, directory, tokenizer);
+  const KvBits kv_bits = parse_kv_bits(o.kv_bits);
   const auto prompt_tokens = static_cast<std::int64_t>(prompt.size());
   const std::int64_t positions =
       std::min(o.generate.max_tokens, INT64_MAX - prompt_tokens) + prompt_tokens;
   require_memory("generate", directory,
                  o.generate.context > 0 ? std::min(positions, o.generate.context) : positions,
-                 o.allow_swap);
-  const std::unique_ptr<Model> model = load_model(directory, *pool, precision);
+                 kv_bits, o.allow_swap);
+  const std::unique_ptr<Model> model = load_model(directory, *pool, precision, kv_bits);
   for (const std::string& warning : model->warnings()) {
     fmt::print(stderr, "qx generate: warning: {}\n", warning);
   }
@@ -246,6 +249,7 @@ void add_generate(CLI::App& app) {
                    "prompt and generated tokens together (default: the model's maximum)")
       ->check(CLI::PositiveNumber);
   add_precision_option(*verb, o->precision);
+  add_kv_bits_option(*verb, o->kv_bits);
   add_compute_options(*verb, o->compute);
   add_memory_option(*verb, o->allow_swap);
   add_output_options(*verb, o->out);

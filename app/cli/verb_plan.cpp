@@ -23,6 +23,7 @@ struct Options {
   std::string model, recipe, like, dtype, fit;
   std::optional<int> group_size;
   std::int64_t context = 0;  // 0: the default
+  int kv_bits = 32;
   bool tensors = false;
   OutputOptions output;
 };
@@ -129,11 +130,12 @@ void run(const Options& o) {
         "the source is quantized already; converting it needs --allow-requantize and loses more "
         "than quantizing the original");
   }
-  const MemoryNeeds needs = memory_needs(config, plan.tensor_bytes, context);
+  const MemoryNeeds needs = memory_needs(config, plan.tensor_bytes, context, o.kv_bits);
   if (o.output.json) {
     Json json = plan_json(plan, config);
     Json memory{{"ctx", context},
                 {"weights_bytes", needs.weights},
+                {"kv_bits", o.kv_bits},
                 {"kv_bytes", needs.cache},
                 {"activation_bytes", needs.activations},
                 {"total_bytes", needs.total()}};
@@ -170,6 +172,7 @@ void add_plan(CLI::App& app) {
   verb->add_option("--ctx", o.context,
                    "tokens of context for the memory to run (default: 4096 or the model's)")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30));
+  add_kv_bits_option(*verb, o.kv_bits);
   verb->add_option("--fit", o.fit, "memory of the machine, such as 16GB or 16GiB: does it fit?");
   verb->add_flag("--tensors", o.tensors, "one line per tensor instead of the summary");
   add_output_options(*verb, o.output);

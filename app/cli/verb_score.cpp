@@ -18,6 +18,7 @@ namespace {
 
 struct Options {
   std::string model, requests, output, precision;
+  int kv_bits = 32;
   bool force = false, allow_swap = false;
   OutputOptions out;
   ComputeOptions compute;
@@ -37,8 +38,9 @@ void run(const Options& o) {
   if (!o.output.empty()) require_absent(o.output, o.force);
   const std::unique_ptr<ThreadPool> pool = start_compute(o.compute);
   const Tokenizer tokenizer = Tokenizer::load(directory);
-  require_memory("score", directory, kDefaultContext, o.allow_swap);
-  const std::unique_ptr<Model> model = load_model(directory, *pool, precision);
+  const KvBits kv_bits = parse_kv_bits(o.kv_bits);
+  require_memory("score", directory, kDefaultContext, kv_bits, o.allow_swap);
+  const std::unique_ptr<Model> model = load_model(directory, *pool, precision, kv_bits);
 
   Json scores = Json::array();
   std::string lines;
@@ -57,6 +59,7 @@ void run(const Options& o) {
     Json document;
     document["model"] = directory.string();
     document["precision"] = precision_name(precision);
+    document["kv_bits"] = o.kv_bits;
     document["kernels"] = kernels().name;
     document["threads"] = pool->threads();
     document["truncated_requests"] = cut;
@@ -93,6 +96,7 @@ void add_score(CLI::App& app) {
   verb->add_option("-o,--output", o->output, "write here instead of to stdout");
   verb->add_flag("--force", o->force, "replace an existing output file");
   add_precision_option(*verb, o->precision);
+  add_kv_bits_option(*verb, o->kv_bits);
   add_compute_options(*verb, o->compute);
   add_memory_option(*verb, o->allow_swap);
   add_output_options(*verb, o->out);

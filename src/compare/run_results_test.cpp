@@ -52,6 +52,11 @@ TEST(LoadRuns, OtherRulesAreRefusedAndOtherPrecisionIsSaid) {
   const fs::path a = write_run("a", kRun, kAnswers);
   EXPECT_THROW(load_runs({a, write_run("c", chat, kAnswers)}, Metric::kDefault), Error);
   EXPECT_EQ(load_runs({a, write_run("p", precise, kAnswers)}, Metric::kDefault).notes.size(), 1u);
+  std::string same = kRun, small = kRun;
+  same.insert(1, R"("kv_bits":32,)");
+  small.insert(1, R"("kv_bits":8,)");
+  EXPECT_TRUE(load_runs({a, write_run("s", same, kAnswers)}, Metric::kDefault).notes.empty());
+  EXPECT_EQ(load_runs({a, write_run("k", small, kAnswers)}, Metric::kDefault).notes.size(), 1u);
 }
 
 TEST(LoadRuns, BrokenFoldersAreErrors) {

@@ -94,6 +94,7 @@ Json run_json(const Asker& asker, const std::vector<TaskData>& data, const EvalR
     task["rows"] = d.rows;
   }
   run["precision"] = precision_name(request.precision);
+  run["kv_bits"] = static_cast<int>(request.kv_bits);
   run["kernels"] = kernels().name;
   run["threads"] = threads;
   const BuildInfo& build = build_info();
@@ -224,7 +225,7 @@ ModelOutcome run_part(Part& part, const std::vector<TaskData>& data, const EvalR
     std::erase_if(items,
                   [&](const EncodedItem& item) { return answered.contains(item.data->index); });
     if (!items.empty() && !model)
-      model = load_model(asker.model.directory, pool, request.precision);
+      model = load_model(asker.model.directory, pool, request.precision, request.kv_bits);
     progress.note(fmt::format("{} {}", asker.model.name, data[t].task->name));
     if (model) {
       answer_items(*model, *data[t].task, items, {}, [&](Answer answer) {
@@ -326,7 +327,8 @@ EvalEstimate estimate(const EvalRequest& request, ThreadPool& pool) {
   for (const EvalModel& model : request.models) {
     Asker asker = make_asker(model, request);
     complete(asker, request.template_variables);
-    const std::unique_ptr<Model> weights = load_model(model.directory, pool, request.precision);
+    const std::unique_ptr<Model> weights =
+        load_model(model.directory, pool, request.precision, request.kv_bits);
     ModelEstimate estimate{model, {}, 0};
     for (const TaskData& d : data) {
       std::string lines;

@@ -34,6 +34,7 @@ struct EvalRequest {
   std::optional<Convention> convention;  // absent: mlx-lm in chat mode, lm-eval in plain mode
   Json template_variables;               // object or null
   Precision precision = Precision::kExact;
+  KvBits kv_bits = KvBits::k32;
   bool write_prompts = false, quiet = false;
   OpenRun how = OpenRun::kNewOrContinue;
 };

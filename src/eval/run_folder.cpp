@@ -20,9 +20,9 @@ namespace fs = std::filesystem;
 namespace {
 
 // In the order in which a difference is told. "model" and "tasks" have rules of their own.
-constexpr const char* kIdentity[] = {"few_shot",   "offset",        "mode",
-                                     "convention", "template_hash", "template_variables",
-                                     "max_length", "precision",     "version"};
+constexpr const char* kIdentity[] = {
+    "few_shot",           "offset",     "mode",      "convention", "template_hash",
+    "template_variables", "max_length", "precision", "kv_bits",    "version"};
 
 std::string shown(const Json& value) {
   return value.is_null() ? "none" : value.dump();
@@ -38,6 +38,12 @@ Json member(const Json& object, std::string_view key) {
   if (!object.is_object()) return {};
   const auto found = object.find(std::string(key));
   return found == object.end() ? Json() : *found;
+}
+
+// Runs that do not say how many bits their keys and values had are of versions that knew 32 only.
+Json identity(const Json& run, std::string_view key) {
+  Json value = member(run, key);
+  return key == "kv_bits" && value.is_null() ? Json(32) : value;
 }
 
 std::string model_difference(const Json& found, const Json& wanted) {
@@ -107,7 +113,7 @@ bool is_own_file(const std::string& name) {
 std::string first_run_difference(const Json& found, const Json& wanted) {
   std::string text = model_difference(member(found, "model"), member(wanted, "model"));
   for (const char* key : kIdentity) {
-    if (text.empty()) text = difference(key, member(found, key), member(wanted, key));
+    if (text.empty()) text = difference(key, identity(found, key), identity(wanted, key));
   }
   if (text.empty()) text = task_difference(member(found, "tasks"), member(wanted, "tasks"));
   return text;

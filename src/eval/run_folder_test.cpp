@@ -42,6 +42,9 @@ TEST(RunFolder, WhatMustBeEqual) {
   };
   EXPECT_EQ(difference_at("/precision", "fast"),
             "precision: this command has \"fast\", the folder has \"reference\"");
+  // A folder of a version that knew 32 bits only.
+  EXPECT_EQ(difference_at("/kv_bits", 32), "");
+  EXPECT_EQ(difference_at("/kv_bits", 8), "kv_bits: this command has 8, the folder has 32");
   EXPECT_EQ(difference_at("/template_hash", "t"),
             "template_hash: this command has \"t\", the folder has none");
   EXPECT_EQ(

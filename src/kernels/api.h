@@ -7,8 +7,8 @@
 // input (where a result is NaN, all are NaN; its sign and payload may differ).
 //
 // Dot product: a dot product over K keeps 16 partial sums, each starting at +0; partial sum l takes
-// the elements k with k mod 16 == l in rising order by fused multiply-add in float32, weight (or
-// key) times x; then reduce16 adds the 16 by halving, all in float32:
+// the elements k with k mod 16 == l in rising order by fused multiply-add in float32, weight
+// times x; then reduce16 adds the 16 by halving, all in float32:
 //     for half in 8, 4, 2, 1:   p[l] = p[l] + p[l + half]   for l in [0, half);   the sum is p[0].
 // That is ((0+8)+(4+12)) + ((2+10)+(6+14)) plus the odd ones alike.
 //
@@ -123,17 +123,35 @@ struct KernelTable {
   void (*swiglu)(float* gate, const float* up, std::int64_t n);
   // x += y.
   void (*add)(float* x, const float* y, std::int64_t n);
-  // scores[j] = scale * dot(query, keys + j * key_stride) for j in [0, count).
-  void (*attention_scores)(const float* query, const float* keys, std::int64_t key_stride,
-                           std::int64_t count, std::int64_t head_dim, float scale, float* scores);
+  // Attention of n queries that share the keys and values of one head. Query i sees the first
+  // counts[i] >= 0 of them. Keys lie in blocks of 16, transposed: element d of key j is
+  // keys[(j / 16 * head_dim + d) * 16 + j % 16], and whole blocks are read, as far as
+  // max(counts); what their lanes past it hold does not matter. head_dim >= 1.
+  // scores[i * score_stride + j] = (sum over d of queries[i * query_stride + d] * key j's d) *
+  // scale, for j in [0, counts[i]): one chain of fused multiply-adds from +0, d rising, the same
+  // whatever block or lane the key is in. Elements j in [counts[i], max(counts)) are left with any
+  // content.
+  void (*attention_scores)(const float* queries, std::int64_t query_stride, std::int64_t n,
+                           const float* keys, const std::int64_t* counts, std::int64_t head_dim,
+                           float scale, float* scores, std::int64_t score_stride);
   // scores -> exp(scores - max) in place; returns their sum (16 partial sums by index mod 16, added
   // plainly in rising order, then reduce16). 0 when count is 0.
   float (*softmax_unnormalized)(float* scores, std::int64_t count);
-  // out += sum_j probabilities[j] * values[j * value_stride + d], j rising, fused multiply-add
-  // each. So a sequence that is stored in pieces gives the same bits as one stored whole.
-  void (*attention_values)(const float* probabilities, const float* values,
-                           std::int64_t value_stride, std::int64_t count, std::int64_t head_dim,
-                           float* out);
+  // out[i * out_stride + d] += sum over j in [0, counts[i]) of probabilities[i * stride + j] *
+  // values[j * value_stride + d], j rising, fused multiply-add each. So a sequence that is stored
+  // in pieces gives the same bits as one stored whole.
+  void (*attention_values)(const float* probabilities, std::int64_t stride, std::int64_t n,
+                           const float* values, std::int64_t value_stride,
+                           const std::int64_t* counts, std::int64_t head_dim, float* out,
+                           std::int64_t out_stride);
+  // Keys and values of 8 bits, decoded: code * scale, rounded once. Keys, in the blocks above:
+  // out[b][d][l] = codes[b][d][l] * scales[b][d / group][l] for `blocks` blocks of 16 positions
+  // with `head_dim` rows of 16 lanes, ceil(head_dim / group) rows of scales a block.
+  void (*decode_keys_i8)(const std::int8_t* codes, const float* scales, std::int64_t blocks,
+                         std::int64_t head_dim, std::int64_t group, float* out);
+  // out[j][d] = codes[j][d] * scales[j][d / group], all dense. group is a multiple of 16.
+  void (*decode_values_i8)(const std::int8_t* codes, const float* scales, std::int64_t count,
+                           std::int64_t head_dim, std::int64_t group, float* out);
   // Maximum of n >= 1 logits and its first index. NaN never wins; if all are NaN, the index is 0
   // and max is logits[0].
   void (*max_index)(const float* logits, std::int64_t n, float* max, std::int64_t* index);

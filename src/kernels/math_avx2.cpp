@@ -14,8 +14,8 @@ struct V16 {
   __m256 low, high;  // lanes 0-7, lanes 8-15
 };
 
-constexpr int kReduceWidth = 4;
-constexpr int kValueColumns = 4;
+constexpr int kAttentionQueries = 2;
+constexpr int kAttentionVectors = 3;
 constexpr int kFusedRowsOfX = 4;
 constexpr int fused_weight_rows(int m) {
   return m <= 2 ? 2 : 1;
@@ -189,6 +189,31 @@ inline void micro_step(const float* x, std::int64_t x_stride, const float* w,
   }
 }
 
+// Each of Q numbers times each of B vectors, half by half as in micro_step.
+template <int Q, int B>
+inline void attention_step(const float* a, std::int64_t a_stride, const float* b,
+                           std::int64_t b_vector, V16 (&acc)[Q * B]) {
+  __m256 factor[Q];
+#pragma GCC unroll 8
+  for (int q = 0; q < Q; ++q) {
+    factor[q] = _mm256_broadcast_ss(a + q * a_stride);
+    __asm__("" : "+x"(factor[q]));  // as in_register
+  }
+#pragma GCC unroll 8
+  for (int v = 0; v < B; ++v) {
+    const __m256 low = load_8(b + v * b_vector);
+#pragma GCC unroll 8
+    for (int q = 0; q < Q; ++q) {
+      acc[q * B + v].low = _mm256_fmadd_ps(factor[q], low, acc[q * B + v].low);
+    }
+    const __m256 high = load_8(b + v * b_vector + 8);
+#pragma GCC unroll 8
+    for (int q = 0; q < Q; ++q) {
+      acc[q * B + v].high = _mm256_fmadd_ps(factor[q], high, acc[q * B + v].high);
+    }
+  }
+}
+
 // --- weights ---------------------------------------------------------------------------
 
 inline __m128i load_16(const std::byte* p) {
@@ -328,36 +353,32 @@ struct Codes<8> {
 
 namespace qx {
 
-const KernelTable kAvx2Table = {"avx2",
-                                codec_avx2::affine_encode_row,
-                                codec_avx2::decode_row,
-                                linear,
-                                integer_avx2::quantize_row,
-                                integer_avx2::linear_integer,
-                                rms_norm,
-                                rope,
-                                swiglu,
-                                add_to,
-                                attention_scores,
-                                softmax_unnormalized,
-                                attention_values,
-                                max_index,
-                                sum_exp};
+constexpr KernelTable kAvx2Table = {"avx2",
+                                    codec_avx2::affine_encode_row,
+                                    codec_avx2::decode_row,
+                                    linear,
+                                    integer_avx2::quantize_row,
+                                    integer_avx2::linear_integer,
+                                    rms_norm,
+                                    rope,
+                                    swiglu,
+                                    add_to,
+                                    attention_scores,
+                                    softmax_unnormalized,
+                                    attention_values,
+                                    decode_keys_i8,
+                                    decode_values_i8,
+                                    max_index,
+                                    sum_exp};
 
-const KernelTable kAvxVnniTable = {"avxvnni",
-                                   codec_avx2::affine_encode_row,
-                                   codec_avx2::decode_row,
-                                   linear,
-                                   integer_avxvnni::quantize_row,
-                                   integer_avxvnni::linear_integer,
-                                   rms_norm,
-                                   rope,
-                                   swiglu,
-                                   add_to,
-                                   attention_scores,
-                                   softmax_unnormalized,
-                                   attention_values,
-                                   max_index,
-                                   sum_exp};
+// vpdpbusd serves integer products only.
+constexpr KernelTable with_vnni(KernelTable table) {
+  table.name = "avxvnni";
+  table.quantize_row = integer_avxvnni::quantize_row;
+  table.linear_integer = integer_avxvnni::linear_integer;
+  return table;
+}
+
+constexpr KernelTable kAvxVnniTable = with_vnni(kAvx2Table);
 
 }  // namespace qx

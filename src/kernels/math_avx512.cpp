@@ -12,8 +12,8 @@ namespace {
 
 using V16 = __m512;
 
-constexpr int kReduceWidth = 8;
-constexpr int kValueColumns = 8;
+constexpr int kAttentionQueries = 6;
+constexpr int kAttentionVectors = 4;
 constexpr int kFusedRowsOfX = 8;
 constexpr int fused_weight_rows(int m) {
   return m <= 4 ? 4 : 2;
@@ -148,6 +148,21 @@ inline void micro_step(const float* x, std::int64_t x_stride, const float* w,
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m)
       acc[m * kPanelRows + r] = fma(weight, v[m], acc[m * kPanelRows + r]);
+  }
+}
+
+// Each of Q numbers times each of B vectors.
+template <int Q, int B>
+inline void attention_step(const float* a, std::int64_t a_stride, const float* b,
+                           std::int64_t b_vector, V16 (&acc)[Q * B]) {
+  V16 factor[Q];
+#pragma GCC unroll 8
+  for (int q = 0; q < Q; ++q) factor[q] = in_register(splat(a[q * a_stride]));
+#pragma GCC unroll 8
+  for (int v = 0; v < B; ++v) {
+    const V16 x = in_register(load(b + v * b_vector));
+#pragma GCC unroll 8
+    for (int q = 0; q < Q; ++q) acc[q * B + v] = fma(factor[q], x, acc[q * B + v]);
   }
 }
 
@@ -341,6 +356,8 @@ const KernelTable kAvx512Table = {"avx512",
                                   attention_scores,
                                   softmax_unnormalized,
                                   attention_values,
+                                  decode_keys_i8,
+                                  decode_values_i8,
                                   max_index,
                                   sum_exp};
 

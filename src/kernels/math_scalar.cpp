@@ -88,10 +88,18 @@ void add(float* x, const float* y, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) x[i] += y[i];
 }
 
-void attention_scores(const float* query, const float* keys, std::int64_t key_stride,
-                      std::int64_t count, std::int64_t head_dim, float scale, float* scores) {
-  for (std::int64_t j = 0; j < count; ++j) {
-    scores[j] = scale * dot(keys + j * key_stride, query, head_dim);
+void attention_scores(const float* queries, std::int64_t query_stride, std::int64_t n,
+                      const float* keys, const std::int64_t* counts, std::int64_t head_dim,
+                      float scale, float* scores, std::int64_t score_stride) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    for (std::int64_t j = 0; j < counts[i]; ++j) {
+      const float* key = keys + j / kLanes * (kLanes * head_dim) + j % kLanes;
+      float sum = 0;
+      for (std::int64_t d = 0; d < head_dim; ++d) {
+        sum = std::fma(queries[i * query_stride + d], key[d * kLanes], sum);
+      }
+      scores[i * score_stride + j] = sum * scale;
+    }
   }
 }
 
@@ -105,12 +113,39 @@ float softmax_unnormalized(float* scores, std::int64_t count) {
   return reduce16(p);
 }
 
-void attention_values(const float* probabilities, const float* values, std::int64_t value_stride,
-                      std::int64_t count, std::int64_t head_dim, float* out) {
+void attention_values(const float* probabilities, std::int64_t stride, std::int64_t n,
+                      const float* values, std::int64_t value_stride, const std::int64_t* counts,
+                      std::int64_t head_dim, float* out, std::int64_t out_stride) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    for (std::int64_t j = 0; j < counts[i]; ++j) {
+      const float* value = values + j * value_stride;
+      for (std::int64_t d = 0; d < head_dim; ++d) {
+        float& sum = out[i * out_stride + d];
+        sum = std::fma(probabilities[i * stride + j], value[d], sum);
+      }
+    }
+  }
+}
+
+void decode_keys_i8(const std::int8_t* codes, const float* scales, std::int64_t blocks,
+                    std::int64_t head_dim, std::int64_t group, float* out) {
+  const std::int64_t groups = (head_dim + group - 1) / group;
+  for (std::int64_t row = 0; row < blocks * head_dim; ++row) {
+    const std::int64_t b = row / head_dim, d = row % head_dim;
+    for (std::int64_t l = 0; l < kLanes; ++l) {
+      out[row * kLanes + l] = static_cast<float>(codes[row * kLanes + l]) *
+                              scales[(b * groups + d / group) * kLanes + l];
+    }
+  }
+}
+
+void decode_values_i8(const std::int8_t* codes, const float* scales, std::int64_t count,
+                      std::int64_t head_dim, std::int64_t group, float* out) {
+  const std::int64_t groups = (head_dim + group - 1) / group;
   for (std::int64_t j = 0; j < count; ++j) {
-    const float* value = values + j * value_stride;
     for (std::int64_t d = 0; d < head_dim; ++d) {
-      out[d] = std::fma(probabilities[j], value[d], out[d]);
+      out[j * head_dim + d] =
+          static_cast<float>(codes[j * head_dim + d]) * scales[j * groups + d / group];
     }
   }
 }
@@ -149,6 +184,8 @@ const KernelTable kScalarTable = {"scalar",
                                   attention_scores,
                                   softmax_unnormalized,
                                   attention_values,
+                                  decode_keys_i8,
+                                  decode_values_i8,
                                   max_index,
                                   sum_exp};
 

@@ -188,29 +188,91 @@ TEST(Math, SwigluAndAdd) {
 
 // --- attention -------------------------------------------------------------------------
 
-TEST(Attention, Scores) {
-  Random random(4);
-  for (const std::int64_t dim : {1, 8, 15, 16, 17, 33, 64, 80, 128, 130}) {
-    for (const std::int64_t count : {1, 2, 3, 4, 5, 7, 8, 9, 16, 21}) {
-      const std::int64_t stride = dim + 3;
-      const Floats query = guarded(gaussians(random, dim));
-      const Floats keys = guarded(gaussians(random, (count - 1) * stride + dim));
-      Floats expected(count);
-      scalar().attention_scores(query.data(), keys.data(), stride, count, dim, 0.125f,
-                                expected.data());
-      for_each_table([&](const KernelTable& table) {
-        Floats scores(count);
-        table.attention_scores(query.data(), keys.data(), stride, count, dim, 0.125f,
-                               scores.data());
-        EXPECT_TRUE(same_bits(scores.span(), expected.span())) << dim << " x " << count;
-        EXPECT_TRUE(scores.front_intact());
-        for (std::int64_t j = 0; j < count; ++j) {
-          const RefSum dot = ref_dot(query.data(), keys.data() + j * stride, dim);
-          EXPECT_NEAR(scores[j], 0.125 * dot.value, 0.125 * dot_tolerance(dim, dot.magnitude));
-        }
-      });
+constexpr std::int64_t kHeadDims[] = {1,  2,  8,  15,  16,  17,  32,  33,
+                                      64, 80, 96, 112, 128, 130, 200, 256};
+
+// Query i sees the first counts[i] keys: all alike, rising as in a prompt, or in any order.
+std::vector<std::vector<std::int64_t>> count_patterns(std::int64_t n, std::int64_t most) {
+  std::vector<std::int64_t> alike(n, most), rising(n), wild(n);
+  for (std::int64_t i = 0; i < n; ++i) {
+    rising[i] = std::max<std::int64_t>(0, most - (n - 1 - i) / 2);
+    wild[i] = (i * 37 + 11) % (most + 1);
+  }
+  return {alike, rising, wild};
+}
+
+// [keys][dim] -> blocks of 16 keys, transposed; lanes past the last key hold NaN.
+Floats in_blocks(const std::vector<float>& keys, std::int64_t dim) {
+  const std::int64_t count = static_cast<std::int64_t>(keys.size()) / dim;
+  Floats blocks((count + 15) / 16 * 16 * dim);
+  std::fill(blocks.data(), blocks.data() + blocks.size(), kNan);
+  for (std::int64_t j = 0; j < count; ++j) {
+    for (std::int64_t d = 0; d < dim; ++d) {
+      blocks[(j / 16 * dim + d) * 16 + j % 16] = keys[j * dim + d];
     }
   }
+  return blocks;
+}
+
+TEST(Attention, Scores) {
+  Random random(4);
+  for (const std::int64_t dim : kHeadDims) {
+    for (const std::int64_t most : {1, 2, 15, 16, 17, 33, 64, 65, 131}) {
+      for (const std::int64_t n : {1, 2, 3, 4, 5, 6, 7, 13}) {
+        if (n * most * dim > 60'000) continue;
+        const std::int64_t query_stride = dim + 1, stride = most + 3;
+        const Floats queries = guarded(gaussians(random, (n - 1) * query_stride + dim));
+        const std::vector<float> rows = gaussians(random, most * dim);
+        const Floats keys = in_blocks(rows, dim);
+        for (const auto& counts : count_patterns(n, most)) {
+          std::vector<float> expected(n * stride);
+          scalar().attention_scores(queries.data(), query_stride, n, keys.data(), counts.data(),
+                                    dim, 0.1f, expected.data(), stride);
+          for_each_table([&](const KernelTable& table) {
+            Floats scores((n - 1) * stride + most);
+            table.attention_scores(queries.data(), query_stride, n, keys.data(), counts.data(), dim,
+                                   0.1f, scores.data(), stride);
+            EXPECT_TRUE(scores.front_intact());
+            for (std::int64_t i = 0; i < n; ++i) {
+              const std::span<const float> got(scores.data() + i * stride, counts[i]);
+              const std::span<const float> want(expected.data() + i * stride, counts[i]);
+              EXPECT_TRUE(same_bits(got, want)) << dim << " x " << most << ", query " << i;
+              for (std::int64_t j = 0; j < counts[i] && &table == &scalar(); ++j) {
+                const RefSum dot =
+                    ref_dot(queries.data() + i * query_stride, rows.data() + j * dim, dim);
+                EXPECT_NEAR(got[j], static_cast<double>(0.1f) * dot.value,
+                            0.1 * chain_tolerance(dim + 1, dot.magnitude));
+              }
+            }
+          });
+        }
+      }
+    }
+  }
+}
+
+// A sequence that is cut into segments anywhere has its keys in other blocks and lanes.
+TEST(Attention, ScoresDoNotDependOnTheLane) {
+  Random random(9);
+  constexpr std::int64_t kDim = 48, kCount = 70;
+  const std::vector<float> rows = gaussians(random, kCount * kDim), query = gaussians(random, kDim);
+  const Floats whole = in_blocks(rows, kDim);
+  for_each_table([&](const KernelTable& table) {
+    std::vector<float> expected(kCount), scores(kCount);
+    const std::int64_t all = kCount;
+    table.attention_scores(query.data(), kDim, 1, whole.data(), &all, kDim, 0.125f, expected.data(),
+                           kCount);
+    for (const std::int64_t cut : {1, 5, 16, 31, 69}) {
+      const std::int64_t rest = kCount - cut;
+      const Floats head = in_blocks({rows.begin(), rows.begin() + cut * kDim}, kDim);
+      const Floats tail = in_blocks({rows.begin() + cut * kDim, rows.end()}, kDim);
+      table.attention_scores(query.data(), kDim, 1, head.data(), &cut, kDim, 0.125f, scores.data(),
+                             kCount);
+      table.attention_scores(query.data(), kDim, 1, tail.data(), &rest, kDim, 0.125f,
+                             scores.data() + cut, kCount);
+      EXPECT_TRUE(same_bits(scores, expected)) << cut;
+    }
+  });
 }
 
 TEST(Attention, Softmax) {
@@ -246,34 +308,90 @@ TEST(Attention, Softmax) {
 
 TEST(Attention, Values) {
   Random random(6);
-  for (const std::int64_t dim : {1, 8, 15, 16, 17, 33, 64, 80, 112, 128, 144, 200, 256}) {
-    for (const std::int64_t count : {1, 2, 9, 40}) {
-      const std::int64_t stride = dim + 5;
-      const Floats probabilities = guarded(gaussians(random, count));
-      const Floats values = guarded(gaussians(random, (count - 1) * stride + dim));
-      const std::vector<float> start = gaussians(random, dim);
-      const std::vector<RefSum> truth = ref_attention_values(probabilities.data(), values.data(),
-                                                             stride, count, dim, start.data());
-      std::vector<float> expected = start;
-      scalar().attention_values(probabilities.data(), values.data(), stride, count, dim,
-                                expected.data());
-      for_each_table([&](const KernelTable& table) {
-        Floats out = guarded(start);
-        table.attention_values(probabilities.data(), values.data(), stride, count, dim, out.data());
-        EXPECT_TRUE(same_bits(out.span(), expected)) << dim << " x " << count;
-        EXPECT_TRUE(out.front_intact());
-        for (std::int64_t d = 0; d < dim; ++d) {
-          EXPECT_NEAR(out[d], truth[d].value,
-                      static_cast<double>(count + 1) * kUnitRoundoff * truth[d].magnitude);
+  for (const std::int64_t dim : kHeadDims) {
+    for (const std::int64_t most : {1, 2, 9, 40, 64, 131}) {
+      for (const std::int64_t n : {1, 2, 3, 4, 5, 6, 7, 13}) {
+        if (n * most * dim > 60'000) continue;
+        const std::int64_t value_stride = dim + 5, stride = most + 1, out_stride = dim + 2;
+        const Floats probabilities = guarded(gaussians(random, (n - 1) * stride + most));
+        const Floats values = guarded(gaussians(random, (most - 1) * value_stride + dim));
+        const std::vector<float> start = gaussians(random, (n - 1) * out_stride + dim);
+        for (const auto& counts : count_patterns(n, most)) {
+          std::vector<float> expected = start;
+          scalar().attention_values(probabilities.data(), stride, n, values.data(), value_stride,
+                                    counts.data(), dim, expected.data(), out_stride);
+          for (std::int64_t i = 0; i < n; ++i) {
+            const std::vector<RefSum> truth =
+                ref_attention_values(probabilities.data() + i * stride, values.data(), value_stride,
+                                     counts[i], dim, start.data() + i * out_stride);
+            for (std::int64_t d = 0; d < dim; ++d) {
+              EXPECT_NEAR(expected[i * out_stride + d], truth[d].value,
+                          chain_tolerance(counts[i], truth[d].magnitude));
+            }
+          }
+          for_each_table([&](const KernelTable& table) {
+            Floats out = guarded(start);
+            table.attention_values(probabilities.data(), stride, n, values.data(), value_stride,
+                                   counts.data(), dim, out.data(), out_stride);
+            EXPECT_TRUE(same_bits(out.span(), expected)) << dim << " x " << most << " x " << n;
+            EXPECT_TRUE(out.front_intact());
+            // A sequence stored in two pieces gives the same bits.
+            Floats pieces = guarded(start);
+            const std::int64_t cut = most / 2;
+            std::vector<std::int64_t> first = counts, second = counts;
+            for (std::int64_t i = 0; i < n; ++i) {
+              first[i] = std::min(counts[i], cut);
+              second[i] = counts[i] - first[i];
+            }
+            table.attention_values(probabilities.data(), stride, n, values.data(), value_stride,
+                                   first.data(), dim, pieces.data(), out_stride);
+            table.attention_values(probabilities.data() + cut, stride, n,
+                                   values.data() + cut * value_stride, value_stride, second.data(),
+                                   dim, pieces.data(), out_stride);
+            EXPECT_TRUE(same_bits(pieces.span(), expected)) << dim << " x " << most << " x " << n;
+          });
         }
-        // A sequence stored in two pieces gives the same bits.
-        Floats pieces = guarded(start);
-        const std::int64_t first = count / 2;
-        table.attention_values(probabilities.data(), values.data(), stride, first, dim,
-                               pieces.data());
-        table.attention_values(probabilities.data() + first, values.data() + first * stride, stride,
-                               count - first, dim, pieces.data());
-        EXPECT_TRUE(same_bits(pieces.span(), expected)) << dim << " x " << count;
+      }
+    }
+  }
+}
+
+// What a query does not see may hold anything, NaN too.
+TEST(Attention, ValuesBeyondTheCountAreNotTouched) {
+  const std::vector<std::int64_t> counts = {2, 3, 4, 5};
+  std::vector<float> values(5 * 16, 1.0f), probabilities(4 * 5, 1.0f);
+  std::fill(values.begin() + 2 * 16, values.end(), kNan);
+  for_each_table([&](const KernelTable& table) {
+    std::vector<float> out(4 * 16, 0.0f);
+    table.attention_values(probabilities.data(), 5, 4, values.data(), 16, counts.data(), 16,
+                           out.data(), 16);
+    EXPECT_EQ(out[0], 2.0f);
+    EXPECT_EQ(out[15], 2.0f);
+    EXPECT_TRUE(std::isnan(out[16]));
+  });
+}
+
+TEST(Attention, DecodeEightBits) {
+  Random random(10);
+  for (const std::int64_t dim : kHeadDims) {
+    for (const std::int64_t group : {16, 32, 64}) {
+      const std::int64_t groups = (dim + group - 1) / group, count = 16 * 2;
+      GuardedBuffer<std::int8_t> codes(count * dim);
+      for (std::size_t i = 0; i < codes.size(); ++i) {
+        codes[i] = static_cast<std::int8_t>(random.below(256));
+      }
+      const Floats scales = guarded(gaussians(random, count * groups, 0.01));
+      for_each_table([&](const KernelTable& table) {
+        Floats keys(count * dim), values(count * dim);
+        table.decode_keys_i8(codes.data(), scales.data(), count / 16, dim, group, keys.data());
+        table.decode_values_i8(codes.data(), scales.data(), count, dim, group, values.data());
+        EXPECT_TRUE(keys.front_intact() && values.front_intact());
+        for (std::int64_t i = 0; i < count * dim; ++i) {
+          const auto code = static_cast<float>(codes[i]);
+          const std::int64_t block = i / 16 / dim, d = i / 16 % dim;
+          ASSERT_EQ(keys[i], code * scales.data()[(block * groups + d / group) * 16 + i % 16]);
+          ASSERT_EQ(values[i], code * scales.data()[i / dim * groups + i % dim / group]);
+        }
       });
     }
   }

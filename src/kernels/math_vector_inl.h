@@ -6,7 +6,11 @@
 //   fma_part(a, b, c, n): lanes >= n keep c        first_lanes(a, b, n): a in lanes < n, else b
 //   add_exponent(y, t): bits(y) + (bits(t) << 23)
 //   where_less(x, c, a, b) where_greater where_nan(x, a, b)   equal_lanes(a, b): one bit per lane
-//   reduce<N>(acc, out): out[i] = reduce16(acc[i])            kReduceWidth: the best N
+//   reduce<N>(acc, out): out[i] = reduce16(acc[i])
+//   attention_step<Q, B>(a, a_stride, b, b_vector, acc):
+//     acc[q * B + v] = fma(splat(a[q * a_stride]), load(b + v * b_vector), acc[q * B + v])
+//   kAttentionQueries, kAttentionVectors: attention keeps the product of the two of sums in
+//     registers, beside one vector a query and one more
 // Everything here has internal linkage, so that code of one instruction set can never be linked
 // into another's. No functions of the standard library: their instances would be shared between
 // the objects.
@@ -133,34 +137,121 @@ inline void add_to(float* x, const float* y, std::int64_t n) {
   if (rest > 0) store_part(x + i, add(load_part(x + i, rest), load_part(y + i, rest)), rest);
 }
 
-inline void attention_scores(const float* query, const float* keys, std::int64_t key_stride,
-                             std::int64_t count, std::int64_t head_dim, float scale,
-                             float* scores) {
-  const std::int64_t full = head_dim / kLanes * kLanes;
-  const int rest = static_cast<int>(head_dim - full);
-  for (std::int64_t j = 0; j < count; j += kReduceWidth) {
-    const float* key[kReduceWidth];
-    V16 acc[kReduceWidth];
-    for (int i = 0; i < kReduceWidth; ++i) {
-      // Past the end the last key is taken again and its result dropped.
-      key[i] = keys + (j + i < count ? j + i : count - 1) * key_stride;
-      acc[i] = zero();
-    }
-    for (std::int64_t d = 0; d < full; d += kLanes) {
-      const V16 q = load(query + d);
+// acc[q * B + v] = fma over k, rising, of a[q * a_stride + k] and the vector b + v * b_vector + k *
+// b_step: the one inner loop of attention, whose sums stay in registers.
+template <int Q, int B>
+inline void multiply_tile(const float* a, std::int64_t a_stride, const float* b,
+                          std::int64_t b_vector, std::int64_t b_step, std::int64_t count,
+                          V16 (&acc)[Q * B]) {
+  for (std::int64_t k = 0; k < count; ++k) {
+    attention_step<Q, B>(a + k, a_stride, b, b_vector, acc);
+    b += b_step;
+  }
+}
+
+// Calls Body<Q>::run(args..) for the Q in [1, N] that equals q.
+template <template <int> class Body, int N, class... Args>
+inline void with_queries(int q, Args... args) {
+  if constexpr (N > 1) {
+    if (q < N) return with_queries<Body, N - 1>(q, args...);
+  }
+  Body<N>::run(args...);
+}
+
+// Queries [first, end) for one call of the inner loop: `total` in equal groups as far as possible.
+struct QueryGroups {
+  std::int64_t groups, size, longer;  // the first `longer` groups have one query more
+  explicit QueryGroups(std::int64_t total)
+      : groups((total + kAttentionQueries - 1) / kAttentionQueries),
+        size(groups == 0 ? 0 : total / groups),
+        longer(groups == 0 ? 0 : total % groups) {}
+  std::int64_t first(std::int64_t g) const { return g * size + (g < longer ? g : longer); }
+};
+
+// Scores of Q queries for `count` <= B * 16 keys of B blocks.
+template <int Q, int B>
+inline void score_tile(const float* queries, std::int64_t query_stride, const float* keys,
+                       std::int64_t count, std::int64_t head_dim, float scale, float* scores,
+                       std::int64_t score_stride) {
+  V16 acc[Q * B];
+#pragma GCC unroll 32
+  for (int i = 0; i < Q * B; ++i) acc[i] = zero();
+  multiply_tile<Q, B>(queries, query_stride, keys, kLanes * head_dim, kLanes, head_dim, acc);
+  const V16 factor = splat(scale);
 #pragma GCC unroll 8
-      for (int i = 0; i < kReduceWidth; ++i) acc[i] = fma(load(key[i] + d), q, acc[i]);
-    }
-    if (rest > 0) {
-      const V16 q = load_part(query + full, rest);
-      for (int i = 0; i < kReduceWidth; ++i) {
-        acc[i] = fma_part(load_part(key[i] + full, rest), q, acc[i], rest);
+  for (int q = 0; q < Q; ++q) {
+#pragma GCC unroll 8
+    for (int v = 0; v < B; ++v) {
+      float* to = scores + q * score_stride + v * kLanes;
+      const V16 score = mul(acc[q * B + v], factor);
+      const std::int64_t left = count - v * kLanes;
+      if (v + 1 < B || left >= kLanes) {
+        store(to, score);
+      } else {
+        store_part(to, score, static_cast<int>(left));
       }
     }
-    float sums[kReduceWidth];
-    reduce<kReduceWidth>(acc, sums);
-    const std::int64_t valid = count - j < kReduceWidth ? count - j : kReduceWidth;
-    for (std::int64_t i = 0; i < valid; ++i) scores[j + i] = scale * sums[i];
+  }
+}
+
+// Few queries take more blocks at once, so that enough independent sums are under way.
+constexpr int tile_vectors(int queries) {
+  return queries == 1 ? 2 * kAttentionVectors : kAttentionVectors;
+}
+
+template <int Q, int B, class... Args>
+inline void score_tile_of(std::int64_t vectors, Args... args) {
+  if constexpr (B > 1) {
+    if (vectors < B) return score_tile_of<Q, B - 1>(vectors, args...);
+  }
+  score_tile<Q, B>(args...);
+}
+
+template <int Q>
+struct ScoreGroup {
+  static void run(const float* queries, std::int64_t query_stride, const float* keys,
+                  std::int64_t count, std::int64_t head_dim, float scale, float* scores,
+                  std::int64_t score_stride) {
+    constexpr std::int64_t kTile = tile_vectors(Q) * kLanes;
+    for (std::int64_t j = 0; j < count; j += kTile) {
+      const std::int64_t some = count - j < kTile ? count - j : kTile;
+      score_tile_of<Q, tile_vectors(Q)>((some + kLanes - 1) / kLanes, queries, query_stride,
+                                        keys + j * head_dim, some, head_dim, scale, scores + j,
+                                        score_stride);
+    }
+  }
+};
+
+inline std::int64_t largest(const std::int64_t* counts, std::int64_t n) {
+  std::int64_t most = 0;
+  for (std::int64_t i = 0; i < n; ++i) most = counts[i] > most ? counts[i] : most;
+  return most;
+}
+
+// 32 KB of keys or values, which stay in the first-level cache while all groups of queries use
+// them; a multiple of what the inner loop takes.
+inline std::int64_t keys_at_once(std::int64_t head_dim) {
+  constexpr std::int64_t kTile = 2 * kAttentionVectors * kLanes;
+  const std::int64_t tiles = 8192 / head_dim / kTile;
+  return tiles < 1 ? kTile / 2 : tiles * kTile;
+}
+
+inline void attention_scores(const float* queries, std::int64_t query_stride, std::int64_t n,
+                             const float* keys, const std::int64_t* counts, std::int64_t head_dim,
+                             float scale, float* scores, std::int64_t score_stride) {
+  const QueryGroups groups(n);
+  const std::int64_t all = largest(counts, n);
+  const std::int64_t step = keys_at_once(head_dim);
+  for (std::int64_t j = 0; j < all; j += step) {
+    for (std::int64_t g = 0; g < groups.groups; ++g) {
+      const std::int64_t first = groups.first(g), size = groups.first(g + 1) - first;
+      std::int64_t count = largest(counts + first, size) - j;
+      if (count <= 0) continue;
+      if (count > step) count = step;
+      with_queries<ScoreGroup, kAttentionQueries>(
+          static_cast<int>(size), queries + first * query_stride, query_stride, keys + j * head_dim,
+          count, head_dim, scale, scores + first * score_stride + j, score_stride);
+    }
   }
 }
 
@@ -182,45 +273,118 @@ inline float softmax_unnormalized(float* scores, std::int64_t count) {
   return reduce_one(sum);
 }
 
-// The sums of C * 16 dimensions stay in registers over all values.
-template <int C>
-inline void attention_values_columns(const float* probabilities, const float* values,
-                                     std::int64_t value_stride, std::int64_t count, float* out) {
-  V16 acc[C];
+template <int Q, int B>
+inline void value_tile(const float* probabilities, std::int64_t stride, const float* values,
+                       std::int64_t value_stride, std::int64_t count, float* out,
+                       std::int64_t out_stride) {
+  V16 acc[Q * B];
 #pragma GCC unroll 8
-  for (int c = 0; c < C; ++c) acc[c] = load(out + c * kLanes);
-  for (std::int64_t j = 0; j < count; ++j) {
-    const V16 p = splat(probabilities[j]);
+  for (int q = 0; q < Q; ++q) {
 #pragma GCC unroll 8
-    for (int c = 0; c < C; ++c) {
-      acc[c] = fma(p, load(values + j * value_stride + c * kLanes), acc[c]);
-    }
+    for (int v = 0; v < B; ++v) acc[q * B + v] = load(out + q * out_stride + v * kLanes);
   }
+  multiply_tile<Q, B>(probabilities, stride, values, kLanes, value_stride, count, acc);
 #pragma GCC unroll 8
-  for (int c = 0; c < C; ++c) store(out + c * kLanes, acc[c]);
+  for (int q = 0; q < Q; ++q) {
+#pragma GCC unroll 8
+    for (int v = 0; v < B; ++v) store(out + q * out_stride + v * kLanes, acc[q * B + v]);
+  }
 }
 
-inline void attention_values(const float* probabilities, const float* values,
-                             std::int64_t value_stride, std::int64_t count, std::int64_t head_dim,
-                             float* out) {
-  std::int64_t d = 0;
-  for (; d + kValueColumns * kLanes <= head_dim; d += kValueColumns * kLanes) {
-    attention_values_columns<kValueColumns>(probabilities, values + d, value_stride, count,
-                                            out + d);
+template <int Q, int B, class... Args>
+inline void value_tile_of(std::int64_t vectors, Args... args) {
+  if constexpr (B > 1) {
+    if (vectors < B) return value_tile_of<Q, B - 1>(vectors, args...);
   }
-  for (; d + 4 * kLanes <= head_dim; d += 4 * kLanes) {
-    attention_values_columns<4>(probabilities, values + d, value_stride, count, out + d);
-  }
-  for (; d + kLanes <= head_dim; d += kLanes) {
-    attention_values_columns<1>(probabilities, values + d, value_stride, count, out + d);
-  }
-  const int rest = static_cast<int>(head_dim - d);
-  if (rest > 0) {
-    V16 acc = load_part(out + d, rest);
-    for (std::int64_t j = 0; j < count; ++j) {
-      acc = fma(splat(probabilities[j]), load_part(values + j * value_stride + d, rest), acc);
+  value_tile<Q, B>(args...);
+}
+
+template <int Q>
+struct ValueGroup {
+  static void run(const float* probabilities, std::int64_t stride, const float* values,
+                  std::int64_t value_stride, std::int64_t count, std::int64_t dims, float* out,
+                  std::int64_t out_stride) {
+    const std::int64_t full = dims / kLanes * kLanes;
+    constexpr std::int64_t kTile = tile_vectors(Q) * kLanes;
+    std::int64_t d = 0;
+    for (; d < full; d += kTile) {
+      const std::int64_t vectors = (full - d < kTile ? full - d : kTile) / kLanes;
+      value_tile_of<Q, tile_vectors(Q)>(vectors, probabilities, stride, values + d, value_stride,
+                                        count, out + d, out_stride);
     }
-    store_part(out + d, acc, rest);
+    d = full;
+    const int rest = static_cast<int>(dims - d);
+    for (int q = 0; rest > 0 && q < Q; ++q) {
+      V16 acc = load_part(out + q * out_stride + d, rest);
+      for (std::int64_t j = 0; j < count; ++j) {
+        acc = fma(splat(probabilities[q * stride + j]),
+                  load_part(values + j * value_stride + d, rest), acc);
+      }
+      store_part(out + q * out_stride + d, acc, rest);
+    }
+  }
+};
+
+inline void attention_values(const float* probabilities, std::int64_t stride, std::int64_t n,
+                             const float* values, std::int64_t value_stride,
+                             const std::int64_t* counts, std::int64_t head_dim, float* out,
+                             std::int64_t out_stride) {
+  const QueryGroups groups(n);
+  const std::int64_t all = largest(counts, n);
+  const std::int64_t step = keys_at_once(head_dim);
+  for (std::int64_t j = 0; j < all; j += step) {
+    for (std::int64_t g = 0; g < groups.groups; ++g) {
+      const std::int64_t first = groups.first(g), end = groups.first(g + 1);
+      // What all queries of the group see together, then the rest of each alone.
+      std::int64_t common = step;
+      for (std::int64_t i = first; i < end; ++i) {
+        const std::int64_t left = counts[i] - j;
+        if (left < common) common = left > 0 ? left : 0;
+      }
+      with_queries<ValueGroup, kAttentionQueries>(static_cast<int>(end - first),
+                                                  probabilities + first * stride + j, stride,
+                                                  values + j * value_stride, value_stride, common,
+                                                  head_dim, out + first * out_stride, out_stride);
+      for (std::int64_t i = first; i < end; ++i) {
+        const std::int64_t left = counts[i] - j < step ? counts[i] - j : step;
+        if (left <= common) continue;
+        ValueGroup<1>::run(probabilities + i * stride + j + common, stride,
+                           values + (j + common) * value_stride, value_stride, left - common,
+                           head_dim, out + i * out_stride, out_stride);
+      }
+    }
+  }
+}
+
+// Loops over 16 elements, which the compiler turns into vectors of the instruction set at hand.
+inline void decode_keys_i8(const std::int8_t* codes, const float* scales, std::int64_t blocks,
+                           std::int64_t head_dim, std::int64_t group, float* out) {
+  for (std::int64_t b = 0; b < blocks; ++b) {
+    for (std::int64_t d = 0; d < head_dim; d += group) {
+      const std::int64_t end = head_dim - d < group ? head_dim : d + group;
+      for (std::int64_t i = d; i < end; ++i) {
+        for (int l = 0; l < kLanes; ++l) out[l] = static_cast<float>(codes[l]) * scales[l];
+        codes += kLanes;
+        out += kLanes;
+      }
+      scales += kLanes;
+    }
+  }
+}
+
+inline void decode_values_i8(const std::int8_t* codes, const float* scales, std::int64_t count,
+                             std::int64_t head_dim, std::int64_t group, float* out) {
+  for (std::int64_t j = 0; j < count; ++j) {
+    for (std::int64_t d = 0; d < head_dim; d += group) {
+      std::int64_t left = head_dim - d < group ? head_dim - d : group;
+      const float scale = *scales++;
+      for (; left >= kLanes; left -= kLanes) {
+        for (int l = 0; l < kLanes; ++l) out[l] = static_cast<float>(codes[l]) * scale;
+        codes += kLanes;
+        out += kLanes;
+      }
+      for (; left > 0; --left) *out++ = static_cast<float>(*codes++) * scale;
+    }
   }
 }
 

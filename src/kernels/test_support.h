@@ -115,6 +115,11 @@ inline double dot_tolerance(std::int64_t n, double magnitude) {
          static_cast<double>(n) * 0x1p-149;
 }
 
+// The same for one chain of n fused multiply-adds or other operations.
+inline double chain_tolerance(std::int64_t n, double magnitude) {
+  return static_cast<double>(n + 1) * kUnitRoundoff * magnitude + static_cast<double>(n) * 0x1p-149;
+}
+
 constexpr std::int64_t kSizes[] = {1,  2,  7,  8,  9,  15,  16,  17,  24,  31,   32,   33,  47,
                                    48, 49, 63, 64, 65, 100, 127, 128, 129, 1000, 1024, 1029};
 

@@ -2,8 +2,6 @@
 #include "model/blocks.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
 
 #include "base/error.h"
 
@@ -12,9 +10,6 @@ namespace {
 
 // Below this many multiply-adds, waking other threads costs more than it saves.
 constexpr std::int64_t kInlineWork = std::int64_t{1} << 15;
-// Attention works on this many rows at a time and this many keys: 32 KB of them for a head of 64.
-constexpr std::int64_t kAttentionRows = 16;
-constexpr std::int64_t kAttentionKeys = 128;
 
 std::int64_t blocks(std::int64_t count, std::int64_t size) {
   return (count + size - 1) / size;
@@ -36,16 +31,10 @@ Pass::Pass(const ModelWeights& weights, Precision precision, std::span<const Chu
       q_width_(config_.num_attention_heads * config_.head_dim),
       kv_width_(config_.num_key_value_heads * config_.head_dim) {
   for (std::size_t c = 0; c < chunks.size(); ++c) {
-    Chain& chain = chains_.emplace_back();
-    chain.own = static_cast<CpuSegment*>(chunks[c].segment);
-    for (const CpuSegment* s = chain.own; s != nullptr; s = s->parent()) {
-      chain.segments.push_back(s);
-    }
-    std::reverse(chain.segments.begin(), chain.segments.end());
-    const std::int64_t end = chain.own->end();
+    chains_.emplace_back(static_cast<CpuSegment*>(chunks[c].segment));
+    const std::int64_t end = chains_.back().own->end();
     const auto count = static_cast<std::int64_t>(chunks[c].tokens.size());
     for (std::int64_t p = end - count; p < end; ++p) places_.push_back({c, p});
-    longest_ = std::max(longest_, end);
   }
   scratch_.x.reserve(rows() * hidden_);
   scratch_.normed.reserve(rows() * hidden_);
@@ -58,7 +47,6 @@ Pass::Pass(const ModelWeights& weights, Precision precision, std::span<const Chu
   for (Scratch::Worker& worker : scratch_.per_worker) {
     worker.decode.reserve(linear_scratch_floats(widest));
     worker.tile.reserve(std::min(rows(), kTileRows) * kTileOutputs);
-    worker.scores.reserve(std::min(rows(), kAttentionRows) * longest_);
   }
 }
 
@@ -163,23 +151,30 @@ void Pass::rotate() {
 }
 
 void Pass::store_kv() {
+  // Blocks of 16 rows, head by head: neighbours' keys share cache lines.
   const std::int64_t d = config_.head_dim;
-  const auto bytes = static_cast<std::size_t>(d) * sizeof(float);
-  for (std::int64_t m = 0; m < rows(); ++m) {
-    const Place& place = places_[static_cast<std::size_t>(m)];
-    CpuSegment& segment = *chains_[place.chunk].own;
-    const std::int64_t slot = (place.position - segment.begin()) * d;
+  const auto store = [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t h = 0; h < config_.num_key_value_heads; ++h) {
-      const std::int64_t from = m * kv_width_ + h * d;
-      std::memcpy(segment.keys(layer_, h) + slot, scratch_.k.data() + from, bytes);
-      std::memcpy(segment.values(layer_, h) + slot, scratch_.v.data() + from, bytes);
+      for (std::int64_t m = begin; m < end; ++m) {
+        const RowPlace& place = places_[static_cast<std::size_t>(m)];
+        CpuSegment& segment = *chains_[place.chunk].own;
+        const std::int64_t from = m * kv_width_ + h * d;
+        segment.store(layer_, h, place.position - segment.begin(), scratch_.k.data() + from,
+                      scratch_.v.data() + from);
+      }
     }
-  }
+  };
+  for_rows(blocks(rows(), kKeyBlock), kKeyBlock * 8 * kv_width_,
+           [&](std::int64_t begin, std::int64_t end, int) {
+             for (std::int64_t b = begin; b < end; ++b) {
+               store(b * kKeyBlock, std::min(rows(), (b + 1) * kKeyBlock));
+             }
+           });
 }
 
 void Pass::drop_finished_rows() {
   if (layer_ + 1 != config_.num_hidden_layers) return;
-  std::vector<Place> kept;
+  std::vector<RowPlace> kept;
   std::int64_t first = 0;  // row of the chunk's first token
   for (const Chunk& chunk : chunks_) {
     for (const std::int32_t output : chunk.outputs) {
@@ -195,78 +190,16 @@ void Pass::drop_finished_rows() {
   places_ = std::move(kept);
 }
 
-std::vector<Pass::RowBlock> Pass::attention_blocks() const {
-  std::vector<RowBlock> blocks;
-  for (std::int64_t m = 0; m < rows(); ++m) {
-    const bool joins = !blocks.empty() && m - blocks.back().begin < kAttentionRows &&
-                       places_[static_cast<std::size_t>(m)].chunk ==
-                           places_[static_cast<std::size_t>(blocks.back().begin)].chunk;
-    if (!joins) blocks.push_back({m, m});
-    blocks.back().end = m + 1;
-  }
-  return blocks;
-}
-
-void Pass::attend_block(const RowBlock& block, std::int64_t head, FloatBuffer& scratch) {
-  const std::int64_t d = config_.head_dim;
-  const std::int64_t kv_head = head / (config_.num_attention_heads / config_.num_key_value_heads);
-  const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(d)));
-  const auto place = [&](std::int64_t m) -> const Place& {
-    return places_[static_cast<std::size_t>(m)];
-  };
-  const auto scores = [&](std::int64_t m) { return scratch.data() + (m - block.begin) * longest_; };
-  // body(segment, its first key, number of keys, index of that key in the sequence, row): every row
-  // meets the keys it may see in rising order, in pieces that several rows use one after the other.
-  const auto for_each_piece = [&](const auto& body) {
-    std::int64_t before = 0;  // positions in earlier segments
-    for (const CpuSegment* s : chains_[place(block.begin).chunk].segments) {
-      for (std::int64_t key = 0; key < s->length(); key += kAttentionKeys) {
-        const std::int64_t stop = std::min(s->length(), key + kAttentionKeys);
-        for (std::int64_t m = block.begin; m < block.end; ++m) {
-          const std::int64_t count = std::min(stop, place(m).position + 1 - before) - key;
-          if (count > 0) body(*s, key, count, before + key, m);
-        }
-      }
-      before += s->length();
-    }
-  };
-
-  for_each_piece([&](const CpuSegment& s, std::int64_t key, std::int64_t count, std::int64_t index,
-                     std::int64_t m) {
-    kernels_.attention_scores(scratch_.q.data() + m * q_width_ + head * d,
-                              s.keys(layer_, kv_head) + key * d, d, count, d, scale,
-                              scores(m) + index);
-  });
-  // One softmax over the whole chain: where it is cut into segments changes no bit.
-  float sums[kAttentionRows];
-  for (std::int64_t m = block.begin; m < block.end; ++m) {
-    sums[m - block.begin] = kernels_.softmax_unnormalized(scores(m), place(m).position + 1);
-    std::fill_n(scratch_.attended.data() + m * q_width_ + head * d, d, 0.0f);
-  }
-  for_each_piece([&](const CpuSegment& s, std::int64_t key, std::int64_t count, std::int64_t index,
-                     std::int64_t m) {
-    kernels_.attention_values(scores(m) + index, s.values(layer_, kv_head) + key * d, d, count, d,
-                              scratch_.attended.data() + m * q_width_ + head * d);
-  });
-  for (std::int64_t m = block.begin; m < block.end; ++m) {
-    float* out = scratch_.attended.data() + m * q_width_ + head * d;
-    const float inverse = 1.0f / sums[m - block.begin];
-    for (std::int64_t i = 0; i < d; ++i) out[i] *= inverse;
-  }
-}
-
 void Pass::attend() {
-  // Head by head, so that the threads share one head's keys and values in their caches.
-  const std::vector<RowBlock> blocks = attention_blocks();
-  const auto count = static_cast<std::int64_t>(blocks.size());
-  const std::int64_t work = 2 * longest_ * config_.head_dim * std::min(rows(), kAttentionRows);
-  for_rows(count * config_.num_attention_heads, work,
-           [&](std::int64_t begin, std::int64_t end, int worker) {
-             FloatBuffer& scores = scratch_.per_worker[static_cast<std::size_t>(worker)].scores;
-             for (std::int64_t i = begin; i < end; ++i) {
-               attend_block(blocks[static_cast<std::size_t>(i % count)], i / count, scores);
-             }
-           });
+  const AttentionJob job{.layer = layer_,
+                         .heads = config_.num_attention_heads,
+                         .kv_heads = config_.num_key_value_heads,
+                         .head_dim = config_.head_dim,
+                         .chains = chains_,
+                         .rows = places_,
+                         .q = scratch_.q.data(),
+                         .out = scratch_.attended.data()};
+  qx::attend(pool_, job, scratch_.attention);
 }
 
 void Pass::add_linear(const float* in, const Linear& linear) {

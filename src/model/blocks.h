@@ -11,8 +11,8 @@
 
 #include "base/thread_pool.h"
 #include "kernels/api.h"
+#include "model/attention.h"
 #include "model/buffer.h"
-#include "model/kv_segment.h"
 #include "model/linear_input.h"
 #include "model/model.h"
 #include "model/rope.h"
@@ -22,13 +22,16 @@ namespace qx {
 
 // Memory that forward passes reuse.
 struct Scratch {
-  explicit Scratch(int threads) : per_worker(static_cast<std::size_t>(threads)) {}
+  explicit Scratch(int threads)
+      : per_worker(static_cast<std::size_t>(threads)),
+        attention(static_cast<std::size_t>(threads)) {}
   FloatBuffer x, normed, q, k, v, attended, gate;
   LinearInput input;  // of the linear layers at hand
   struct Worker {
-    FloatBuffer decode, tile, scores;
+    FloatBuffer decode, tile;
   };
   std::vector<Worker> per_worker;
+  std::vector<AttentionScratch> attention;  // per worker
 };
 
 // One forward pass: its rows and what the current layer has computed of them.
@@ -58,25 +61,10 @@ class Pass {
   Hidden finish(const std::vector<float>& norm);
 
  private:
-  struct Place {
-    std::size_t chunk;
-    std::int64_t position;
-  };
-  // The segments from the root to a chunk's own.
-  struct Chain {
-    std::vector<const CpuSegment*> segments;
-    CpuSegment* own = nullptr;
-  };
   void add_linear(const float* in, const Linear& linear);
   // A tile of a product with the prepared input.
   void product(const Linear& linear, const TileRange& t, float* out, std::int64_t out_stride,
                int worker);
-  // Rows of one chunk, few enough that the keys they share stay in the first-level cache.
-  struct RowBlock {
-    std::int64_t begin, end;
-  };
-  std::vector<RowBlock> attention_blocks() const;
-  void attend_block(const RowBlock& rows, std::int64_t head, FloatBuffer& scores);
   // body(begin, end) over [0, count), on the pool when `work` multiply-adds each are worth it.
   void for_rows(std::int64_t count, std::int64_t work,
                 const std::function<void(std::int64_t, std::int64_t, int)>& body);
@@ -89,9 +77,9 @@ class Pass {
   ThreadPool& pool_;
   Scratch& scratch_;
   const RopeTable& rope_;
-  std::vector<Chain> chains_;
-  std::vector<Place> places_;
-  std::int64_t layer_ = 0, hidden_ = 0, q_width_ = 0, kv_width_ = 0, longest_ = 0;
+  std::vector<KvChain> chains_;
+  std::vector<RowPlace> places_;
+  std::int64_t layer_ = 0, hidden_ = 0, q_width_ = 0, kv_width_ = 0;
 };
 
 // How the layers of one family are put together: <model_type>.cpp.

@@ -28,6 +28,7 @@ class Buffer {
     }
     return data_.get();
   }
+  std::size_t capacity() const { return capacity_; }  // elements
   T* data() { return data_.get(); }
   const T* data() const { return data_.get(); }
 

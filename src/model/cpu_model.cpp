@@ -63,10 +63,12 @@ class Extension {
 
 }  // namespace
 
-CpuModel::CpuModel(std::unique_ptr<ModelWeights> weights, ThreadPool& pool, Precision precision)
+CpuModel::CpuModel(std::unique_ptr<ModelWeights> weights, ThreadPool& pool, Precision precision,
+                   KvBits kv_bits)
     : weights_(std::move(weights)),
       pool_(pool),
       precision_(precision),
+      kv_bits_(kv_bits),
       layer_(layer_function(*weights_)),
       rope_(weights_->config.rope, weights_->config.head_dim),
       scratch_(pool.threads()),
@@ -78,7 +80,7 @@ std::shared_ptr<KvSegment> CpuModel::new_segment(std::shared_ptr<const KvSegment
   QX_CHECK(parent == nullptr || own != nullptr);
   const ModelConfig& c = weights_->config;
   return std::make_shared<CpuSegment>(
-      std::move(own), KvShape{c.num_hidden_layers, c.num_key_value_heads, c.head_dim},
+      std::move(own), KvShape{c.num_hidden_layers, c.num_key_value_heads, c.head_dim, kv_bits_},
       capacity_tokens);
 }
 
@@ -238,8 +240,8 @@ std::string_view precision_name(Precision precision) {
 }
 
 std::unique_ptr<Model> load_model(const std::filesystem::path& directory, ThreadPool& pool,
-                                  Precision precision) {
-  return std::make_unique<CpuModel>(load_weights(directory), pool, precision);
+                                  Precision precision, KvBits kv_bits) {
+  return std::make_unique<CpuModel>(load_weights(directory), pool, precision, kv_bits);
 }
 
 }  // namespace qx

@@ -13,7 +13,8 @@ namespace qx {
 
 class CpuModel final : public Model {
  public:
-  CpuModel(std::unique_ptr<ModelWeights> weights, ThreadPool& pool, Precision precision);
+  CpuModel(std::unique_ptr<ModelWeights> weights, ThreadPool& pool, Precision precision,
+           KvBits kv_bits = KvBits::k32);
 
   const ModelConfig& config() const override { return weights_->config; }
   std::string backend() const override { return "cpu"; }
@@ -41,6 +42,7 @@ class CpuModel final : public Model {
   std::unique_ptr<ModelWeights> weights_;
   ThreadPool& pool_;
   Precision precision_;
+  KvBits kv_bits_;
   LayerFunction layer_;
   RopeTable rope_;
   Scratch scratch_;

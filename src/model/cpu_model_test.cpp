@@ -237,6 +237,45 @@ TEST_F(CpuModelTest, BatchesAndTreesChangeNoBit) {
   }
 }
 
+// Keys and values in fewer bits: near the float32 ones, and as independent of cuts and threads.
+TEST_F(CpuModelTest, KeysAndValuesInFewerBits) {
+  const fs::path directory = write({.family = "qwen3"});
+  const auto ids = tokens(60);
+  const std::span<const TokenId> all(ids);
+  const auto outputs = all_of(ids.size());
+  const auto expected = reference_forward(*load_weights(directory), ids);
+  struct Case {
+    KvBits bits;
+    double least, most;  // relative RMS of the logits
+  };
+  // An element is off by up to 2^-12 of itself, and by up to 1/254 of the largest of 32. Attention
+  // averages that, and is one of two additions to the residual in each of three layers.
+  for (const Case& c :
+       {Case{KvBits::k32, 0, kTolerance}, {KvBits::k16, 1e-6, 5e-4}, {KvBits::k8, 1e-4, 1e-2}}) {
+    SCOPED_TRACE(static_cast<int>(c.bits));
+    std::vector<float> first;
+    for (const int threads : {1, 3}) {
+      ThreadPool pool(threads);
+      const auto model = load_model(directory, pool, Precision::kReference, c.bits);
+      const Hidden whole = forward_whole(*model, ids);
+      if (first.empty()) first = whole.values;
+      EXPECT_EQ(whole.values, first);
+      const double error = relative_rms(*model, whole, expected);
+      EXPECT_GE(error, c.least);
+      EXPECT_LT(error, c.most);
+      for (const std::size_t cut : {1u, 16u, 45u}) {
+        const auto parent = model->new_segment(nullptr, 60), child = model->new_segment(parent, 60);
+        Hidden pieces = model->forward(
+            std::vector<Chunk>{{parent.get(), all.first(cut), std::span(outputs).first(cut)}});
+        const Hidden tail = model->forward(std::vector<Chunk>{
+            {child.get(), all.subspan(cut), std::span(outputs).first(60 - cut)}});
+        pieces.values.insert(pieces.values.end(), tail.values.begin(), tail.values.end());
+        EXPECT_EQ(pieces.values, first) << cut;
+      }
+    }
+  }
+}
+
 TEST_F(CpuModelTest, ScoresAreLogSoftmaxOfTheLogits) {
   ThreadPool pool(2);
   // More than one block of the vocabulary, the last one partly filled.

@@ -3,10 +3,18 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/error.h"
+#include "base/half.h"
+#include "base/random.h"
+
 namespace qx {
 namespace {
 
-constexpr KvShape kShape{2, 3, 4};
+constexpr KvShape kShape{2, 3, 4, KvBits::k32};
 
 // A number that tells layer, head, kind, position and element apart.
 float mark(std::int64_t layer, std::int64_t head, bool value, std::int64_t position,
@@ -15,16 +23,38 @@ float mark(std::int64_t layer, std::int64_t head, bool value, std::int64_t posit
 }
 
 void fill(CpuSegment& s, std::int64_t from) {
+  const std::int64_t dim = s.shape().head_dim;
+  std::vector<float> key(dim), value(dim);
   for (std::int64_t layer = 0; layer < kShape.layers; ++layer) {
     for (std::int64_t head = 0; head < kShape.kv_heads; ++head) {
       for (std::int64_t p = from; p < s.length(); ++p) {
-        for (std::int64_t i = 0; i < kShape.head_dim; ++i) {
-          s.keys(layer, head)[p * kShape.head_dim + i] = mark(layer, head, false, p, i);
-          s.values(layer, head)[p * kShape.head_dim + i] = mark(layer, head, true, p, i);
+        for (std::int64_t i = 0; i < dim; ++i) {
+          key[i] = mark(layer, head, false, p, i);
+          value[i] = mark(layer, head, true, p, i);
         }
+        s.store(layer, head, p, key.data(), value.data());
       }
     }
   }
+}
+
+// What is stored, read in one piece from position `first` (a multiple of 16).
+struct Stored {
+  std::vector<float> keys, values;  // [position][dim]
+};
+Stored stored(const CpuSegment& s, std::int64_t layer, std::int64_t head, std::int64_t first = 0) {
+  const std::int64_t dim = s.shape().head_dim, count = s.length() - first;
+  std::vector<float> scratch((count + 15) / 16 * 16 * dim);
+  Stored out;
+  const float* keys = s.keys(layer, head, first, count, scratch.data());
+  for (std::int64_t p = 0; p < count; ++p) {
+    for (std::int64_t i = 0; i < dim; ++i) {
+      out.keys.push_back(keys[(p / 16 * dim + i) * 16 + p % 16]);
+    }
+  }
+  const float* values = s.values(layer, head, first, count, scratch.data());
+  out.values.assign(values, values + count * dim);
+  return out;
 }
 
 TEST(KvSegment, GrowingKeepsKeysAndValues) {
@@ -37,12 +67,86 @@ TEST(KvSegment, GrowingKeepsKeysAndValues) {
   ASSERT_EQ(s.end(), 100);
   for (std::int64_t layer = 0; layer < kShape.layers; ++layer) {
     for (std::int64_t head = 0; head < kShape.kv_heads; ++head) {
-      for (std::int64_t p = 0; p < 100; ++p) {
-        ASSERT_EQ(s.keys(layer, head)[p * 4 + 1], mark(layer, head, false, p, 1));
-        ASSERT_EQ(s.values(layer, head)[p * 4 + 2], mark(layer, head, true, p, 2));
+      for (const std::int64_t first : {0, 48}) {
+        const Stored all = stored(s, layer, head, first);
+        for (std::int64_t p = first; p < 100; ++p) {
+          for (std::int64_t i = 0; i < 4; ++i) {
+            ASSERT_EQ(all.keys[(p - first) * 4 + i], mark(layer, head, false, p, i));
+            ASSERT_EQ(all.values[(p - first) * 4 + i], mark(layer, head, true, p, i));
+          }
+        }
       }
     }
   }
+}
+
+// Numbers of many magnitudes, in a segment that grows and in one of its size from the start.
+TEST(KvSegment, FewerBitsRoundOnce) {
+  constexpr std::int64_t kDim = 80, kCount = 37;
+  Random random(3);
+  std::vector<float> keys(kCount * kDim), values(keys.size());
+  for (float& v : keys) v = static_cast<float>(random.gaussian());
+  for (float& v : values) v = static_cast<float>(random.gaussian() * 1e-3);
+  keys[5] = 1e6f;  // beyond IEEE half
+  keys[7] = -70000.0f;
+  std::fill_n(values.begin() + 2 * kDim, kDim, 0.0f);
+  for (const KvBits bits : {KvBits::k16, KvBits::k8}) {
+    CpuSegment grown(nullptr, {1, 1, kDim, bits}, kCount), whole(nullptr, {1, 1, kDim, bits}, 50);
+    whole.extend(kCount);
+    for (std::int64_t p = 0; p < kCount; ++p) {
+      grown.extend(1);
+      grown.store(0, 0, p, keys.data() + p * kDim, values.data() + p * kDim);
+      whole.store(0, 0, p, keys.data() + p * kDim, values.data() + p * kDim);
+    }
+    const Stored got = stored(grown, 0, 0), other = stored(whole, 0, 0);
+    EXPECT_EQ(got.keys, other.keys);
+    EXPECT_EQ(got.values, other.values);
+    const auto check = [&](const std::vector<float>& in, const std::vector<float>& out) {
+      for (std::size_t i = 0; i < in.size(); ++i) {
+        if (bits == KvBits::k16) {
+          const float limited = std::clamp(in[i], -65504.0f, 65504.0f);
+          EXPECT_EQ(out[i], f16_to_f32(f32_to_f16(limited))) << i;
+          continue;
+        }
+        const std::size_t begin = i / kDim * kDim + i % kDim / 32 * 32;
+        const std::size_t end = std::min(begin + 32, (i / kDim + 1) * kDim);
+        float largest = 0;
+        for (std::size_t k = begin; k < end; ++k) largest = std::max(largest, std::abs(in[k]));
+        EXPECT_NEAR(out[i], in[i], 0.5001f * largest / 127) << i;
+        if (std::abs(in[i]) == largest) {
+          EXPECT_NEAR(out[i], in[i], 1e-6f * largest);
+        }
+      }
+    };
+    check(keys, got.keys);
+    check(values, got.values);
+  }
+}
+
+TEST(KvSegment, WhatIsNoNumberIsNotHidden) {
+  for (const KvBits bits : {KvBits::k32, KvBits::k16, KvBits::k8}) {
+    for (const float bad :
+         {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+      CpuSegment s(nullptr, {1, 1, 4, bits}, 1);
+      s.extend(1);
+      const float key[] = {1, bad, 3, 4}, value[] = {bad, 0, 0, 0};
+      s.store(0, 0, 0, key, value);
+      const Stored got = stored(s, 0, 0);
+      EXPECT_FALSE(std::isfinite(got.keys[1]));
+      EXPECT_FALSE(std::isfinite(got.values[0]));
+    }
+  }
+}
+
+TEST(KvSegment, FewerBitsTakeLessMemory) {
+  const auto bytes = [](KvBits bits) {
+    CpuSegment s(nullptr, {2, 3, 64, bits}, 100);
+    s.extend(40);
+    return s.reserved_bytes();
+  };
+  EXPECT_EQ(bytes(KvBits::k32), 2 * 2 * 3 * 48 * 64 * 4);
+  EXPECT_EQ(bytes(KvBits::k16), 2 * 2 * 3 * 48 * 64 * 2);
+  EXPECT_EQ(bytes(KvBits::k8), 2 * 2 * 3 * 48 * (64 + 2 * 4));
 }
 
 TEST(KvSegment, AChildBeginsWhereItsParentEnds) {

@@ -8,6 +8,7 @@
 
 #include "arch/model_config.h"
 #include "base/machine_memory.h"
+#include "model/model.h"
 #include "recipe/summary.h"
 
 namespace qx {
@@ -30,7 +31,7 @@ MemoryVerdict judge_memory(const MemoryNeeds& needs, const MachineMemory& machin
 // and what to do when refused, unless allow_swap turns that into the warning; a directory without
 // weight files; UsageError for a QX_MEMORY_LIMIT that is no size.
 std::string check_memory(const std::filesystem::path& directory, const ModelConfig& config,
-                         std::int64_t context_tokens, bool allow_swap);
+                         std::int64_t context_tokens, KvBits kv_bits, bool allow_swap);
 
 // The same with given figures, for tests.
 std::string check_memory(const std::string& place, const MemoryNeeds& needs,

@@ -25,6 +25,10 @@ namespace qx {
 enum class Precision { kReference, kExact, kFast };
 std::string_view precision_name(Precision precision);  // "reference", "exact", "fast"
 
+// Bits of an element of the keys and values that a model keeps: float32, IEEE half, or integers with
+// a scale for each 32 elements. What is computed with them is float32.
+enum class KvBits { k8 = 8, k16 = 16, k32 = 32 };
+
 // Keys and values of a run of positions. A segment continues its parent, if any: position p of the
 // sequence lies in the chain. Several children may share one parent, which must not grow once it
 // has children.
@@ -91,6 +95,6 @@ class Model {
 // files. Every expected tensor is checked for dtype and shape; missing and unexpected ones are
 // errors. The pool must outlive the model.
 std::unique_ptr<Model> load_model(const std::filesystem::path& directory, ThreadPool& pool,
-                                  Precision precision);
+                                  Precision precision, KvBits kv_bits = KvBits::k32);
 
 }  // namespace qx

@@ -156,18 +156,20 @@ std::string summary_table(std::span<const SummaryLine> lines, std::int64_t layer
   return out;
 }
 
-MemoryNeeds memory_needs(const ModelConfig& config, std::int64_t weight_bytes,
-                         std::int64_t context) {
+MemoryNeeds memory_needs(const ModelConfig& config, std::int64_t weight_bytes, std::int64_t context,
+                         int kv_bits) {
   constexpr std::int64_t kFloat = 4;
   const std::int64_t q = config.num_attention_heads * config.head_dim;
   const std::int64_t kv = config.num_key_value_heads * config.head_dim;
   MemoryNeeds needs;
   needs.weights = weight_bytes;
   // Hostile sizes times a long context exceed int64; the config's own limits bound all else here.
-  const double cache = 2.0 * static_cast<double>(config.num_hidden_layers) *
-                       static_cast<double>(kv) * kFloat * static_cast<double>(context);
-  needs.cache =
-      cache < 0x1p61 ? 2 * config.num_hidden_layers * kv * kFloat * context : std::int64_t{1} << 61;
+  const std::int64_t scales = kv_bits == 8 ? (config.head_dim + 31) / 32 * kFloat : 0;
+  const std::int64_t heads = 2 * config.num_hidden_layers * config.num_key_value_heads;
+  const std::int64_t head = config.head_dim * kv_bits / 8 + scales;
+  const double cache =
+      static_cast<double>(heads) * static_cast<double>(head) * static_cast<double>(context);
+  needs.cache = cache < 0x1p61 ? heads * head * context : std::int64_t{1} << 61;
   // The residual, its normed copy, the outputs of attention and MLP, q k v and the heads' outputs,
   // gate and up; and one row of logits.
   const std::int64_t row = 4 * config.hidden_size + 2 * q + 2 * kv + 2 * config.intermediate_size;

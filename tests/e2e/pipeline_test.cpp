@@ -281,8 +281,8 @@ TEST_F(SmolLM2, AnswersTheShippedTasksBetterThanChance) {
   EXPECT_GT(results.at("results").at("arc_easy").at("acc,none").get<double>(), 0.5);
   EXPECT_GT(results.at("results").at("hellaswag").at("acc_norm,none").get<double>(), 0.6);
   const Json run = parse_json(read_text(root_ / "runs/q4-hi/run.json"), "run.json");
-  for (const char* key : {"model", "tasks", "precision", "kernels", "threads", "version", "commit",
-                          "start", "end", "mode", "convention"}) {
+  for (const char* key : {"model", "tasks", "precision", "kv_bits", "kernels", "threads", "version",
+                          "commit", "start", "end", "mode", "convention"}) {
     EXPECT_TRUE(run.contains(key)) << key;
   }
 }
