@@ -12,5 +12,10 @@ extern const KernelTable kScalarTable;
 extern const KernelTable kAvx2Table;
 extern const KernelTable kAvx512Table;
 #endif
+#if defined(QX_KERNELS_ARM)
+extern const KernelTable kNeonTable;
+extern const KernelTable kNeonDotprodTable;
+extern const KernelTable kNeonI8mmTable;
+#endif
 
 }  // namespace qx

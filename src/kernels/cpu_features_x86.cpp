@@ -2,15 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cpu_features.h"
 
-#if defined(QX_KERNELS_X86)
 #include <cpuid.h>
 
 #include <cstdint>
-#endif
 
 namespace qx {
-
-#if defined(QX_KERNELS_X86)
 namespace {
 
 constexpr bool has_bit(unsigned word, int bit) {
@@ -43,10 +39,5 @@ CpuFeatures detect_cpu_features() {
                     has_bit(b, 31) && has_bit(c, 1) && has_bit(c, 11);
   return features;
 }
-#else
-CpuFeatures detect_cpu_features() {
-  return {};
-}
-#endif
 
 }  // namespace qx
