@@ -9,10 +9,11 @@ CACHE  ?= $(or $(QX_CACHE),$(HOME)/.cache/qx)
 FUZZ_SECONDS ?= 30
 FORMATTED := $(shell git ls-files '*.cpp' '*.h' 2>/dev/null)
 
-.PHONY: help deps build test test-dev test-tsan test-clang parity fuzz demo bench format format-check install clean
+.PHONY: help deps build test test-aarch64 test-dev test-tsan test-clang parity fuzz demo bench format format-check \
+  install clean
 
 help:  ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | \
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | \
 	  awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 deps:  ## install the system packages that are missing (Debian, Ubuntu; sudo where needed)
@@ -44,6 +45,10 @@ test-clang:  ## build libraries and program with clang, warnings as errors
 	@cmake --preset clang -DQX_TESTS=OFF >/dev/null
 	@cmake --build build-clang -j $(JOBS)
 
+test-aarch64: build  ## cross-build for 64-bit ARM; tests under qemu-user, one run per kernel table
+	@tools/install_deps.sh aarch64
+	@JOBS=$(JOBS) tools/test_aarch64.sh
+
 parity: build  ## compare with the real mlx-lm, lm-eval, transformers, tokenizers and jinja2
 	@tools/parity.sh
 
@@ -72,4 +77,4 @@ install: build  ## install the program, its recipes and completions under PREFIX
 	@cmake --install build --prefix $(PREFIX)
 
 clean:  ## remove every build folder and the demo's output
-	@rm -rf build build-dev build-tsan build-clang build-fuzz build-bench demo
+	@rm -rf build build-dev build-tsan build-clang build-aarch64 build-fuzz build-bench demo

@@ -27,4 +27,15 @@ namespace qx::integer_avx512 {
 QX_DECLARE_INTEGER
 }
 #endif
+#if defined(QX_KERNELS_ARM)
+namespace qx::integer_neon {
+QX_DECLARE_INTEGER
+}
+namespace qx::integer_neon_dotprod {
+QX_DECLARE_INTEGER
+}
+namespace qx::integer_neon_i8mm {
+QX_DECLARE_INTEGER
+}
+#endif
 #undef QX_DECLARE_INTEGER

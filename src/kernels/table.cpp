@@ -47,6 +47,12 @@ const KernelTables& available_kernels() {
     if (features.avxvnni) list.tables[list.count++] = &kAvxVnniTable;
     if (features.avx512) list.tables[list.count++] = &kAvx512Table;
 #endif
+#if defined(QX_KERNELS_ARM)
+    const CpuFeatures features = detect_cpu_features();
+    list.tables[list.count++] = &kNeonTable;
+    if (features.dotprod) list.tables[list.count++] = &kNeonDotprodTable;
+    if (features.i8mm) list.tables[list.count++] = &kNeonI8mmTable;
+#endif
     return list;
   }();
   return available;

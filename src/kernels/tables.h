@@ -13,5 +13,10 @@ extern const KernelTable kAvx2Table;
 extern const KernelTable kAvxVnniTable;  // AVX2, with AVX-VNNI for the integer products
 extern const KernelTable kAvx512Table;
 #endif
+#if defined(QX_KERNELS_ARM)
+extern const KernelTable kNeonTable;
+extern const KernelTable kNeonDotprodTable;
+extern const KernelTable kNeonI8mmTable;
+#endif
 
 }  // namespace qx

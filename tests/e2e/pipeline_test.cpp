@@ -104,7 +104,7 @@ TEST_P(Tiny, QuantizedSourcesNeedAPermissionAndFloatRecipesRestore) {
   EXPECT_EQ(run_qx({"convert", "-m", q4, "-o", out, "--recipe", "f32"}).exit_code, 0);
   // float32 holds fma(scale, code, bias) exactly, so both directories answer alike.
   const auto score = [&](const fs::path& model) {
-    const Outcome o = run_qx({"score", "-m", model, "--requests", "-"},
+    const Outcome o = run_qx({"score", "-m", model, "--precision", "reference", "--requests", "-"},
                              "{\"context\":\"hello\",\"continuation\":\" world\"}\n");
     EXPECT_EQ(o.exit_code, 0) << o.err;
     return o.out;

@@ -27,6 +27,12 @@ struct Pipe {
   }
 };
 
+// Another program than this build's: a wrapper that runs one of another architecture.
+const char* program() {
+  const char* other = std::getenv("QX_TEST_PROGRAM");
+  return other != nullptr && *other != '\0' ? other : QX_PROGRAM;
+}
+
 [[noreturn]] void exec_child(const std::vector<std::string>& arguments,
                              const std::vector<std::string>& environment) {
   ::unsetenv("QX_DATA");
@@ -39,10 +45,10 @@ struct Pipe {
       ::setenv(name.c_str(), value.c_str(), 1);
     }
   }
-  std::vector<char*> argv{const_cast<char*>(QX_PROGRAM)};
+  std::vector<char*> argv{const_cast<char*>(program())};
   for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
   argv.push_back(nullptr);
-  ::execv(QX_PROGRAM, argv.data());
+  ::execv(program(), argv.data());
   ::_exit(127);
 }
 

@@ -2,15 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cpu_features.h"
 
-#if defined(QX_KERNELS_X86)
 #include <cpuid.h>
 
 #include <cstdint>
-#endif
 
 namespace qx {
-
-#if defined(QX_KERNELS_X86)
 namespace {
 
 constexpr bool has_bit(unsigned word, int bit) {
@@ -46,10 +42,5 @@ CpuFeatures detect_cpu_features() {
   }
   return features;
 }
-#else
-CpuFeatures detect_cpu_features() {
-  return {};
-}
-#endif
 
 }  // namespace qx
