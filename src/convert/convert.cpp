@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <fstream>
-#include <future>
 #include <iterator>
 #include <map>
 #include <memory>
@@ -14,12 +12,12 @@
 #include <set>
 
 #include "base/error.h"
-#include "base/hash.h"
 #include "base/interrupt.h"
 #include "base/progress.h"
 #include "convert/journal.h"
 #include "convert/output_files.h"
 #include "convert/source.h"
+#include "convert/source_hashes.h"
 #include "io/posix_file.h"
 #include "io/staged.h"
 
@@ -52,43 +50,6 @@ ConvertPlan plan_for(const SourceModel& source, const ConvertRequest& request) {
   return out;
 }
 
-// SHA-256 of the source files, computed beside the conversion, which reads the same pages while they
-// are in memory. Ends early when the conversion fails.
-class SourceHashing {
- public:
-  explicit SourceHashing(std::vector<fs::path> files)
-      : hashes_(std::async(std::launch::async, [this, files = std::move(files)] {
-          std::vector<FileHash> out;
-          for (const fs::path& file : files) out.push_back(hash(file));
-          return out;
-        })) {}
-  ~SourceHashing() { stop_ = true; }
-  SourceHashing(const SourceHashing&) = delete;
-  SourceHashing& operator=(const SourceHashing&) = delete;
-
-  std::vector<FileHash> get() { return hashes_.get(); }
-
- private:
-  FileHash hash(const fs::path& file) const {
-    std::ifstream in(file, std::ios::binary);
-    if (!in) fail(file.string(), "cannot open the file to hash it");
-    Sha256 sha;
-    std::uint64_t bytes = 0;
-    std::vector<char> block(1 << 20);
-    while (in && !stop_) {
-      in.read(block.data(), static_cast<std::streamsize>(block.size()));
-      const auto n = static_cast<std::size_t>(in.gcount());
-      sha.update(std::string_view(block.data(), n));
-      bytes += n;
-    }
-    if (in.bad()) fail(file.string(), "reading failed");
-    return {file.filename().string(), bytes, sha.hex()};
-  }
-
-  std::atomic<bool> stop_{false};
-  std::future<std::vector<FileHash>> hashes_;
-};
-
 void empty_directory(const fs::path& directory) {
   std::vector<fs::path> entries;
   for (const auto& entry : fs::directory_iterator(directory)) entries.push_back(entry.path());
@@ -99,7 +60,11 @@ void empty_directory(const fs::path& directory) {
 void write_plain(const fs::path& path, std::string_view text) {
   PosixFile file(path);
   file.write_at(0, std::as_bytes(std::span(text.data(), text.size())));
-  file.sync_and_close();
+  file.close();
+}
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 struct Block {
@@ -141,9 +106,10 @@ OldFiles open_attempts(const std::vector<fs::path>& paths) {
 
 class Conversion {
  public:
-  Conversion(const ConvertRequest& request, const SourceModel& source, ConvertPlan plan,
-             ThreadPool& pool)
-      : request_(request),
+  Conversion(std::chrono::steady_clock::time_point start, const ConvertRequest& request,
+             const SourceModel& source, ConvertPlan plan, ThreadPool& pool)
+      : start_(start),
+        request_(request),
         source_(source),
         plan_(std::move(plan)),
         layout_(make_layout(plan_.plan, request.max_shard_bytes)),
@@ -167,13 +133,14 @@ class Conversion {
   bool take_over_tensor(std::size_t tensor, TensorChecksums expected, const OldFiles& old_files);
   std::uint64_t source_checksum(const Block& block) const;
   void open_writers();
-  void convert_blocks();
+  void convert_blocks(SourceHashes& hashes);
   void convert_block(const Block& block, WorkerScratch& scratch);
   void block_done(const Block& block, TensorChecksums checksums);
   void write_other_files(std::vector<FileHash> source_hashes);
   std::vector<Block> blocks_of(std::size_t tensor) const;
   Json identity() const;
 
+  const std::chrono::steady_clock::time_point start_;
   const ConvertRequest& request_;
   const SourceModel& source_;
   const ConvertPlan plan_;
@@ -368,7 +335,7 @@ void Conversion::convert_block(const Block& block, WorkerScratch& scratch) {
     const auto bad =
         encode_rows(row.dtype, values, {rows, tensor.shape.cols}, *row.affine, request_.rounding,
                     {scratch.codes.data(), scratch.scales.data(), scratch.biases.data()});
-    QX_CHECK(!bad);  // read_rows has checked
+    if (bad) source_.refuse_not_finite(tensor, block.rows, row.dtype, values);
     const std::int64_t groups = groups_per_row(tensor.shape.cols, row.affine->group);
     if (const auto g = find_not_finite(row.dtype, scratch.scales.data(), rows * groups)) {
       fail(
@@ -378,6 +345,7 @@ void Conversion::convert_block(const Block& block, WorkerScratch& scratch) {
     }
     parts = {scratch.codes, scratch.scales, scratch.biases};
   } else {
+    source_.refuse_not_finite(tensor, block.rows, row.dtype, values);
     parts = {{values, size_of(0)}};
   }
   BlockChecksum checksum(block.rows.begin);
@@ -407,7 +375,10 @@ void Conversion::block_done(const Block& block, TensorChecksums checksums) {
   journal_->note(tensor.name, pending.sums);
 }
 
-void Conversion::convert_blocks() {
+// Converts what was not taken over and hashes the source files. One turn of the loop is one unit of
+// either, hashing first: see SourceHashes. The numbers add up, so a thread that finds no block left
+// has a chunk to hash, if need be after the thread that hashes the one before it.
+void Conversion::convert_blocks(SourceHashes& hashes) {
   std::vector<Block> blocks;
   std::uint64_t bytes = 0;
   pending_.resize(layout_.tensors.size());
@@ -420,10 +391,15 @@ void Conversion::convert_blocks() {
   }
   progress_ = std::make_unique<Progress>("converting", bytes / 1'000'000, "MB", request_.quiet);
   std::vector<WorkerScratch> scratch(static_cast<std::size_t>(pool_.threads()));
-  pool_.parallel_for(blocks.size(), 1, [&](std::size_t begin, std::size_t end, int worker) {
-    for (std::size_t i = begin; i < end; ++i) {
-      check_interrupt();
+  std::atomic<std::size_t> next{0};
+  pool_.parallel_for(blocks.size() + hashes.chunks(), 1, [&](std::size_t, std::size_t, int worker) {
+    check_interrupt();
+    if (hashes.try_step()) return;
+    const std::size_t i = next.fetch_add(1);
+    if (i < blocks.size()) {
       convert_block(blocks[i], scratch[static_cast<std::size_t>(worker)]);
+    } else {
+      hashes.step();
     }
   });
   progress_.reset();
@@ -463,26 +439,30 @@ ConvertResult Conversion::run_all() {
   if (!finished.empty()) set_aside_old_shards();
   check_disk_space(staged_.path(),
                    static_cast<std::uint64_t>(layout_.total_bytes) + kOtherFilesBytes);
-  SourceHashing hashing(source_.checkpoint().files());
+  SourceHashes hashes(source_.checkpoint().files(), std::max(1, pool_.threads() / 2));
   open_writers();
   if (finished.empty()) {
     journal_.emplace(staged_.path() / kJournalName, identity(), ConversionJournal::Tensors{});
   } else {
     take_over(finished);
   }
-  convert_blocks();
+  convert_blocks(hashes);
+  write_other_files(hashes.get());
+  ConvertResult result;
+  result.make_seconds = seconds_since(start_);
+  const auto sync_start = std::chrono::steady_clock::now();
   for (const auto& writer : writers_) writer->finish();
-  write_other_files(hashing.get());
   check_interrupt();  // the last chance to keep what is there for a resume
   fs::remove(staged_.path() / kJournalName);
-  ConvertResult result;
   for (const auto& entry : fs::directory_iterator(staged_.path())) {
     result.files.push_back(entry.path().filename().string());
   }
   std::sort(result.files.begin(), result.files.end());
   staged_.commit();
+  result.sync_seconds = seconds_since(sync_start);
   result.plan = plan_;
   result.tensors = static_cast<std::int64_t>(layout_.tensors.size());
+  for (const SourceTensor& t : source_.tensors()) result.source_bytes += t.stored_bytes();
   result.resumed_tensors = resumed_;
   result.notes = notes_;
   return result;
@@ -495,8 +475,9 @@ ConvertPlan plan_conversion(const ConvertRequest& request) {
 }
 
 ConvertResult convert(const ConvertRequest& request, ThreadPool& pool) {
+  const auto start = std::chrono::steady_clock::now();
   const SourceModel source(request.source);
-  Conversion conversion(request, source, plan_for(source, request), pool);
+  Conversion conversion(start, request, source, plan_for(source, request), pool);
   return conversion.run();
 }
 
