@@ -27,6 +27,8 @@ namespace {
 
 // Weights of one block: small enough that a worker's buffers stay in the second-level cache.
 constexpr std::int64_t kBlockWeights = 256 * 1024;
+// How far hashing may be ahead of converting: pages stay mapped until both are done with them.
+constexpr std::uint64_t kHashingLeadBytes = std::uint64_t{32} << 20;
 // Room for config, index and tokenizer beside the tensors.
 constexpr std::uint64_t kOtherFilesBytes = std::uint64_t{64} << 20;
 constexpr const char* kJournalName = "qx_journal.jsonl";
@@ -114,6 +116,7 @@ class Conversion {
         plan_(std::move(plan)),
         layout_(make_layout(plan_.plan, request.max_shard_bytes)),
         pool_(pool),
+        hashes_(source.checkpoint().maps(), std::max(1, pool.threads() / 2)),
         staged_(request.target, request.force, request.resume) {}
 
   ConvertResult run() {
@@ -133,7 +136,8 @@ class Conversion {
   bool take_over_tensor(std::size_t tensor, TensorChecksums expected, const OldFiles& old_files);
   std::uint64_t source_checksum(const Block& block) const;
   void open_writers();
-  void convert_blocks(SourceHashes& hashes);
+  void convert_blocks();
+  void release_sources();
   void convert_block(const Block& block, WorkerScratch& scratch);
   void block_done(const Block& block, TensorChecksums checksums);
   void write_other_files(std::vector<FileHash> source_hashes);
@@ -146,6 +150,7 @@ class Conversion {
   const ConvertPlan plan_;
   const Layout layout_;
   ThreadPool& pool_;
+  SourceHashes hashes_;
   StagedDirectory staged_;
   std::optional<ConversionJournal> journal_;
   std::vector<std::unique_ptr<SafetensorsWriter>> writers_;
@@ -158,8 +163,10 @@ class Conversion {
     std::size_t blocks = 0;
     TensorChecksums sums;
   };
-  std::vector<Pending> pending_;  // by tensor
-  std::uint64_t bytes_done_ = 0;
+  std::vector<Pending> pending_;              // by tensor
+  std::vector<std::size_t> unreleased_;       // converted, pages perhaps not hashed yet
+  std::atomic<std::uint64_t> bytes_done_{0};  // of the source; written under the mutex
+  std::uint64_t bytes_taken_over_ = 0;
   std::unique_ptr<Progress> progress_;
 };
 
@@ -371,19 +378,38 @@ void Conversion::block_done(const Block& block, TensorChecksums checksums) {
                                   static_cast<double>(tensor.shape.rows)));
   progress_->advance(bytes_done_ / 1'000'000 - before);
   if (--pending.blocks > 0) return;
-  source_.release(tensor);
+  unreleased_.push_back(block.tensor);
+  release_sources();
   journal_->note(tensor.name, pending.sums);
 }
 
+// Gives back the pages of tensors that are converted and hashed. What hashing has yet to reach is left
+// for the end of a later tensor: hashing itself, which nothing can share, does none of this.
+void Conversion::release_sources() {
+  std::erase_if(unreleased_, [this](std::size_t t) {
+    const SourceTensor& tensor = source_.tensors()[t];
+    const auto parts = source_.stored_rows(tensor, {0, tensor.shape.rows});
+    if (!std::all_of(parts.begin(), parts.end(),
+                     [this](const auto& part) { return hashes_.has_passed(part); })) {
+      return false;
+    }
+    source_.release(tensor);
+    return true;
+  });
+}
+
 // Converts what was not taken over and hashes the source files. One turn of the loop is one unit of
-// either, hashing first: see SourceHashes. The numbers add up, so a thread that finds no block left
+// either, hashing first unless it is far ahead: see SourceHashes. The numbers add up, so a thread that finds no block left
 // has a chunk to hash, if need be after the thread that hashes the one before it.
-void Conversion::convert_blocks(SourceHashes& hashes) {
+void Conversion::convert_blocks() {
   std::vector<Block> blocks;
   std::uint64_t bytes = 0;
   pending_.resize(layout_.tensors.size());
   for (std::size_t t = 0; t < layout_.tensors.size(); ++t) {
-    if (taken_over_[t] != 0) continue;
+    if (taken_over_[t] != 0) {
+      bytes_taken_over_ += static_cast<std::uint64_t>(source_.tensors()[t].stored_bytes());
+      continue;
+    }
     const std::vector<Block> mine = blocks_of(t);
     pending_[t].blocks = mine.size();
     blocks.insert(blocks.end(), mine.begin(), mine.end());
@@ -392,16 +418,20 @@ void Conversion::convert_blocks(SourceHashes& hashes) {
   progress_ = std::make_unique<Progress>("converting", bytes / 1'000'000, "MB", request_.quiet);
   std::vector<WorkerScratch> scratch(static_cast<std::size_t>(pool_.threads()));
   std::atomic<std::size_t> next{0};
-  pool_.parallel_for(blocks.size() + hashes.chunks(), 1, [&](std::size_t, std::size_t, int worker) {
-    check_interrupt();
-    if (hashes.try_step()) return;
-    const std::size_t i = next.fetch_add(1);
-    if (i < blocks.size()) {
-      convert_block(blocks[i], scratch[static_cast<std::size_t>(worker)]);
-    } else {
-      hashes.step();
-    }
-  });
+  pool_.parallel_for(
+      blocks.size() + hashes_.chunks(), 1, [&](std::size_t, std::size_t, int worker) {
+        check_interrupt();
+        const bool hash =
+            next >= blocks.size() ||
+            hashes_.bytes_done() <= bytes_taken_over_ + bytes_done_ + kHashingLeadBytes;
+        if (hash && hashes_.try_step()) return;
+        const std::size_t i = next.fetch_add(1);
+        if (i < blocks.size()) {
+          convert_block(blocks[i], scratch[static_cast<std::size_t>(worker)]);
+        } else {
+          hashes_.step();
+        }
+      });
   progress_.reset();
 }
 
@@ -439,15 +469,14 @@ ConvertResult Conversion::run_all() {
   if (!finished.empty()) set_aside_old_shards();
   check_disk_space(staged_.path(),
                    static_cast<std::uint64_t>(layout_.total_bytes) + kOtherFilesBytes);
-  SourceHashes hashes(source_.checkpoint().files(), std::max(1, pool_.threads() / 2));
   open_writers();
   if (finished.empty()) {
     journal_.emplace(staged_.path() / kJournalName, identity(), ConversionJournal::Tensors{});
   } else {
     take_over(finished);
   }
-  convert_blocks(hashes);
-  write_other_files(hashes.get());
+  convert_blocks();
+  write_other_files(hashes_.get());
   ConvertResult result;
   result.make_seconds = seconds_since(start_);
   const auto sync_start = std::chrono::steady_clock::now();

@@ -6,7 +6,6 @@
 
 #include "base/error.h"
 #include "base/hash.h"
-#include "base/mapped_file.h"
 
 namespace qx {
 namespace {
@@ -14,23 +13,21 @@ namespace {
 constexpr std::size_t kChunkBytes = std::size_t{2} << 20;
 }  // namespace
 
-// Its own map, so that the pages can be given back chunk by chunk while the conversion still reads the
-// same ones through the checkpoint's map. Nothing is copied.
 struct SourceHashes::File {
-  explicit File(const std::filesystem::path& path) : map(path) {}
+  explicit File(const MappedFile& mapped) : map(mapped) {}
 
-  MappedFile map;
+  const MappedFile& map;
   Sha256 sha;
   std::mutex mutex;                  // guards sha; held while a chunk is hashed
   std::atomic<std::size_t> done{0};  // bytes; written under the mutex
   bool has_more() const { return done < map.bytes().size(); }
 };
 
-SourceHashes::SourceHashes(const std::vector<std::filesystem::path>& files, int at_once)
+SourceHashes::SourceHashes(const std::vector<const MappedFile*>& files, int at_once)
     : at_once_(at_once) {
   QX_CHECK(at_once >= 1);
-  for (const std::filesystem::path& path : files) {
-    files_.push_back(std::make_unique<File>(path));
+  for (const MappedFile* map : files) {
+    files_.push_back(std::make_unique<File>(*map));
     chunks_ += (files_.back()->map.bytes().size() + kChunkBytes - 1) / kChunkBytes;
   }
 }
@@ -50,7 +47,7 @@ bool SourceHashes::hash_chunk(File& file, bool wait) {
   const std::size_t n = std::min(kChunkBytes, bytes.size());
   file.sha.update(bytes.first(n));
   file.done = begin + n;
-  file.map.release(begin, n);
+  bytes_done_ += n;
   return true;
 }
 
@@ -71,6 +68,16 @@ void SourceHashes::step() {
       if (file->has_more() && hash_chunk(*file, wait)) return;
     }
   }
+}
+
+bool SourceHashes::has_passed(std::span<const std::byte> bytes) const {
+  for (const auto& file : files_) {
+    const auto all = file->map.bytes();
+    if (bytes.data() >= all.data() && bytes.data() < all.data() + all.size()) {
+      return bytes.data() + bytes.size() <= all.data() + file->done;
+    }
+  }
+  return false;
 }
 
 std::vector<FileHash> SourceHashes::get() {
