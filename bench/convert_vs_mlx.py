@@ -2,8 +2,8 @@
 """Speed and memory of `qx convert` against `mlx_lm.convert`: the same source, the two interleaved round by round in one session,
 each run a process of its own. Time is that of the whole process, start-up included; for qx without the seconds that
 it says it spent on syncing to the disk, because mlx_lm does not sync (they have a column of their own). GB are of
-the source's bytes, which lie in the page cache: a round before the first is not counted. Memory is the peak of samples every few
-milliseconds: anonymous (the program's own) and mapped from files (the source, given back as it is done with).
+the source's bytes, which lie in the page cache: a round before the first is not counted. CPU seconds say what remains
+true on a machine that does other work. Memory is the peak of samples every 20 milliseconds: anonymous (the program's own) and mapped from files (the source, given back as it is done with).
 
 usage: convert_vs_mlx.py [--qx build/qx] [--source DIR] [--folder TMP] [--recipes q4-hi,..] [--rounds 5] [--threads 2] [--no-mlx]
 
@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import pathlib
+import resource
 import shutil
 import statistics
 import subprocess
@@ -44,14 +45,20 @@ class Peaks(threading.Thread):
                     name, _, value = line.partition(":")
                     if name in self.peak:
                         self.peak[name] = max(self.peak[name], int(value.split()[0]) * 1024)
-                time.sleep(0.004)
+                time.sleep(0.02)
         except (OSError, ValueError):
             pass
 
 
+def cpu_seconds():
+    """Of all processes that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def run(command, **options):
-    """Seconds of the process, its peaks, and what it wrote to stdout."""
-    begin = time.perf_counter()
+    """Wall and CPU seconds of the process with its peaks, and what it wrote to stdout."""
+    begin, cpu = time.perf_counter(), cpu_seconds()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
     peaks = Peaks(process.pid)
     out, err = process.communicate()
@@ -59,22 +66,22 @@ def run(command, **options):
     if process.returncode != 0:
         sys.exit(f"{command}: exit {process.returncode}\n{err}")
     peaks.join()
-    return seconds, peaks.peak, out
+    return dict(seconds=seconds, cpu=cpu_seconds() - cpu, sync=None, **peaks.peak), out
 
 
 def run_qx(args, recipe, target, rounding="cpu"):
     command = [args.qx, "convert", "-m", args.source, "-o", target, "--recipe", recipe, "--rounding", rounding, "--threads",
                str(args.threads), "--quiet", "--json"]
-    seconds, peak, out = run(command)
-    sync = json.loads(out)["sync_seconds"]
-    return dict(seconds=seconds - sync, sync=sync, **peak)
+    row, out = run(command)
+    row["sync"] = json.loads(out)["sync_seconds"]
+    row["seconds"] -= row["sync"]
+    return row
 
 
 def run_mlx(args, target):
     command = [sys.executable, "-m", "mlx_lm", "convert", "--hf-path", args.source, "--mlx-path", target, "-q", "--q-bits", "4",
                "--q-group-size", "32"]
-    seconds, peak, _ = run(command, env=dict(os.environ, HF_HUB_OFFLINE="1"))
-    return dict(seconds=seconds, sync=None, **peak)
+    return run(command, env=dict(os.environ, HF_HUB_OFFLINE="1"))[0]
 
 
 def tensors(folder):
@@ -125,16 +132,17 @@ def measure(args, folder, source_bytes):
 
 def table(rows, source_bytes):
     mlx = [row["seconds"] for row in rows.get("mlx_lm 4 bits, group 32", [])]
-    print("| conversion | GB/s, median (least to most) | seconds | times mlx_lm | sync, s | anonymous MB | mapped MB |")
-    print("|---|---|---|---|---|---|---|")
+    print("| conversion | GB/s, median (least to most) | seconds | times mlx_lm | CPU s | sync, s | anonymous MB | mapped MB |")
+    print("|---|---|---|---|---|---|---|---|")
     for name, runs in rows.items():
         seconds = [row["seconds"] for row in runs]
         speeds = [source_bytes / 1e9 / s for s in seconds]
         ratio = f"{statistics.median(mlx) / statistics.median(seconds):.1f}" if mlx else ""
         sync = "" if runs[0]["sync"] is None else f"{statistics.median(row['sync'] for row in runs):.2f}"
+        cpu = statistics.median(row["cpu"] for row in runs)
         anon, mapped = (max(row[key] for row in runs) / 1e6 for key in ("RssAnon", "RssFile"))
         print(f"| {name} | {statistics.median(speeds):.2f} ({min(speeds):.2f} to {max(speeds):.2f}) | {statistics.median(seconds):.2f} "
-              f"| {ratio} | {sync} | {anon:.0f} | {mapped:.0f} |")
+              f"| {ratio} | {cpu:.2f} | {sync} | {anon:.0f} | {mapped:.0f} |")
 
 
 def main():
