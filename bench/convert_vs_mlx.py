@@ -8,7 +8,7 @@ true on a machine that does other work. Memory is the peak of samples every 20 m
 usage: convert_vs_mlx.py [--qx build/qx] [--source DIR] [--folder TMP] [--recipes q4-hi,..] [--rounds 5] [--threads 2] [--no-mlx]
 
 Without --source, random_model.py makes one. q4-hi is 4 bits in groups of 32, and is what mlx_lm makes too: the first
-round compares the bytes of both. Needs numpy, tokenizers and mlx-lm (tests/parity/requirements.txt).
+round compares the bytes of both. A recipe may name a group size (q4/128). Needs numpy, tokenizers and mlx-lm (tests/parity/requirements.txt).
 
 SPDX-License-Identifier: Apache-2.0
 """
@@ -27,7 +27,7 @@ import time
 
 import random_model
 
-RECIPES = "q2-hi,q3-hi,q4-hi,q5-hi,q6-hi,q8-hi,q4,qx63-hi"
+RECIPES = "q4-hi,q2-hi,q3-hi,q5-hi,q6-hi,q8-hi,q4,q4/128,qx63-hi"
 
 
 class Peaks(threading.Thread):
@@ -70,8 +70,9 @@ def run(command, **options):
 
 
 def run_qx(args, recipe, target, rounding="cpu"):
+    recipe, _, group = recipe.partition("/")
     command = [args.qx, "convert", "-m", args.source, "-o", target, "--recipe", recipe, "--rounding", rounding, "--threads",
-               str(args.threads), "--quiet", "--json"]
+               str(args.threads), "--quiet", "--json", *(["--group-size", group] if group else [])]
     row, out = run(command)
     row["sync"] = json.loads(out)["sync_seconds"]
     row["seconds"] -= row["sync"]
