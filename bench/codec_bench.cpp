@@ -1,7 +1,7 @@
 // Encoding and decoding of affine rows by every instruction set that this machine has.
 //   cmake --preset release -DQX_BENCH=ON && cmake --build build --target codec_bench && build/bench/codec_bench
-// items are weights; bytes are those of the stored codes, scales and biases (decode) or of the float32
-// values (encode).
+// encode_qBITS_gGROUP_ROUNDING and decode_qBITS_gGROUP. items are weights; bytes are those of the stored codes,
+// scales and biases (decode) or of the float32 values (encode).
 // SPDX-License-Identifier: Apache-2.0
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
@@ -14,15 +14,19 @@
 namespace {
 
 constexpr std::int64_t kCols = 4096, kRows = 16;  // stays in the second-level cache
-constexpr int kGroup = 64;
+
+struct Spec {
+  int bits, group;
+  bool gpu;
+};
 
 struct Data {
   std::vector<float> values;
   std::vector<std::byte> codes, scales, biases;
-  explicit Data(int bits)
+  explicit Data(Spec spec)
       : values(kRows * kCols),
-        codes(kRows * kCols / 8 * bits),
-        scales(kRows * kCols / kGroup * 2),
+        codes(kRows * kCols / 8 * spec.bits),
+        scales(kRows * kCols / spec.group * 2),
         biases(scales.size()) {
     qx::Random random(1);
     for (float& v : values) v = static_cast<float>(0.02 * random.gaussian());
@@ -32,30 +36,31 @@ struct Data {
   }
 };
 
-void encode(const qx::KernelTable& table, Data& data, int bits) {
+void encode(const qx::KernelTable& table, Data& data, Spec spec) {
   for (std::int64_t r = 0; r < kRows; ++r) {
-    const bool finite = table.affine_encode_row(
-        data.values.data() + r * kCols, kCols, bits, kGroup, false, qx::ScaleKind::kBF16,
-        data.codes.data() + r * kCols / 8 * bits, data.scales.data() + r * kCols / kGroup * 2,
-        data.biases.data() + r * kCols / kGroup * 2);
+    const bool finite = table.affine_encode_row(data.values.data() + r * kCols, kCols, spec.bits,
+                                                spec.group, spec.gpu, qx::ScaleKind::kBF16,
+                                                data.codes.data() + r * kCols / 8 * spec.bits,
+                                                data.scales.data() + r * kCols / spec.group * 2,
+                                                data.biases.data() + r * kCols / spec.group * 2);
     benchmark::DoNotOptimize(finite);
   }
 }
 
-void encode_rows(benchmark::State& state, const qx::KernelTable* table, int bits) {
-  Data data(bits);
-  for ([[maybe_unused]] auto iteration : state) encode(*table, data, bits);
+void encode_rows(benchmark::State& state, const qx::KernelTable* table, Spec spec) {
+  Data data(spec);
+  for ([[maybe_unused]] auto iteration : state) encode(*table, data, spec);
   state.SetItemsProcessed(state.iterations() * kRows * kCols);
   state.SetBytesProcessed(state.iterations() * kRows * kCols * 4);
 }
 
-void decode_rows(benchmark::State& state, const qx::KernelTable* table, int bits) {
-  Data data(bits);
-  encode(*table, data, bits);
+void decode_rows(benchmark::State& state, const qx::KernelTable* table, Spec spec) {
+  Data data(spec);
+  encode(*table, data, spec);
   const qx::WeightRows w{.kind = qx::WeightKind::kAffine,
                          .scale_kind = qx::ScaleKind::kBF16,
-                         .bits = bits,
-                         .group = kGroup,
+                         .bits = spec.bits,
+                         .group = spec.group,
                          .rows = kRows,
                          .cols = kCols,
                          .values = data.codes.data(),
@@ -80,11 +85,17 @@ int main(int argc, char** argv) {
   const qx::KernelTables& all = qx::available_kernels();
   for (int t = 0; t < all.count; ++t) {
     for (const int bits : {2, 3, 4, 5, 6, 8}) {
-      const auto name = [&](const char* op) {
-        return fmt::format("{}_q{}_{}", op, bits, all.tables[t]->name);
-      };
-      benchmark::RegisterBenchmark(name("encode").c_str(), encode_rows, all.tables[t], bits);
-      benchmark::RegisterBenchmark(name("decode").c_str(), decode_rows, all.tables[t], bits);
+      for (const int group : {32, 64, 128}) {
+        const auto name = [&](const char* op, const char* rounding) {
+          return fmt::format("{}_q{}_g{}{}_{}", op, bits, group, rounding, all.tables[t]->name);
+        };
+        const Spec cpu{bits, group, false}, gpu{bits, group, true};
+        benchmark::RegisterBenchmark(name("encode", "_cpu").c_str(), encode_rows, all.tables[t],
+                                     cpu);
+        benchmark::RegisterBenchmark(name("encode", "_gpu").c_str(), encode_rows, all.tables[t],
+                                     gpu);
+        benchmark::RegisterBenchmark(name("decode", "").c_str(), decode_rows, all.tables[t], cpu);
+      }
     }
   }
   benchmark::RunSpecifiedBenchmarks();

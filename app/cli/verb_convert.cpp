@@ -1,5 +1,6 @@
 // qx convert: an MLX model directory out of a model directory or a GGUF file.
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <chrono>
 #include <map>
 #include <memory>
@@ -144,7 +145,10 @@ Json summary_json(const ConvertResult& result, const Options& o, double seconds)
           {"resumed_tensors", result.resumed_tensors},
           {"files", result.files},
           {"warnings", result.plan.warnings},
-          {"seconds", seconds}};
+          {"source_bytes", result.source_bytes},
+          {"seconds", seconds},
+          {"make_seconds", result.make_seconds},
+          {"sync_seconds", result.sync_seconds}};
 }
 
 ConvertResult convert_or_explain(const ConvertRequest& request, ThreadPool& pool) {
@@ -188,7 +192,11 @@ void run(const Options& o) {
     return;
   }
   print_summary(result.plan, o);
-  fmt::print("{}: {} files in {:.1f} s\n", o.target, result.files.size(), seconds);
+  fmt::print(
+      "{}: {} files in {:.1f} s: {:.2f} s for {} of source ({:.2f} GB/s), {:.2f} s to sync\n",
+      o.target, result.files.size(), seconds, result.make_seconds, bytes_text(result.source_bytes),
+      static_cast<double>(result.source_bytes) / 1e9 / std::max(result.make_seconds, 1e-9),
+      result.sync_seconds);
 }
 
 }  // namespace

@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <fstream>
-#include <future>
 #include <iterator>
 #include <map>
 #include <memory>
@@ -14,12 +12,12 @@
 #include <set>
 
 #include "base/error.h"
-#include "base/hash.h"
 #include "base/interrupt.h"
 #include "base/progress.h"
 #include "convert/journal.h"
 #include "convert/output_files.h"
 #include "convert/source.h"
+#include "convert/source_hashes.h"
 #include "io/posix_file.h"
 #include "io/staged.h"
 
@@ -29,6 +27,8 @@ namespace {
 
 // Weights of one block: small enough that a worker's buffers stay in the second-level cache.
 constexpr std::int64_t kBlockWeights = 256 * 1024;
+// How far hashing may be ahead of converting: pages stay mapped until both are done with them.
+constexpr std::uint64_t kHashingLeadBytes = std::uint64_t{32} << 20;
 // Room for config, index and tokenizer beside the tensors.
 constexpr std::uint64_t kOtherFilesBytes = std::uint64_t{64} << 20;
 constexpr const char* kJournalName = "qx_journal.jsonl";
@@ -52,43 +52,6 @@ ConvertPlan plan_for(const SourceModel& source, const ConvertRequest& request) {
   return out;
 }
 
-// SHA-256 of the source files, computed beside the conversion, which reads the same pages while they
-// are in memory. Ends early when the conversion fails.
-class SourceHashing {
- public:
-  explicit SourceHashing(std::vector<fs::path> files)
-      : hashes_(std::async(std::launch::async, [this, files = std::move(files)] {
-          std::vector<FileHash> out;
-          for (const fs::path& file : files) out.push_back(hash(file));
-          return out;
-        })) {}
-  ~SourceHashing() { stop_ = true; }
-  SourceHashing(const SourceHashing&) = delete;
-  SourceHashing& operator=(const SourceHashing&) = delete;
-
-  std::vector<FileHash> get() { return hashes_.get(); }
-
- private:
-  FileHash hash(const fs::path& file) const {
-    std::ifstream in(file, std::ios::binary);
-    if (!in) fail(file.string(), "cannot open the file to hash it");
-    Sha256 sha;
-    std::uint64_t bytes = 0;
-    std::vector<char> block(1 << 20);
-    while (in && !stop_) {
-      in.read(block.data(), static_cast<std::streamsize>(block.size()));
-      const auto n = static_cast<std::size_t>(in.gcount());
-      sha.update(std::string_view(block.data(), n));
-      bytes += n;
-    }
-    if (in.bad()) fail(file.string(), "reading failed");
-    return {file.filename().string(), bytes, sha.hex()};
-  }
-
-  std::atomic<bool> stop_{false};
-  std::future<std::vector<FileHash>> hashes_;
-};
-
 void empty_directory(const fs::path& directory) {
   std::vector<fs::path> entries;
   for (const auto& entry : fs::directory_iterator(directory)) entries.push_back(entry.path());
@@ -99,7 +62,11 @@ void empty_directory(const fs::path& directory) {
 void write_plain(const fs::path& path, std::string_view text) {
   PosixFile file(path);
   file.write_at(0, std::as_bytes(std::span(text.data(), text.size())));
-  file.sync_and_close();
+  file.close();
+}
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 struct Block {
@@ -141,13 +108,15 @@ OldFiles open_attempts(const std::vector<fs::path>& paths) {
 
 class Conversion {
  public:
-  Conversion(const ConvertRequest& request, const SourceModel& source, ConvertPlan plan,
-             ThreadPool& pool)
-      : request_(request),
+  Conversion(std::chrono::steady_clock::time_point start, const ConvertRequest& request,
+             const SourceModel& source, ConvertPlan plan, ThreadPool& pool)
+      : start_(start),
+        request_(request),
         source_(source),
         plan_(std::move(plan)),
         layout_(make_layout(plan_.plan, request.max_shard_bytes)),
         pool_(pool),
+        hashes_(source.checkpoint().maps(), std::max(1, pool.threads() / 2)),
         staged_(request.target, request.force, request.resume) {}
 
   ConvertResult run() {
@@ -168,17 +137,20 @@ class Conversion {
   std::uint64_t source_checksum(const Block& block) const;
   void open_writers();
   void convert_blocks();
+  void release_sources();
   void convert_block(const Block& block, WorkerScratch& scratch);
   void block_done(const Block& block, TensorChecksums checksums);
   void write_other_files(std::vector<FileHash> source_hashes);
   std::vector<Block> blocks_of(std::size_t tensor) const;
   Json identity() const;
 
+  const std::chrono::steady_clock::time_point start_;
   const ConvertRequest& request_;
   const SourceModel& source_;
   const ConvertPlan plan_;
   const Layout layout_;
   ThreadPool& pool_;
+  SourceHashes hashes_;
   StagedDirectory staged_;
   std::optional<ConversionJournal> journal_;
   std::vector<std::unique_ptr<SafetensorsWriter>> writers_;
@@ -191,8 +163,10 @@ class Conversion {
     std::size_t blocks = 0;
     TensorChecksums sums;
   };
-  std::vector<Pending> pending_;  // by tensor
-  std::uint64_t bytes_done_ = 0;
+  std::vector<Pending> pending_;              // by tensor
+  std::vector<std::size_t> unreleased_;       // converted, pages perhaps not hashed yet
+  std::atomic<std::uint64_t> bytes_done_{0};  // of the source; written under the mutex
+  std::uint64_t bytes_taken_over_ = 0;
   std::unique_ptr<Progress> progress_;
 };
 
@@ -368,7 +342,7 @@ void Conversion::convert_block(const Block& block, WorkerScratch& scratch) {
     const auto bad =
         encode_rows(row.dtype, values, {rows, tensor.shape.cols}, *row.affine, request_.rounding,
                     {scratch.codes.data(), scratch.scales.data(), scratch.biases.data()});
-    QX_CHECK(!bad);  // read_rows has checked
+    if (bad) source_.refuse_not_finite(tensor, block.rows, row.dtype, values);
     const std::int64_t groups = groups_per_row(tensor.shape.cols, row.affine->group);
     if (const auto g = find_not_finite(row.dtype, scratch.scales.data(), rows * groups)) {
       fail(
@@ -378,6 +352,7 @@ void Conversion::convert_block(const Block& block, WorkerScratch& scratch) {
     }
     parts = {scratch.codes, scratch.scales, scratch.biases};
   } else {
+    source_.refuse_not_finite(tensor, block.rows, row.dtype, values);
     parts = {{values, size_of(0)}};
   }
   BlockChecksum checksum(block.rows.begin);
@@ -403,16 +378,38 @@ void Conversion::block_done(const Block& block, TensorChecksums checksums) {
                                   static_cast<double>(tensor.shape.rows)));
   progress_->advance(bytes_done_ / 1'000'000 - before);
   if (--pending.blocks > 0) return;
-  source_.release(tensor);
+  unreleased_.push_back(block.tensor);
+  release_sources();
   journal_->note(tensor.name, pending.sums);
 }
 
+// Gives back the pages of tensors that are converted and hashed. What hashing has yet to reach is left
+// for the end of a later tensor: hashing itself, which nothing can share, does none of this.
+void Conversion::release_sources() {
+  std::erase_if(unreleased_, [this](std::size_t t) {
+    const SourceTensor& tensor = source_.tensors()[t];
+    const auto parts = source_.stored_rows(tensor, {0, tensor.shape.rows});
+    if (!std::all_of(parts.begin(), parts.end(),
+                     [this](const auto& part) { return hashes_.has_passed(part); })) {
+      return false;
+    }
+    source_.release(tensor);
+    return true;
+  });
+}
+
+// Converts what was not taken over and hashes the source files. One turn of the loop is one unit of
+// either, hashing first unless it is far ahead: see SourceHashes. The numbers add up, so a thread that finds no block left
+// has a chunk to hash, if need be after the thread that hashes the one before it.
 void Conversion::convert_blocks() {
   std::vector<Block> blocks;
   std::uint64_t bytes = 0;
   pending_.resize(layout_.tensors.size());
   for (std::size_t t = 0; t < layout_.tensors.size(); ++t) {
-    if (taken_over_[t] != 0) continue;
+    if (taken_over_[t] != 0) {
+      bytes_taken_over_ += static_cast<std::uint64_t>(source_.tensors()[t].stored_bytes());
+      continue;
+    }
     const std::vector<Block> mine = blocks_of(t);
     pending_[t].blocks = mine.size();
     blocks.insert(blocks.end(), mine.begin(), mine.end());
@@ -420,12 +417,21 @@ void Conversion::convert_blocks() {
   }
   progress_ = std::make_unique<Progress>("converting", bytes / 1'000'000, "MB", request_.quiet);
   std::vector<WorkerScratch> scratch(static_cast<std::size_t>(pool_.threads()));
-  pool_.parallel_for(blocks.size(), 1, [&](std::size_t begin, std::size_t end, int worker) {
-    for (std::size_t i = begin; i < end; ++i) {
-      check_interrupt();
-      convert_block(blocks[i], scratch[static_cast<std::size_t>(worker)]);
-    }
-  });
+  std::atomic<std::size_t> next{0};
+  pool_.parallel_for(
+      blocks.size() + hashes_.chunks(), 1, [&](std::size_t, std::size_t, int worker) {
+        check_interrupt();
+        const bool hash =
+            next >= blocks.size() ||
+            hashes_.bytes_done() <= bytes_taken_over_ + bytes_done_ + kHashingLeadBytes;
+        if (hash && hashes_.try_step()) return;
+        const std::size_t i = next.fetch_add(1);
+        if (i < blocks.size()) {
+          convert_block(blocks[i], scratch[static_cast<std::size_t>(worker)]);
+        } else {
+          hashes_.step();
+        }
+      });
   progress_.reset();
 }
 
@@ -463,7 +469,6 @@ ConvertResult Conversion::run_all() {
   if (!finished.empty()) set_aside_old_shards();
   check_disk_space(staged_.path(),
                    static_cast<std::uint64_t>(layout_.total_bytes) + kOtherFilesBytes);
-  SourceHashing hashing(source_.checkpoint().files());
   open_writers();
   if (finished.empty()) {
     journal_.emplace(staged_.path() / kJournalName, identity(), ConversionJournal::Tensors{});
@@ -471,18 +476,22 @@ ConvertResult Conversion::run_all() {
     take_over(finished);
   }
   convert_blocks();
+  write_other_files(hashes_.get());
+  ConvertResult result;
+  result.make_seconds = seconds_since(start_);
+  const auto sync_start = std::chrono::steady_clock::now();
   for (const auto& writer : writers_) writer->finish();
-  write_other_files(hashing.get());
   check_interrupt();  // the last chance to keep what is there for a resume
   fs::remove(staged_.path() / kJournalName);
-  ConvertResult result;
   for (const auto& entry : fs::directory_iterator(staged_.path())) {
     result.files.push_back(entry.path().filename().string());
   }
   std::sort(result.files.begin(), result.files.end());
   staged_.commit();
+  result.sync_seconds = seconds_since(sync_start);
   result.plan = plan_;
   result.tensors = static_cast<std::int64_t>(layout_.tensors.size());
+  for (const SourceTensor& t : source_.tensors()) result.source_bytes += t.stored_bytes();
   result.resumed_tensors = resumed_;
   result.notes = notes_;
   return result;
@@ -495,8 +504,9 @@ ConvertPlan plan_conversion(const ConvertRequest& request) {
 }
 
 ConvertResult convert(const ConvertRequest& request, ThreadPool& pool) {
+  const auto start = std::chrono::steady_clock::now();
   const SourceModel source(request.source);
-  Conversion conversion(request, source, plan_for(source, request), pool);
+  Conversion conversion(start, request, source, plan_for(source, request), pool);
   return conversion.run();
 }
 

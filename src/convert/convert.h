@@ -47,6 +47,10 @@ struct ConvertResult {
   std::int64_t tensors = 0;          // of the plan
   std::int64_t resumed_tensors = 0;  // of these, taken over from a killed conversion
   std::vector<std::string> notes;    // what was done about --resume
+  std::int64_t source_bytes = 0;     // of the tensors, as stored in the source
+  // Time from the call until every byte was written (reading, hashing, encoding, writing into the
+  // page cache), and from there until all of it was on the disk under its name.
+  double make_seconds = 0, sync_seconds = 0;
 };
 
 // The weights are first rounded to the output's float type (request, else the config's, else the type

@@ -381,7 +381,7 @@ class Resume : public Convert {
 
   std::string journal_head(const ConvertPlan& p) {
     const fs::path source = scratch / "src" / "model.safetensors";
-    Json head = {{"qx_journal", 1}};
+    Json head = {{"qx_journal", 2}};
     head["plan"] = p.plan.plan_hash();
     head["type"] = "bfloat16";
     head["rounding"] = "cpu";
@@ -459,7 +459,7 @@ TEST_F(Resume, WithoutTheOptionAnUnfinishedDirectoryIsDropped) {
 }
 
 TEST(BlockChecksum, SeesEveryByteAndTheRow) {
-  std::vector<std::byte> bytes(37, std::byte{1});
+  std::vector<std::byte> bytes(165, std::byte{1});
   const auto sum = [&](std::int64_t row) {
     BlockChecksum s(row);
     s.update(bytes);
@@ -471,7 +471,7 @@ TEST(BlockChecksum, SeesEveryByteAndTheRow) {
     seen.insert(sum(0));
     b = std::byte{1};
   }
-  EXPECT_EQ(seen.size(), 39u);
+  EXPECT_EQ(seen.size(), 167u);
 }
 
 }  // namespace

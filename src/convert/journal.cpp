@@ -11,7 +11,8 @@
 namespace qx {
 namespace {
 
-constexpr int kJournalVersion = 1;
+constexpr int kJournalVersion = 2;
+constexpr std::size_t kLanes = 8;
 constexpr std::uint64_t kMultiplier = 0x9E3779B97F4A7C15ull;  // 2^64 / golden ratio
 
 std::uint64_t mix(std::uint64_t h) {
@@ -32,12 +33,12 @@ std::string tensor_line(const std::string& tensor, TensorChecksums c) {
 }  // namespace
 
 void BlockChecksum::update(std::span<const std::byte> bytes) {
-  // Four independent chains: one alone would wait for its own multiplications.
-  std::array<std::uint64_t, 4> lanes{};
-  for (std::size_t l = 0; l < 4; ++l) lanes[l] = mix(state_ + bytes.size() + l * kMultiplier);
+  // Independent chains, enough to keep the multiplier busy: one alone would wait for its own products.
+  std::array<std::uint64_t, kLanes> lanes{};
+  for (std::size_t l = 0; l < kLanes; ++l) lanes[l] = mix(state_ + bytes.size() + l * kMultiplier);
   std::size_t i = 0;
-  for (; i + 32 <= bytes.size(); i += 32) {
-    for (std::size_t l = 0; l < 4; ++l) {
+  for (; i + 8 * kLanes <= bytes.size(); i += 8 * kLanes) {
+    for (std::size_t l = 0; l < kLanes; ++l) {
       std::uint64_t word;
       std::memcpy(&word, bytes.data() + i + 8 * l, 8);
       lanes[l] = (lanes[l] ^ word) * kMultiplier;

@@ -50,12 +50,13 @@ std::optional<std::int64_t> find_exponent(const std::byte* values, std::int64_t 
   constexpr std::int64_t kBlock = 1024;
   for (std::int64_t begin = 0; begin < n; begin += kBlock) {
     const std::int64_t end = std::min(n, begin + kBlock);
-    // Without an exit, so that the compiler makes it a vector loop.
-    int found = 0;
+    // Without an exit and with a sum no wider than the words, so that the compiler makes it a vector
+    // loop of whole registers.
+    Word found = 0;
     for (std::int64_t i = begin; i < end; ++i) {
       Word word;
       std::memcpy(&word, values + i * static_cast<std::int64_t>(sizeof(Word)), sizeof(Word));
-      found |= (word & mask) == mask ? 1 : 0;
+      found = static_cast<Word>(found | static_cast<Word>((word & mask) == mask ? 1 : 0));
     }
     for (std::int64_t i = begin; found != 0 && i < end; ++i) {
       Word word;
@@ -197,15 +198,15 @@ DType SourceModel::stored_dtype() const {
   return kFloats[static_cast<std::size_t>(most)];
 }
 
-void SourceModel::check_finite(const SourceTensor& tensor, RowRange range, DType dtype,
-                               const std::byte* values, bool converted) const {
+void SourceModel::refuse_not_finite(const SourceTensor& tensor, RowRange range, DType dtype,
+                                    const std::byte* values) const {
   const std::int64_t cols = tensor.shape.cols;
   const auto bad = find_not_finite(dtype, values, (range.end - range.begin) * cols);
   if (!bad) return;
   const std::int64_t row = range.begin + *bad / cols, col = *bad % cols;
   const std::string place =
       fmt::format("{}: tensor '{}', row {}, column {}", directory_.string(), tensor.name, row, col);
-  if (converted && !tensor.affine) {
+  if (!tensor.affine && tensor.weight->dtype != dtype) {
     const float original =
         value_at(tensor.weight->dtype, tensor.weight->data.data(), row * cols + col);
     if (std::isfinite(original)) {
@@ -221,10 +222,8 @@ const std::byte* SourceModel::read_rows(const SourceTensor& tensor, RowRange ran
   const std::int64_t cols = tensor.shape.cols;
   const auto count = static_cast<std::size_t>((range.end - range.begin) * cols);
   if (!tensor.affine && tensor.weight->dtype == dtype) {
-    const std::byte* values = tensor.weight->data.data() +
-                              static_cast<std::size_t>(range.begin * cols) * dtype_bytes(dtype);
-    check_finite(tensor, range, dtype, values, false);
-    return values;
+    return tensor.weight->data.data() +
+           static_cast<std::size_t>(range.begin * cols) * dtype_bytes(dtype);
   }
   scratch.floats.resize(count);
   scratch.values.resize(count * dtype_bytes(dtype));
@@ -241,7 +240,6 @@ const std::byte* SourceModel::read_rows(const SourceTensor& tensor, RowRange ran
                 static_cast<std::size_t>(range.begin * cols), scratch.floats);
   }
   store_floats(dtype, scratch.floats, scratch.values.data());
-  check_finite(tensor, range, dtype, scratch.values.data(), true);
   return scratch.values.data();
 }
 

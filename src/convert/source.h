@@ -50,10 +50,14 @@ class SourceModel {
   const std::vector<std::string>& warnings() const { return warnings_; }
 
   // Rows [begin, end) of a tensor as values of `dtype`: those of the file itself when they have that
-  // type, else decoded and rounded once into scratch. Every value is finite.
-  // Threads: any, with a scratch each. Fails: Error naming tensor, row and column.
+  // type, else decoded and rounded once into scratch. Not checked for NaN and infinity.
+  // Threads: any, with a scratch each.
   const std::byte* read_rows(const SourceTensor& tensor, RowRange range, DType dtype,
                              SourceScratch& scratch) const;
+  // Fails: Error naming tensor, row and column if one of these values, as read_rows() gave them, is
+  // NaN or infinite.
+  void refuse_not_finite(const SourceTensor& tensor, RowRange range, DType dtype,
+                         const std::byte* values) const;
   // The stored bytes of these rows: of the values, or of codes, scales and biases.
   std::vector<std::span<const std::byte>> stored_rows(const SourceTensor& tensor,
                                                       RowRange range) const;
@@ -66,8 +70,6 @@ class SourceModel {
   SourceTensor match_affine(const CatalogTensor& expected, const TensorView& codes,
                             const TensorView& scales);
   void refuse_unknown(const std::vector<CatalogTensor>& catalog) const;
-  void check_finite(const SourceTensor& tensor, RowRange range, DType dtype,
-                    const std::byte* values, bool converted) const;
 
   std::filesystem::path directory_;
   Json config_json_;

@@ -167,6 +167,13 @@ const TensorView& Checkpoint::at(std::string_view name) const {
   return *tensor;
 }
 
+std::vector<const MappedFile*> Checkpoint::maps() const {
+  std::vector<const MappedFile*> out;
+  for (const auto& shard : shards_) out.push_back(&shard->file());
+  QX_CHECK(out.size() == files_.size());
+  return out;
+}
+
 void Checkpoint::release(const TensorView& tensor) const {
   for (const auto& shard : shards_) {
     const auto bytes = shard->file().bytes();

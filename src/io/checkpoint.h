@@ -31,6 +31,7 @@ class Checkpoint {
   const std::vector<const TensorView*>& tensors() const { return tensors_; }  // sorted by name
   const std::vector<std::string>& problems() const { return problems_; }
   const std::vector<std::filesystem::path>& files() const { return files_; }
+  std::vector<const MappedFile*> maps() const;  // of files(), in their order
   // A hint that a tensor's pages are not needed again soon.
   void release(const TensorView& tensor) const;
 

@@ -75,6 +75,10 @@ void PosixFile::write_at(std::uint64_t offset_bytes, std::span<const std::byte> 
 
 void PosixFile::sync_and_close() {
   if (::fsync(fd_) != 0 && errno != EINVAL) fail_errno(path_, "cannot sync", errno);
+  close();
+}
+
+void PosixFile::close() {
   if (::close(std::exchange(fd_, -1)) != 0) fail_errno(path_, "cannot close", errno);
 }
 

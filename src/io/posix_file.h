@@ -25,6 +25,7 @@ class PosixFile {
   // Threads: may be called from several threads for different ranges.
   void write_at(std::uint64_t offset_bytes, std::span<const std::byte> bytes);
   void sync_and_close();
+  void close();  // what was written may still be on its way to the disk
 
  private:
   std::filesystem::path path_;

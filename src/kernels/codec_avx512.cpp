@@ -15,9 +15,8 @@ constexpr float kSmallestScale = 1e-7f;
 constexpr int kNearestEven = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 constexpr int kTowardZero = _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC;
 
-struct GroupParams {
-  float scale, bias;
-};
+// Groups whose scales are computed together, one a lane.
+constexpr int kBatch = 16;
 
 template <bool kGpu>
 __m512 round_codes(__m512 x) {
@@ -30,40 +29,67 @@ __m512 round_codes(__m512 x) {
   return _mm512_mask_add_ps(whole, up, whole, one);
 }
 
-template <bool kGpu>
-float round_scalar(float x) {
-  return _mm512_cvtss_f32(round_codes<kGpu>(_mm512_set1_ps(x)));
+// Lane e of the result is the minimum (maximum) of all lanes of rows[e]: a tree over 16 vectors at
+// once, of which each level halves the number of vectors. The shuffles leave the result of rows[i] in
+// another lane, which the last permutation mends.
+template <typename Op>
+__m512 reduce_each(const __m512 (&rows)[kBatch], Op op) {
+  __m512 a[8], b[4], c[2];
+  for (int i = 0; i < 8; ++i) {
+    a[i] = op(_mm512_shuffle_f32x4(rows[i], rows[i + 8], 0x44),
+              _mm512_shuffle_f32x4(rows[i], rows[i + 8], 0xEE));
+  }
+  for (int i = 0; i < 4; ++i) {
+    b[i] =
+        op(_mm512_shuffle_f32x4(a[i], a[i + 4], 0x88), _mm512_shuffle_f32x4(a[i], a[i + 4], 0xDD));
+  }
+  for (int i = 0; i < 2; ++i) {
+    c[i] = op(_mm512_shuffle_ps(b[i], b[i + 2], 0x44), _mm512_shuffle_ps(b[i], b[i + 2], 0xEE));
+  }
+  const __m512 mixed = op(_mm512_shuffle_ps(c[0], c[1], 0x88), _mm512_shuffle_ps(c[0], c[1], 0xDD));
+  const __m512i lane_of = _mm512_setr_epi32(0, 2, 1, 3, 8, 10, 9, 11, 4, 6, 5, 7, 12, 14, 13, 15);
+  return _mm512_permutexvar_ps(lane_of, mixed);
 }
 
+struct Params {
+  __m512 scale, bias;
+};
+
 template <bool kGpu>
-GroupParams fit_group(float low, float high, float levels) {
-  float scale = (high - low) / levels;
-  scale = scale < kSmallestScale ? kSmallestScale : scale;
-  const bool low_is_edge = __builtin_fabsf(low) > __builtin_fabsf(high);
-  scale = low_is_edge ? scale : -scale;
-  const float edge = low_is_edge ? low : high;
-  const float steps = round_scalar<kGpu>(edge / scale);
-  if (steps == 0.0f) return {scale, 0.0f};
-  return {edge / steps, edge};
+Params fit_groups(__m512 low, __m512 high, float levels) {
+  const __m512 smallest = _mm512_set1_ps(kSmallestScale), zero = _mm512_setzero_ps();
+  // max gives its second operand for equal or unordered ones, as the scalar comparison does.
+  const __m512 range =
+      _mm512_max_ps(smallest, _mm512_div_ps(_mm512_sub_ps(high, low), _mm512_set1_ps(levels)));
+  const __mmask16 low_is_edge =
+      _mm512_cmp_ps_mask(_mm512_abs_ps(low), _mm512_abs_ps(high), _CMP_GT_OQ);
+  const __m512 edge = _mm512_mask_blend_ps(low_is_edge, high, low);
+  const __m512 signed_range =
+      _mm512_mask_blend_ps(low_is_edge, _mm512_xor_ps(range, _mm512_set1_ps(-0.0f)), range);
+  const __m512 steps = round_codes<kGpu>(_mm512_div_ps(edge, signed_range));
+  const __mmask16 none = _mm512_cmp_ps_mask(steps, zero, _CMP_EQ_OQ);
+  return {_mm512_mask_blend_ps(none, _mm512_div_ps(edge, steps), signed_range),
+          _mm512_mask_blend_ps(none, edge, zero)};
 }
 
-void store_scale(ScaleKind kind, float value, std::byte* out, std::int64_t index) {
-  std::uint32_t u;
-  std::memcpy(&u, &value, 4);
+// The first n of 16 values, rounded to the stored type.
+void store_scales(ScaleKind kind, __m512 values, int n, std::byte* out) {
+  const auto mask = static_cast<__mmask16>((1u << n) - 1);
   if (kind == ScaleKind::kF32) {
-    std::memcpy(out + index * 4, &u, 4);
+    _mm512_mask_storeu_ps(out, mask, values);
     return;
   }
-  std::uint16_t half;
   if (kind == ScaleKind::kF16) {
-    half = static_cast<std::uint16_t>(
-        _mm_extract_epi16(_mm_cvtps_ph(_mm_set_ss(value), _MM_FROUND_TO_NEAREST_INT), 0));
-  } else if ((u & 0x7FFFFFFFu) > 0x7F800000u) {
-    half = 0x7FC0;
-  } else {
-    half = static_cast<std::uint16_t>((u + ((u >> 16) & 1u) + 0x7FFFu) >> 16);
+    _mm256_mask_storeu_epi16(out, mask, _mm512_cvtps_ph(values, _MM_FROUND_TO_NEAREST_INT));
+    return;
   }
-  std::memcpy(out + index * 2, &half, 2);
+  const __m512i bits = _mm512_castps_si512(values);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  __m512i rounded = _mm512_srli_epi32(
+      _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF))), 16);
+  const __mmask16 nan = _mm512_cmp_ps_mask(values, values, _CMP_UNORD_Q);
+  rounded = _mm512_mask_mov_epi32(rounded, nan, _mm512_set1_epi32(0x7FC0));
+  _mm256_mask_storeu_epi16(out, mask, _mm512_cvtepi32_epi16(rounded));
 }
 
 float load_scale(ScaleKind kind, const std::byte* data, std::int64_t index) {
@@ -90,6 +116,21 @@ struct PackOrder {
 template <int kBits>
 constexpr PackOrder<kBits> kPackOrder{};
 
+// The low n bytes of a register. Masked stores of bytes are slow on AMD's processors.
+template <int n>
+void store_low(__m256i bytes, std::byte* out) {
+  const __m128i low = _mm256_castsi256_si128(bytes);
+  if constexpr (n < 16) {
+    _mm_storeu_si64(out, low);
+    if constexpr (n == 12) _mm_storeu_si32(out + 8, _mm_srli_si128(low, 8));
+  } else {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), low);
+    const __m128i high = _mm256_extracti128_si256(bytes, 1);
+    if constexpr (n == 20) _mm_storeu_si32(out + 16, high);
+    if constexpr (n == 24) _mm_storeu_si64(out + 16, high);
+  }
+}
+
 // 32 codes, one a byte, to 4 * kBits bytes of bit stream. Neighbours join pairwise: two codes in 16
 // bits, four in 32, eight in 64; then the unused high bytes are squeezed out.
 template <int kBits>
@@ -104,43 +145,83 @@ void pack32(__m256i codes, std::byte* out) {
     const __m256i order =
         _mm256_load_si256(reinterpret_cast<const __m256i*>(kPackOrder<kBits>.source));
     const __m256i bytes = _mm256_permutexvar_epi8(order, _mm256_or_si256(low, high));
-    _mm256_mask_storeu_epi8(out, static_cast<__mmask32>((1ull << (4 * kBits)) - 1), bytes);
+    store_low<4 * kBits>(bytes, out);
   }
+}
+
+// 16 steps, (value - bias) / scale, to codes, one a byte.
+template <int kBits, bool kGpu>
+__m128i codes_of(__m512 steps) {
+  const __m512 levels = _mm512_set1_ps((1 << kBits) - 1);
+  // Clamped before rounding, which gives the same codes. max gives its second operand for NaN.
+  const __m512 x = _mm512_min_ps(_mm512_max_ps(steps, _mm512_setzero_ps()), levels);
+  // Adding 1.5 * 2^23 rounds to an integer, halves to even, and leaves it in the lowest bits.
+  const __m512 magic = _mm512_set1_ps(0x1.8p23f);
+  const __m512 sum = _mm512_add_ps(x, magic);
+  __m512i code = _mm512_castps_si512(sum);
+  if constexpr (kGpu) {  // halves that went down go up
+    const __m512 rest = _mm512_sub_ps(x, _mm512_sub_ps(sum, magic));
+    const __mmask16 down = _mm512_cmp_ps_mask(rest, _mm512_set1_ps(0.5f), _CMP_EQ_OQ);
+    code = _mm512_mask_add_epi32(code, down, code, _mm512_set1_epi32(1));
+  }
+  return _mm512_cvtepi32_epi8(code);
+}
+
+// One group, given its parameters.
+template <int kBits, bool kGpu>
+void encode_group(const float* values, int group, __m512 scale, __m512 bias, std::byte* codes) {
+  for (int i = 0; i < group; i += 32, codes += 4 * kBits) {
+    __m128i bytes[2];
+    for (int half = 0; half < 2; ++half) {
+      const __m512 x = _mm512_sub_ps(_mm512_loadu_ps(values + i + 16 * half), bias);
+      bytes[half] = codes_of<kBits, kGpu>(_mm512_div_ps(x, scale));
+    }
+    pack32<kBits>(_mm256_inserti128_si256(_mm256_castsi128_si256(bytes[0]), bytes[1], 1), codes);
+  }
+}
+
+// Smallest and largest value of each of n groups, n <= 16; false when a value is not finite.
+template <bool kGpu>
+bool find_ranges(const float* row, int n, int group, __m512& low, __m512& high) {
+  const __m512 zero = _mm512_setzero_ps();
+  __m512 lows[kBatch], highs[kBatch];
+  __m512i largest = _mm512_setzero_si512();
+  for (int g = 0; g < n; ++g) {
+    __m512 l = _mm512_loadu_ps(row + g * group), h = l;
+    largest = _mm512_max_epu32(largest, _mm512_castps_si512(_mm512_abs_ps(l)));
+    for (int i = 16; i < group; i += 16) {
+      const __m512 v = _mm512_loadu_ps(row + g * group + i);
+      l = _mm512_min_ps(l, v);
+      h = _mm512_max_ps(h, v);
+      // As integers, the magnitudes of infinity and NaN are the largest.
+      largest = _mm512_max_epu32(largest, _mm512_castps_si512(_mm512_abs_ps(v)));
+    }
+    lows[g] = l;
+    highs[g] = kGpu ? _mm512_max_ps(h, zero) : h;
+  }
+  for (int g = n; g < kBatch; ++g) lows[g] = highs[g] = zero;
+  low = reduce_each(lows, [](__m512 a, __m512 b) { return _mm512_min_ps(a, b); });
+  high = reduce_each(highs, [](__m512 a, __m512 b) { return _mm512_max_ps(a, b); });
+  return _mm512_cmpge_epu32_mask(largest, _mm512_set1_epi32(0x7F800000)) == 0;
 }
 
 template <int kBits, bool kGpu>
 bool encode(const float* row, std::int64_t groups, int group, ScaleKind type, std::byte* codes,
             std::byte* scales, std::byte* biases) {
-  constexpr float kLevels = (1 << kBits) - 1;
-  const __m512 infinity = _mm512_set1_ps(__builtin_inff());
-  const __m512 high_start = kGpu ? _mm512_setzero_ps() : _mm512_set1_ps(-__builtin_inff());
-  const __m512 zero = _mm512_setzero_ps(), levels = _mm512_set1_ps(kLevels);
-  for (std::int64_t g = 0; g < groups; ++g, row += group) {
-    __m512 low = infinity, high = high_start;
-    __m512i largest = _mm512_setzero_si512();
-    for (int i = 0; i < group; i += 16) {
-      const __m512 v = _mm512_loadu_ps(row + i);
-      low = _mm512_min_ps(low, v);
-      high = _mm512_max_ps(high, v);
-      // As integers, the magnitudes of infinity and NaN are the largest.
-      largest = _mm512_max_epu32(largest, _mm512_castps_si512(_mm512_abs_ps(v)));
-    }
-    if (_mm512_cmpge_epu32_mask(largest, _mm512_set1_epi32(0x7F800000)) != 0) return false;
-    const GroupParams p =
-        fit_group<kGpu>(_mm512_reduce_min_ps(low), _mm512_reduce_max_ps(high), kLevels);
-    store_scale(type, p.scale, scales, g);
-    store_scale(type, p.bias, biases, g);
-    const __m512 scale = _mm512_set1_ps(p.scale), bias = _mm512_set1_ps(p.bias);
-    for (int i = 0; i < group; i += 32) {
-      __m128i bytes[2];
-      for (int half = 0; half < 2; ++half) {
-        const __m512 v = _mm512_loadu_ps(row + i + 16 * half);
-        __m512 code = round_codes<kGpu>(_mm512_div_ps(_mm512_sub_ps(v, bias), scale));
-        code = _mm512_min_ps(_mm512_max_ps(code, zero), levels);  // max gives its second for NaN
-        bytes[half] = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(code));
-      }
-      pack32<kBits>(_mm256_inserti128_si256(_mm256_castsi128_si256(bytes[0]), bytes[1], 1), codes);
-      codes += 4 * kBits;
+  const int scale_bytes = type == ScaleKind::kF32 ? 4 : 2;
+  for (std::int64_t g = 0; g < groups; g += kBatch) {
+    const int n = static_cast<int>(groups - g < kBatch ? groups - g : kBatch);
+    __m512 low, high;
+    if (!find_ranges<kGpu>(row, n, group, low, high)) return false;
+    const Params p = fit_groups<kGpu>(low, high, (1 << kBits) - 1);
+    store_scales(type, p.scale, n, scales + g * scale_bytes);
+    store_scales(type, p.bias, n, biases + g * scale_bytes);
+    alignas(64) float scale[kBatch], bias[kBatch];
+    _mm512_store_ps(scale, p.scale);
+    _mm512_store_ps(bias, p.bias);
+    for (int i = 0; i < n; ++i, row += group, codes += group / 8 * kBits) {
+      encode_group<kBits, kGpu>(row, group, _mm512_set1_ps(scale[i]), _mm512_set1_ps(bias[i]),
+                                codes);
     }
   }
   return true;

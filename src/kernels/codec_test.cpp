@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
@@ -241,8 +242,8 @@ TEST(Codec, NotFiniteIsRefusedWhereverItStands) {
                        -std::numeric_limits<float>::quiet_NaN()};
   for (int t = 0; t < available_kernels().count; ++t) {
     for (const int group : kGroups) {
-      for (std::size_t i = 0; i < 384; i += 5) {
-        std::vector<float> row(384, 0.5f);
+      for (std::size_t i = 0; i < 2688; i += 5) {
+        std::vector<float> row(2688, 0.5f);
         row[i] = bad[i % 4];
         EXPECT_FALSE(
             encode(*available_kernels().tables[t], row, 3, group, i % 2 == 0, ScaleKind::kBF16)
@@ -268,6 +269,63 @@ TEST(Codec, EveryTableEncodesTheSameBits) {
                   << (gpu ? ", gpu" : ", cpu") << ", type " << static_cast<int>(kind);
             }
           }
+        }
+      }
+    }
+  }
+}
+
+// Encoders may take several groups at a time: every number of groups, each group of another kind of data,
+// so that what one group needs does not leak into its neighbours.
+TEST(Codec, EveryTableEncodesAnyNumberOfUnlikeGroups) {
+  const KernelTable& scalar = *available_kernels().tables[0];
+  for (const ScaleKind kind : kScaleKinds) {
+    const std::vector<Family> all = families(kind, 128 * 41, 21 + static_cast<int>(kind));
+    for (const int group : kGroups) {
+      for (std::size_t groups = 1; groups <= 41; ++groups) {
+        std::vector<float> row(groups * group);
+        for (std::size_t i = 0; i < row.size(); ++i) {
+          row[i] = all[(i / group * 7 + groups) % all.size()].values[i];
+        }
+        const int bits = kBits[groups % kBits.size()];
+        for (const bool gpu : {false, true}) {
+          const Encoded expected = encode(scalar, row, bits, group, gpu, kind);
+          for (int t = 1; t < available_kernels().count; ++t) {
+            const KernelTable& table = *available_kernels().tables[t];
+            EXPECT_EQ(encode(table, row, bits, group, gpu, kind), expected)
+                << table.name << ": " << groups << " groups of " << group << ", " << bits << " bits"
+                << (gpu ? ", gpu" : ", cpu") << ", type " << static_cast<int>(kind);
+          }
+        }
+      }
+    }
+  }
+}
+
+// Every mantissa of a bf16 edge with every bf16 value up to five octaves below it, where quotients are
+// exact halves most often: rounding and division have to be exact.
+TEST(Codec, EveryTableRoundsEveryPairOfMantissas) {
+  const KernelTable& scalar = *available_kernels().tables[0];
+  std::vector<float> row;
+  for (std::uint32_t edge = 0; edge < 128; ++edge) {
+    row.clear();
+    for (std::uint32_t below = 0; below < 5 * 128 + edge;) {
+      const std::uint32_t largest = 0x3F80u + edge;
+      row.push_back(std::bit_cast<float>((edge % 2 << 31) | largest << 16));
+      row.push_back(0.0f);
+      for (int i = 2; i < 32; ++i, ++below) {
+        row.push_back(std::bit_cast<float>((below % 3 == 0 ? 0x80000000u : 0u) |
+                                           (largest - std::min(below, largest)) << 16));
+      }
+    }
+    for (const int bits : kBits) {
+      for (const bool gpu : {false, true}) {
+        const Encoded expected = encode(scalar, row, bits, 32, gpu, ScaleKind::kBF16);
+        for (int t = 1; t < available_kernels().count; ++t) {
+          const KernelTable& table = *available_kernels().tables[t];
+          ASSERT_EQ(encode(table, row, bits, 32, gpu, ScaleKind::kBF16), expected)
+              << table.name << ": edge " << edge << ", " << bits << " bits"
+              << (gpu ? ", gpu" : ", cpu");
         }
       }
     }
