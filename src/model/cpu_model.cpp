@@ -223,10 +223,15 @@ std::vector<TokenScore> CpuModel::score(const Hidden& hidden, std::span<const To
   return out;
 }
 
+std::unique_ptr<Model> make_cpu_model(std::unique_ptr<ModelWeights> weights, ThreadPool& pool,
+                                      Precision precision) {
+  QX_CHECK(precision == Precision::kReference);
+  return std::make_unique<CpuModel>(std::move(weights), pool);
+}
+
 std::unique_ptr<Model> load_model(const std::filesystem::path& directory, ThreadPool& pool,
                                   Precision precision) {
-  QX_CHECK(precision == Precision::kReference);
-  return std::make_unique<CpuModel>(load_weights(directory), pool);
+  return make_cpu_model(load_weights(directory), pool, precision);
 }
 
 }  // namespace qx
