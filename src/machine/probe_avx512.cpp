@@ -6,61 +6,40 @@
 namespace qx {
 namespace {
 
-// Keeps a chain in its register and the loop in place; the compiler cannot see through it.
-#define QX_OPAQUE(v) __asm__ volatile("" : "+v"(v))
+#define QX_REGISTER "v"
+#include "machine/probe_loop_inl.h"
 
-std::uint64_t sum_up(const __m512i* chains) {
-  __m512i total = chains[0];
-  for (int c = 1; c < kProbeChains; ++c) total = _mm512_add_epi32(total, chains[c]);
+std::uint64_t fold(__m512i v) {
   alignas(64) std::uint64_t words[8];
-  _mm512_store_si512(words, total);
+  _mm512_store_si512(words, v);
   std::uint64_t result = 0;
   for (const std::uint64_t w : words) result += w;
   return result;
 }
 
 std::uint64_t run_int8(std::int64_t steps) {
-  __m512i chains[kProbeChains];
-  for (auto& c : chains) c = _mm512_setzero_si512();
-  __m512i a = _mm512_set1_epi8(3), b = _mm512_set1_epi8(2);
-  for (std::int64_t i = 0; i < steps; ++i) {
-#pragma GCC unroll 16
-    for (auto& c : chains) c = _mm512_dpbusd_epi32(c, a, b);
-    QX_OPAQUE(a);
-    QX_OPAQUE(b);
-  }
-  return sum_up(chains);
+  const __m512i a = _mm512_set1_epi8(3), b = _mm512_set1_epi8(2);
+  const auto next = [&](__m512i c) { return _mm512_dpbusd_epi32(c, a, b); };
+  QX_PROBE_LOOP(__m512i, _mm512_setzero_si512(), next, _mm512_add_epi32);
+  return fold(sum);
 }
 
 std::uint64_t run_int16(std::int64_t steps) {
-  __m512i chains[kProbeChains];
-  for (auto& c : chains) c = _mm512_setzero_si512();
-  __m512i a = _mm512_set1_epi16(3), b = _mm512_set1_epi16(2);
-  for (std::int64_t i = 0; i < steps; ++i) {
-#pragma GCC unroll 16
-    for (auto& c : chains) c = _mm512_dpwssd_epi32(c, a, b);
-    QX_OPAQUE(a);
-    QX_OPAQUE(b);
-  }
-  return sum_up(chains);
+  const __m512i a = _mm512_set1_epi16(3), b = _mm512_set1_epi16(2);
+  const auto next = [&](__m512i c) { return _mm512_dpwssd_epi32(c, a, b); };
+  QX_PROBE_LOOP(__m512i, _mm512_setzero_si512(), next, _mm512_add_epi32);
+  return fold(sum);
 }
 
 std::uint64_t run_f32(std::int64_t steps) {
-  __m512 chains[kProbeChains];
-  for (auto& c : chains) c = _mm512_setzero_ps();
-  __m512 a = _mm512_set1_ps(0.5f);
-  for (std::int64_t i = 0; i < steps; ++i) {
-#pragma GCC unroll 16
-    for (auto& c : chains) c = _mm512_fmadd_ps(c, a, a);
-    QX_OPAQUE(a);
-  }
-  __m512i bits[kProbeChains];
-  for (int c = 0; c < kProbeChains; ++c) bits[c] = _mm512_castps_si512(chains[c]);
-  return sum_up(bits);
+  const __m512 a = _mm512_set1_ps(0.5f);
+  const auto next = [&](__m512 c) { return _mm512_fmadd_ps(c, a, a); };
+  QX_PROBE_LOOP(__m512, _mm512_setzero_ps(), next, _mm512_add_ps);
+  return fold(_mm512_castps_si512(sum));
 }
 
 std::uint64_t read_lines(const std::byte* data, std::size_t bytes) {
-  __m512i sums[kProbeChains];
+  __m512i sums[8];
   for (auto& s : sums) s = _mm512_setzero_si512();
   for (std::size_t at = 0; at < bytes; at += 512) {
 #pragma GCC unroll 8
@@ -69,11 +48,7 @@ std::uint64_t read_lines(const std::byte* data, std::size_t bytes) {
     }
   }
   for (int i = 1; i < 8; ++i) sums[0] = _mm512_xor_si512(sums[0], sums[i]);
-  alignas(64) std::uint64_t words[8];
-  _mm512_store_si512(words, sums[0]);
-  std::uint64_t result = 0;
-  for (const std::uint64_t w : words) result ^= w;
-  return result;
+  return fold(sums[0]);
 }
 
 }  // namespace

@@ -10,16 +10,10 @@ namespace {
 
 // smmla: a 2x8 times 8x2 product, 32 multiply-adds.
 std::uint64_t run_int8(std::int64_t steps) {
-  int32x4_t chains[kProbeChains];
-  for (auto& c : chains) c = vdupq_n_s32(0);
-  int8x16_t a = vdupq_n_s8(3), b = vdupq_n_s8(2);
-  for (std::int64_t i = 0; i < steps; ++i) {
-#pragma GCC unroll 16
-    for (auto& c : chains) c = vmmlaq_s32(c, a, b);
-    QX_OPAQUE(a);
-    QX_OPAQUE(b);
-  }
-  return sum_up(chains);
+  const int8x16_t a = vdupq_n_s8(3), b = vdupq_n_s8(2);
+  const auto next = [&](int32x4_t c) { return vmmlaq_s32(c, a, b); };
+  QX_PROBE_LOOP(int32x4_t, vdupq_n_s32(0), next, vaddq_s32);
+  return fold(vreinterpretq_u8_s32(sum));
 }
 
 }  // namespace

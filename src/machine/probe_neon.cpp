@@ -9,16 +9,10 @@ namespace {
 #include "machine/probe_neon_inl.h"
 
 std::uint64_t run_int8(std::int64_t steps) {
-  int32x4_t chains[kProbeChains];
-  for (auto& c : chains) c = vdupq_n_s32(0);
-  int8x16_t a = vdupq_n_s8(3), b = vdupq_n_s8(2);
-  for (std::int64_t i = 0; i < steps; ++i) {
-#pragma GCC unroll 16
-    for (auto& c : chains) c = vdotq_s32(c, a, b);
-    QX_OPAQUE(a);
-    QX_OPAQUE(b);
-  }
-  return sum_up(chains);
+  const int8x16_t a = vdupq_n_s8(3), b = vdupq_n_s8(2);
+  const auto next = [&](int32x4_t c) { return vdotq_s32(c, a, b); };
+  QX_PROBE_LOOP(int32x4_t, vdupq_n_s32(0), next, vaddq_s32);
+  return fold(vreinterpretq_u8_s32(sum));
 }
 
 }  // namespace
