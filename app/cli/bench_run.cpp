@@ -5,6 +5,7 @@
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <span>
 
 #include "base/interrupt.h"
 #include "base/progress.h"
@@ -70,18 +71,28 @@ class Bench {
   std::vector<TokenId> tokens_;
 };
 
-// Raises `peaks` to what a short look at the machine shows now.
-void look_at_machine(const ReadBuffer& buffer, int threads, MachinePeaks& peaks) {
-  const ProbeTable& probes = best_probes();
-  peaks.isa = probes.name;
+double read_now(const ReadBuffer& buffer) {
+  double best = 0;
   for (int i = 0; i < 3; ++i) {
     check_interrupt();
-    peaks.read_gbs = std::max(peaks.read_gbs, buffer.measure_gbs(probes));
+    best = std::max(best, buffer.measure_gbs(best_probes()));
   }
-  const ProbeEffort effort{threads, 3, 15};
-  peaks.int8_gmacs = std::max(peaks.int8_gmacs, measure_gmacs(probes.int8, effort));
-  peaks.int16_gmacs = std::max(peaks.int16_gmacs, measure_gmacs(probes.int16, effort));
-  peaks.f32_gmacs = std::max(peaks.f32_gmacs, measure_gmacs(probes.f32, effort));
+  return best;
+}
+
+void compute_now(int threads, MachinePeaks& peaks) {
+  const ProbeTable& probes = best_probes();
+  const ProbeEffort effort{threads, 4, 15};
+  if (probes.int8.run == nullptr) return;
+  peaks.int8_gmacs.push_back(measure_gmacs(probes.int8, effort));
+  peaks.int16_gmacs.push_back(measure_gmacs(probes.int16, effort));
+  peaks.f32_gmacs.push_back(measure_gmacs(probes.f32, effort));
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const std::size_t n = values.size();
+  return n == 0 ? 0.0 : (values[(n - 1) / 2] + values[n / 2]) / 2;
 }
 
 // Tokens a second: median, least and most of the repetitions; null when there was none.
@@ -91,19 +102,26 @@ void add_rates(Json& out, std::int64_t tokens, const std::vector<double>& second
   if (seconds.empty()) return;
   std::vector<double> rates;
   for (const double s : seconds) rates.push_back(static_cast<double>(tokens) / s);
-  std::sort(rates.begin(), rates.end());
-  const std::size_t n = rates.size();
-  out["median_tps"] = (rates[(n - 1) / 2] + rates[n / 2]) / 2;
-  out["min_tps"] = rates.front();
-  out["max_tps"] = rates.back();
+  const auto [least, most] = std::minmax_element(rates.begin(), rates.end());
+  out["median_tps"] = median(rates);
+  out["min_tps"] = *least;
+  out["max_tps"] = *most;
 }
 
-Json ratio(double value, double of) {
-  return of > 0 ? Json(value / of) : Json();
+// The median over rounds of amount / seconds / peak, all of one round.
+Json share(double amount, const std::vector<double>& seconds, const std::vector<double>& peaks) {
+  if (peaks.empty() || peaks.size() != seconds.size()) return nullptr;
+  std::vector<double> ratios;
+  for (std::size_t i = 0; i < peaks.size(); ++i) ratios.push_back(amount / seconds[i] / peaks[i]);
+  return median(ratios);
 }
 
-Json measured(double value) {
-  return value > 0 ? Json(value) : Json();
+Json middle(const std::vector<double>& values) {
+  return values.empty() ? Json() : Json(median(values));
+}
+
+Json most(const std::vector<double>& values) {
+  return values.empty() ? Json() : Json(*std::max_element(values.begin(), values.end()));
 }
 
 }  // namespace
@@ -113,20 +131,28 @@ void run_bench(Model& model, ThreadPool& pool, const BenchSettings& settings, Be
   Bench bench(model, settings);
   Progress progress("measuring", static_cast<std::uint64_t>(settings.repeats + 1), "rounds",
                     settings.quiet);
-  // Once without counting: pages of the weights come in, scratch memory is taken.
+  // Once without counting: pages of the weights come in, scratch memory and the longest context
+  // are taken.
+  const bool long_generation = settings.depth + settings.generate > settings.prompt;
   if (settings.prompt > 0) times.first_prompt = bench.prompt();
-  if (settings.generate > 0) bench.generate(std::min<std::int64_t>(settings.generate, 4));
+  if (settings.generate > 0) {
+    bench.generate(long_generation ? settings.generate
+                                   : std::min<std::int64_t>(settings.generate, 4));
+  }
+  times.peak_rss_bytes = peak_memory_bytes();
   progress.advance();
 
   std::optional<ReadBuffer> buffer;
+  if (settings.machine) {
+    buffer.emplace(ReadBuffer::sensible_bytes(), pool.threads());
+    peaks.isa = best_probes().name;
+  }
   for (std::int64_t r = 0; r < settings.repeats; ++r) {
-    if (settings.prompt > 0) times.prompt.push_back(bench.prompt());
+    const double before = buffer ? read_now(*buffer) : 0;
     if (settings.generate > 0) times.generate.push_back(bench.generate(settings.generate));
-    if (r == 0) times.peak_rss_bytes = peak_memory_bytes();
-    if (settings.machine) {
-      if (!buffer) buffer.emplace(ReadBuffer::sensible_bytes(), pool.threads());
-      look_at_machine(*buffer, pool.threads(), peaks);
-    }
+    if (buffer) peaks.read_gbs.push_back((before + read_now(*buffer)) / 2);
+    if (settings.prompt > 0) times.prompt.push_back(bench.prompt());
+    if (buffer) compute_now(pool.threads(), peaks);
     progress.advance();
   }
 }
@@ -141,12 +167,11 @@ Json prompt_json(const BenchTimes& times, const BenchSettings& settings, const T
   const double macs =
       static_cast<double>(settings.prompt) * static_cast<double>(cost.layer_macs) -
       static_cast<double>(settings.prompt - 1) * static_cast<double>(cost.last_layer_macs);
-  const double gmacs = macs / median_s * 1e-9;
   out["time_to_first_token_s"] = median_s;
-  out["gmacs"] = gmacs;
-  out["share_of_int8"] = ratio(gmacs, peaks.int8_gmacs);
-  out["share_of_int16"] = ratio(gmacs, peaks.int16_gmacs);
-  out["share_of_f32"] = ratio(gmacs, peaks.f32_gmacs);
+  out["gmacs"] = macs * 1e-9 / median_s;
+  out["share_of_int8"] = share(macs * 1e-9, times.prompt, peaks.int8_gmacs);
+  out["share_of_int16"] = share(macs * 1e-9, times.prompt, peaks.int16_gmacs);
+  out["share_of_f32"] = share(macs * 1e-9, times.prompt, peaks.f32_gmacs);
   return out;
 }
 
@@ -159,10 +184,9 @@ Json generation_json(const BenchTimes& times, const BenchSettings& settings, con
   out["gbs"] = nullptr;
   out["share_of_read"] = nullptr;
   if (times.generate.empty()) return out;
-  const double gbs =
-      static_cast<double>(cost.weight_bytes) * out["median_tps"].get<double>() * 1e-9;
-  out["gbs"] = gbs;
-  out["share_of_read"] = ratio(gbs, peaks.read_gbs);
+  out["gbs"] = static_cast<double>(cost.weight_bytes) * out["median_tps"].get<double>() * 1e-9;
+  const double read = static_cast<double>(cost.weight_bytes * settings.generate) * 1e-9;
+  out["share_of_read"] = share(read, times.generate, peaks.read_gbs);
   return out;
 }
 
@@ -170,10 +194,14 @@ Json machine_json(const MachinePeaks& peaks, int threads) {
   return {{"cpu", processor_name()},
           {"isa", peaks.isa.empty() ? Json() : Json(peaks.isa)},
           {"threads", threads},
-          {"read_gbs", measured(peaks.read_gbs)},
-          {"int8_gmacs", measured(peaks.int8_gmacs)},
-          {"int16_gmacs", measured(peaks.int16_gmacs)},
-          {"f32_gmacs", measured(peaks.f32_gmacs)}};
+          {"read_gbs", middle(peaks.read_gbs)},
+          {"int8_gmacs", middle(peaks.int8_gmacs)},
+          {"int16_gmacs", middle(peaks.int16_gmacs)},
+          {"f32_gmacs", middle(peaks.f32_gmacs)},
+          {"read_gbs_max", most(peaks.read_gbs)},
+          {"int8_gmacs_max", most(peaks.int8_gmacs)},
+          {"int16_gmacs_max", most(peaks.int16_gmacs)},
+          {"f32_gmacs_max", most(peaks.f32_gmacs)}};
 }
 
 }  // namespace qx::cli

@@ -30,10 +30,12 @@ struct BenchTimes {
   std::int64_t peak_rss_bytes = 0;  // before the machine is measured, which takes memory of its own
 };
 
-// The best of everything seen between the repetitions; 0: not measured.
+// What the machine could do in each round, next to the model's own turn: on a machine that is shared
+// with others both vary, and only what was measured together may be divided. Empty: not measured.
 struct MachinePeaks {
   std::string isa;
-  double read_gbs = 0, int8_gmacs = 0, int16_gmacs = 0, f32_gmacs = 0;
+  std::vector<double> read_gbs;  // mean of just before and just after the generation
+  std::vector<double> int8_gmacs, int16_gmacs, f32_gmacs;  // just after the prompt
 };
 
 // Tokens are random numbers of a fixed seed; speed does not depend on them. A prompt is one forward
