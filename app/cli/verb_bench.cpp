@@ -1,5 +1,6 @@
 // qx bench: how fast a model runs here, and how near that is to what the machine can do.
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -68,11 +69,20 @@ struct Subject {
   std::int64_t tensor_bytes = 0;
 };
 
+void check_length(const BenchSettings& settings, const ModelConfig& config) {
+  if (std::max(settings.prompt, settings.depth + settings.generate) >
+      config.max_position_embeddings) {
+    throw UsageError(fmt::format("-p, -n, --depth: expected no more tokens than the model's {}",
+                                 config.max_position_embeddings));
+  }
+}
+
 Subject load_subject(const Options& o, ThreadPool& pool) {
   Subject s;
   if (!o.random.empty()) {
     ModelConfig config;
     const Plan plan = random_plan(o, config);
+    check_length(o.settings, config);
     s.name = o.random;
     s.tensor_bytes = plan.tensor_bytes;
     s.weights = random_weights(config, plan, {o.seed, o.out.quiet}, pool);
@@ -81,6 +91,7 @@ Subject load_subject(const Options& o, ThreadPool& pool) {
   const fs::path directory = resolve_model(o.model);
   s.name = directory.string();
   s.weights = load_weights(directory);
+  check_length(o.settings, s.weights->config);
   for (const TensorView* view : s.weights->files->tensors()) {
     s.tensor_bytes += static_cast<std::int64_t>(view->data.size());
   }
@@ -160,10 +171,6 @@ void run(Options o) {
   const std::unique_ptr<ThreadPool> pool = start_compute(o.compute);
   const auto start = std::chrono::steady_clock::now();
   Subject subject = load_subject(o, *pool);
-  const std::int64_t context = subject.weights->config.max_position_embeddings;
-  if (std::max(o.settings.prompt, o.settings.depth + o.settings.generate) > context) {
-    throw UsageError(fmt::format("-p, -n: expected no more tokens than the model's {}", context));
-  }
   for (const std::string& warning : subject.weights->warnings) {
     fmt::print(stderr, "qx bench: warning: {}\n", warning);
   }
