@@ -21,7 +21,8 @@ struct ProbeTable {
   ComputeProbe int8;   // 8-bit times 8-bit summed in 32 bits
   ComputeProbe int16;  // 16-bit times 16-bit summed in 32 bits
   ComputeProbe f32;    // float32 fused multiply-add
-  // Reads `bytes` (a multiple of 4096) from memory and returns a value that every byte changes. Threads: pure.
+  // Reads `bytes` (a multiple of 4096) from memory and returns a value that every byte changes.
+  // Threads: pure.
   std::uint64_t (*read)(const std::byte* data, std::size_t bytes);
 };
 
