@@ -11,6 +11,8 @@ _qx() {
     --tasks) COMPREPLY=($(compgen -W "all arc_challenge arc_easy boolq hellaswag openbookqa piqa winogrande" -- "$cur")); return ;;
     --rounding) COMPREPLY=($(compgen -W "cpu gpu" -- "$cur")); return ;;
     --dtype) COMPREPLY=($(compgen -W "bfloat16 float16 float32" -- "$cur")); return ;;
+    --random) compopt -o nospace 2>/dev/null; COMPREPLY=($(compgen -S : -W "qwen3-0.6b qwen3-1.7b qwen3-4b qwen3-8b llama-3.2-1b smollm2-135m" -- "$cur")); return ;;
+    --precision) COMPREPLY=($(compgen -W "reference exact fast" -- "$cur")); return ;;
     --isa) COMPREPLY=($(compgen -W "scalar avx2 avx512" -- "$cur")); return ;;
   esac
   if [[ $cur == -* ]]; then

@@ -239,9 +239,14 @@ std::string_view precision_name(Precision precision) {
   return "";
 }
 
+std::unique_ptr<Model> make_cpu_model(std::unique_ptr<ModelWeights> weights, ThreadPool& pool,
+                                      Precision precision, KvBits kv_bits) {
+  return std::make_unique<CpuModel>(std::move(weights), pool, precision, kv_bits);
+}
+
 std::unique_ptr<Model> load_model(const std::filesystem::path& directory, ThreadPool& pool,
                                   Precision precision, KvBits kv_bits) {
-  return std::make_unique<CpuModel>(load_weights(directory), pool, precision, kv_bits);
+  return make_cpu_model(load_weights(directory), pool, precision, kv_bits);
 }
 
 }  // namespace qx

@@ -50,4 +50,8 @@ class CpuModel final : public Model {
   std::vector<FloatBuffer> block_logits_;  // per worker
 };
 
+// The CPU backend over weights that are at hand: what load_model does once a directory is read.
+std::unique_ptr<Model> make_cpu_model(std::unique_ptr<ModelWeights> weights, ThreadPool& pool,
+                                      Precision precision, KvBits kv_bits = KvBits::k32);
+
 }  // namespace qx

@@ -154,40 +154,17 @@ class Loader {
 
   void place_tensor(const CatalogTensor& tensor) {
     if (tensor.role == Role::kNorm) {
-      *norm_of(tensor) = float_vector(tensor);
+      norm_place(*weights_, tensor) = float_vector(tensor);
     } else if (tensor.role == Role::kBias) {
-      linear_of(tensor)->bias = float_vector(tensor);
+      linear_place(*weights_, tensor).bias = float_vector(tensor);
     } else {
-      linear_of(tensor)->rows = matrix(tensor);
+      linear_place(*weights_, tensor).rows = matrix(tensor);
       auto& ranges = tensor.module == "model.embed_tokens" ? embedding_ : in_order_;
       for (const char* part : {".weight", ".scales", ".biases"}) {
         const TensorView* view = weights_->files->find(tensor.module + part);
         if (view != nullptr) ranges.push_back(view->data);
       }
     }
-  }
-
-  Linear* linear_of(const CatalogTensor& tensor) {
-    if (tensor.module == "model.embed_tokens") return &weights_->embedding;
-    if (tensor.module == "lm_head") return &weights_->head;
-    const std::string_view name = inside_layer(tensor);
-    for (const LinearSlot& slot : kLinears) {
-      if (slot.name == name) {
-        return &(weights_->layers.at(static_cast<std::size_t>(tensor.layer)).*slot.field);
-      }
-    }
-    throw InternalError(fmt::format("the model has no place for {}", tensor.name));
-  }
-
-  std::vector<float>* norm_of(const CatalogTensor& tensor) {
-    if (tensor.module == "model.norm") return &weights_->norm;
-    const std::string_view name = inside_layer(tensor);
-    for (const NormSlot& slot : kNorms) {
-      if (slot.name == name) {
-        return &(weights_->layers.at(static_cast<std::size_t>(tensor.layer)).*slot.field);
-      }
-    }
-    throw InternalError(fmt::format("the model has no place for {}", tensor.name));
   }
 
   WeightRows matrix(const CatalogTensor& tensor) {
@@ -329,6 +306,57 @@ class Loader {
 
 std::unique_ptr<ModelWeights> load_weights(const std::filesystem::path& directory) {
   return Loader(directory).load();
+}
+
+Linear& linear_place(ModelWeights& weights, const CatalogTensor& tensor) {
+  if (tensor.module == "model.embed_tokens") return weights.embedding;
+  if (tensor.module == "lm_head") return weights.head;
+  const std::string_view name = inside_layer(tensor);
+  for (const LinearSlot& slot : kLinears) {
+    if (slot.name == name) {
+      return weights.layers.at(static_cast<std::size_t>(tensor.layer)).*slot.field;
+    }
+  }
+  throw InternalError(fmt::format("the model has no place for {}", tensor.name));
+}
+
+std::vector<float>& norm_place(ModelWeights& weights, const CatalogTensor& tensor) {
+  if (tensor.module == "model.norm") return weights.norm;
+  const std::string_view name = inside_layer(tensor);
+  for (const NormSlot& slot : kNorms) {
+    if (slot.name == name) {
+      return weights.layers.at(static_cast<std::size_t>(tensor.layer)).*slot.field;
+    }
+  }
+  throw InternalError(fmt::format("the model has no place for {}", tensor.name));
+}
+
+std::int64_t stored_bytes(const WeightRows& w) {
+  if (w.kind != WeightKind::kAffine) return w.rows * w.cols * (w.kind == WeightKind::kF32 ? 4 : 2);
+  const std::int64_t scale = w.scale_kind == ScaleKind::kF32 ? 4 : 2;
+  return w.rows *
+         (code_bytes_per_row(w.cols, w.bits) + 2 * scale * groups_per_row(w.cols, w.group));
+}
+
+TokenCost token_cost(const ModelWeights& weights) {
+  TokenCost cost;
+  for (const LayerWeights& layer : weights.layers) {
+    for (const LinearSlot& slot : kLinears) {
+      const WeightRows& rows = (layer.*slot.field).rows;
+      cost.weight_bytes += stored_bytes(rows);
+      cost.layer_macs += rows.rows * rows.cols;
+    }
+  }
+  if (!weights.layers.empty()) {
+    const LayerWeights& last = weights.layers.back();
+    for (const Linear* linear : {&last.o, &last.gate, &last.up, &last.down}) {
+      cost.last_layer_macs += linear->rows.rows * linear->rows.cols;
+    }
+  }
+  cost.weight_bytes += stored_bytes(weights.head.rows);
+  const WeightRows& embedding = weights.embedding.rows;
+  if (embedding.rows > 0) cost.weight_bytes += stored_bytes(embedding) / embedding.rows;
+  return cost;
 }
 
 }  // namespace qx

@@ -91,6 +91,7 @@ TEST(Completion, BashCompletesVerbsAndOptions) {
   EXPECT_EQ(complete("qx conv", 1), "convert\n");
   EXPECT_NE(complete("qx convert --rec", 2).find("--recipe"), std::string::npos);
   EXPECT_EQ(complete("qx eval --tasks hella", 3), "hellaswag\n");
+  EXPECT_EQ(complete("qx bench --random qwen3-8", 3), "qwen3-8b:\n");
 }
 
 }  // namespace
