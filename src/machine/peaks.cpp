@@ -56,11 +56,14 @@ double time_together(int threads, const std::function<void(int)>& body) {
 std::vector<const ProbeTable*> find_tables() {
   std::vector<const ProbeTable*> tables{&kPortableProbes};
 #if defined(QX_PROBES_X86)
+  static const ProbeTable avxvnni = {"avxvnni", kAvxVnniInt8, kAvxVnniInt16, kAvx2Probes.f32,
+                                     kAvx2Probes.read};
   const KernelTables& kernels = available_kernels();
   for (int i = 0; i < kernels.count; ++i) {
     const std::string_view name = kernels.tables[i]->name;
     // Kernels of an instruction set are available only where all that the probes need is.
     if (name == "avx2") tables.push_back(&kAvx2Probes);
+    if (name == "avxvnni") tables.push_back(&avxvnni);
     if (name == "avx512") tables.push_back(&kAvx512Probes);
   }
 #elif defined(QX_PROBES_ARM) && defined(__APPLE__)
@@ -138,8 +141,9 @@ ReadBuffer::ReadBuffer(std::size_t bytes, int threads) : threads_(threads) {
     fail("memory", "got no {} bytes to measure how fast memory can be read, expected them", bytes_);
   }
   data_ = static_cast<std::byte*>(memory);
-#if defined(MADV_HUGEPAGE)
-  ::madvise(memory, bytes_, MADV_HUGEPAGE);
+#if defined(MADV_NOHUGEPAGE)
+  // Weights are read from mapped files, whose pages are small.
+  ::madvise(memory, bytes_, MADV_NOHUGEPAGE);
 #endif
   const std::size_t part = bytes_ / static_cast<std::size_t>(threads_);
   // Each thread touches its own part first, so that with several memory nodes it lies near.

@@ -114,7 +114,7 @@ def best_margin(values):
     return first - second
 
 
-def compare_run(folder, results, samples, *, check_hash):
+def compare_run(folder, results, samples, *, check_hash, tolerance=TOLERANCE):
     """Answers item by item; returns the largest difference of a log-likelihood and the number of ties."""
     largest, ties = 0.0, 0
     for task in TASKS:
@@ -129,7 +129,7 @@ def compare_run(folder, results, samples, *, check_hash):
             theirs = np.array([float(r[0][0]) for r in sample["resps"]])
             ours = np.array([c["ll"] for c in answer["choices"]])
             largest = max(largest, np.abs(theirs - ours).max())
-            assert np.abs(theirs - ours).max() < TOLERANCE, f"{place}: {ours} {theirs}"
+            assert np.abs(theirs - ours).max() < tolerance, f"{place}: {ours} {theirs}"
             # hellaswag's document there is the processed one.
             if check_hash and task != "hellaswag":
                 assert answer["doc_hash"] == sample["doc_hash"], place
@@ -142,7 +142,7 @@ def compare_run(folder, results, samples, *, check_hash):
                     continue
                 if answer[metric] != sample[metric]:
                     scale = 1 if metric == "acc" else max(1, lengths.min())
-                    assert best_margin(values) < 2 * TOLERANCE / scale, f"{place}: {metric}"
+                    assert best_margin(values) < 2 * tolerance / scale, f"{place}: {metric}"
                     ties += 1
         ours = json.loads((folder / "results.json").read_text())["results"][task]
         assert ours["sample_len"] == results[task]["sample_len"] == len(answers)
@@ -179,15 +179,16 @@ def test_chat_scores_under_lm_evals_convention(qx, smollm2, reference, synthetic
     compare_run(tmp_path / "m", results, samples, check_hash=True)
 
 
-def test_quantized_scores(qx, smollm2, synthetic_dir, monkeypatch, tmp_path):
+@pytest.mark.parametrize("precision, tolerance", [("reference", TOLERANCE), ("exact", 2 * TOLERANCE)])
+def test_quantized_scores(qx, smollm2, synthetic_dir, monkeypatch, tmp_path, precision, tolerance):
     """q4-hi against Hugging Face with the weights that its codes stand for, decoded in float32."""
     qx("convert", "-m", smollm2, "-o", tmp_path / "q4-hi", "--recipe", "q4-hi", "--quiet")
     qx("convert", "-m", tmp_path / "q4-hi", "-o", tmp_path / "decoded", "--recipe", "f32", "--quiet")
     qx("eval", "-m", tmp_path / "q4-hi", "--tasks", "all", "--data", synthetic_dir, "-o", tmp_path / "runs", "--plain",
-       "--write-prompts")
+       "--write-prompts", "--precision", precision)
     use_local_data(monkeypatch, synthetic_dir)
     results, samples = lm_eval_samples(hugging_face(tmp_path / "decoded"))
-    compare_run(tmp_path / "runs/q4-hi", results, samples, check_hash=True)
+    compare_run(tmp_path / "runs/q4-hi", results, samples, check_hash=True, tolerance=tolerance)
 
 
 PAIRS = [
