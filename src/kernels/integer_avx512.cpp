@@ -623,6 +623,26 @@ inline void last_rows(const Job& job, const Tile& tile, std::int64_t m, std::int
   }
 }
 
+// Brings part i of `parts` of a region to the second-level cache.
+inline void prefetch_part(const std::byte* p, std::int64_t bytes, std::int64_t i,
+                          std::int64_t parts) {
+  const std::int64_t end = (i + 1) * bytes / parts;
+  for (std::int64_t at = i * bytes / parts / 64 * 64; at < end; at += 64) {
+    _mm_prefetch(p + at, _MM_HINT_T1);
+  }
+}
+
+// While a tile is multiplied, the next one comes from memory, a part with each block of rows of x.
+inline void prefetch_tile(const Job& job, std::int64_t n, std::int64_t i, std::int64_t parts) {
+  const WeightRows& w = *job.w;
+  const std::int64_t rows = w.rows - n < kTileRows ? w.rows - n : kTileRows;
+  if (rows <= 0) return;
+  const std::int64_t scale_bytes = job.groups() * (w.scale_kind == ScaleKind::kF32 ? 4 : 2);
+  prefetch_part(w.values + n * job.row_bytes(), rows * job.row_bytes(), i, parts);
+  prefetch_part(w.scales + n * scale_bytes, rows * scale_bytes, i, parts);
+  prefetch_part(w.biases + n * scale_bytes, rows * scale_bytes, i, parts);
+}
+
 template <int Bits, int Planes>
 void many_rows(const Job& job) {
   const WeightRows& w = *job.w;
@@ -637,7 +657,9 @@ void many_rows(const Job& job) {
     unpack_scales(job, n, tile, w.scales, tile.scales);
     unpack_scales(job, n, tile, w.biases, tile.biases);
     std::int64_t m = job.m_begin;
+    const std::int64_t blocks = (job.m_end - job.m_begin + kMicroRows - 1) / kMicroRows;
     for (; m + kMicroRows <= job.m_end; m += kMicroRows) {
+      prefetch_tile(job, n + kTileRows, (m - job.m_begin) / kMicroRows, blocks);
       micro_kernel<Planes, kMicroRows>(job, tile, m, n);
     }
     last_rows<Planes, kMicroRows - 1>(job, tile, m, n);

@@ -8,6 +8,8 @@
 namespace qx {
 namespace {
 
+constexpr std::int64_t kShortTileRows = 64;
+constexpr std::int64_t kTilesPerThread = 4;
 // Values that are worth waking another thread for.
 constexpr std::int64_t kInlineValues = std::int64_t{1} << 15;
 
@@ -26,13 +28,19 @@ std::int64_t odd_lines(std::int64_t bytes) {
 void for_each_tile(ThreadPool& pool, std::int64_t rows, std::int64_t outputs,
                    const std::function<void(const TileRange&, int)>& body) {
   const std::int64_t across = (outputs + kTileOutputs - 1) / kTileOutputs;
-  const auto tiles = static_cast<std::size_t>((rows + kTileRows - 1) / kTileRows * across);
+  // Tall tiles unpack weights less often; few of them leave threads without work.
+  std::int64_t tall = kTileRows;
+  while (tall > kShortTileRows &&
+         (rows + tall - 1) / tall * across < kTilesPerThread * pool.threads()) {
+    tall /= 2;
+  }
+  const auto tiles = static_cast<std::size_t>((rows + tall - 1) / tall * across);
   // Neighbours in this order share their input rows.
   pool.parallel_for(tiles, 1, [&](std::size_t begin, std::size_t end, int worker) {
     for (std::size_t i = begin; i < end; ++i) {
-      const std::int64_t m = static_cast<std::int64_t>(i) / across * kTileRows;
+      const std::int64_t m = static_cast<std::int64_t>(i) / across * tall;
       const std::int64_t n = static_cast<std::int64_t>(i) % across * kTileOutputs;
-      body({m, std::min(rows, m + kTileRows), n, std::min(outputs, n + kTileOutputs)}, worker);
+      body({m, std::min(rows, m + tall), n, std::min(outputs, n + kTileOutputs)}, worker);
     }
   });
 }

@@ -24,7 +24,7 @@ struct TileRange {
 // Calls body(tile, worker) for tiles that cover [0, rows) x [0, outputs); no tile crosses a
 // multiple of kTileOutputs, none has more than kTileRows rows.
 constexpr std::int64_t kTileOutputs = 96;  // a multiple of the kernels' 24 and 32
-constexpr std::int64_t kTileRows = 256;
+constexpr std::int64_t kTileRows = 512;
 void for_each_tile(ThreadPool& pool, std::int64_t rows, std::int64_t outputs,
                    const std::function<void(const TileRange&, int)>& body);
 

@@ -22,6 +22,9 @@ TASKS = ["arc_challenge", "arc_easy", "boolq", "hellaswag", "openbookqa", "piqa"
 ITEMS = 40
 # Two float32 implementations of one rule differ by up to 1.1e-4 a choice (rounding of sums of about 1e3 terms).
 TOLERANCE = 2e-3
+# Activations of 16 bits on quantized weights move a choice by 1.5e-3 (root mean square) and at most 1.02e-2 over 2,100
+# real items (docs/performance.md).
+EXACT_TOLERANCE = 1.2e-2
 
 # What the real files at hand do not have: contexts that end in white space, 3 and 5 choices, labels 1 to 4, marks in
 # brackets, NBSP, case mappings that change the length, double spaces, equal choices, choices that begin with spaces.
@@ -179,7 +182,7 @@ def test_chat_scores_under_lm_evals_convention(qx, smollm2, reference, synthetic
     compare_run(tmp_path / "m", results, samples, check_hash=True)
 
 
-@pytest.mark.parametrize("precision, tolerance", [("reference", TOLERANCE), ("exact", 2 * TOLERANCE)])
+@pytest.mark.parametrize("precision, tolerance", [("reference", TOLERANCE), ("exact", EXACT_TOLERANCE)])
 def test_quantized_scores(qx, smollm2, synthetic_dir, monkeypatch, tmp_path, precision, tolerance):
     """q4-hi against Hugging Face with the weights that its codes stand for, decoded in float32."""
     qx("convert", "-m", smollm2, "-o", tmp_path / "q4-hi", "--recipe", "q4-hi", "--quiet")
