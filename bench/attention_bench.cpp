@@ -1,6 +1,6 @@
 // Speed, on one thread, of the attention kernels by number of queries, head size and keys; and of
 // everything in a prompt of 512 tokens that is no linear layer, for three models' shapes. Best of
-// many calls each. docs/kernels.md has the command and figures.
+// many calls each. docs/performance.md has the command and figures.
 //   attention_bench [ISA]    the kernels       attention_bench model    the models' shapes
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>

@@ -1,5 +1,5 @@
 // Speed of linear_integer() and quantize_row() of every kernel table on one thread.
-// docs/kernels.md has the command and figures.
+// docs/performance.md has the command and figures.
 //
 //   linear_integer/TABLE/ROWSxCOLS/bits:B/planes:P/group:G/M:M
 //     GMAC/s  multiply-adds (of whole activations, both planes together) by the best single call

@@ -1,5 +1,5 @@
 // Speed of linear() on one thread, as multiply-adds per second and as a share of what the
-// machine's registers can do (attention: attention_bench.cpp). docs/kernels.md has the command
+// machine's registers can do (attention: attention_bench.cpp). docs/performance.md has the command
 // and figures.
 // SPDX-License-Identifier: Apache-2.0
 #include <benchmark/benchmark.h>
