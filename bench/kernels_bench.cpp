@@ -67,9 +67,9 @@ void report(benchmark::State& state, const KernelTable& table, double multiply_a
   if (peak_of(table) > 0) state.counters["share"] = multiply_adds_per_second / peak_of(table);
 }
 
-// bits 16: bfloat16 weights; 32: float32.
+// bits 16: bfloat16 weights; 32: float32. rounded: x as bfloat16 too.
 void linear_bench(benchmark::State& state, const KernelTable& table, Shape shape, int bits,
-                  std::int64_t m) {
+                  std::int64_t m, bool rounded) {
   constexpr int kGroup = 64;
   const bool affine = bits <= 8;
   const std::int64_t row_bytes = shape.cols * bits / 8;
@@ -98,12 +98,23 @@ void linear_bench(benchmark::State& state, const KernelTable& table, Shape shape
   for (std::int64_t i = 0; i < m * shape.cols; ++i) {
     x.get()[i] = static_cast<float>(random.gaussian());
   }
+  const std::int64_t half_stride = padded_bf16(shape.cols);
+  const AlignedFloats halves = aligned_floats(m * half_stride / 2);
+  auto* half = reinterpret_cast<std::uint16_t*>(halves.get());
+  for (std::int64_t i = 0; rounded && i < m; ++i) {
+    table.round_bf16(x.get() + i * shape.cols, shape.cols, half + i * half_stride);
+  }
   BestRate rate(static_cast<double>(m * kRowsPerCall * shape.cols));
   for (auto _ : state) {
     for (std::int64_t n = 0; n + kRowsPerCall <= shape.rows; n += kRowsPerCall) {
       rate.start();
-      table.linear(x.get(), m, shape.cols, w, n, n + kRowsPerCall, out.get() + n, shape.rows,
-                   scratch.get());
+      if (rounded) {
+        table.linear_bf16(half, m, half_stride, w, n, n + kRowsPerCall, out.get() + n, shape.rows,
+                          scratch.get());
+      } else {
+        table.linear(x.get(), m, shape.cols, w, n, n + kRowsPerCall, out.get() + n, shape.rows,
+                     scratch.get());
+      }
       rate.stop();
     }
     benchmark::ClobberMemory();
@@ -134,8 +145,15 @@ void register_all() {
           const std::string name = fmt::format("linear/{}/{}x{}/bits:{}/M:{}", table.name,
                                                shape.rows, shape.cols, bits, m);
           benchmark::RegisterBenchmark(name.c_str(), [=, &table](benchmark::State& state) {
-            linear_bench(state, table, shape, bits, m);
+            linear_bench(state, table, shape, bits, m, false);
           });
+          if (bits != 16 || table.linear_bf16 == nullptr) continue;
+          benchmark::RegisterBenchmark(
+              fmt::format("linear_bf16/{}/{}x{}/M:{}", table.name, shape.rows, shape.cols, m)
+                  .c_str(),
+              [=, &table](benchmark::State& state) {
+                linear_bench(state, table, shape, 16, m, true);
+              });
         }
       }
     }

@@ -13,7 +13,7 @@ _qx() {
     --dtype) COMPREPLY=($(compgen -W "bfloat16 float16 float32" -- "$cur")); return ;;
     --random) compopt -o nospace 2>/dev/null; COMPREPLY=($(compgen -S : -W "qwen3-0.6b qwen3-1.7b qwen3-4b qwen3-8b llama-3.2-1b smollm2-135m" -- "$cur")); return ;;
     --precision) COMPREPLY=($(compgen -W "reference exact fast" -- "$cur")); return ;;
-    --isa) COMPREPLY=($(compgen -W "scalar avx2 avx512" -- "$cur")); return ;;
+    --isa) COMPREPLY=($(compgen -W "scalar avx2 avxvnni avx512 avx512bf16" -- "$cur")); return ;;
   esac
   if [[ $cur == -* ]]; then
     COMPREPLY=($(compgen -W "$(qx "$verb" --help 2>/dev/null | grep -oE '(^| |,)--?[a-z][a-z-]*' | tr -d ' ,' | sort -u)" -- "$cur"))

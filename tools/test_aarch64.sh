@@ -12,7 +12,7 @@ say() { printf '\n-- [%3ds] %s\n' "$SECONDS" "$*"; }
 say "build"
 root=$(tools/aarch64_sysroot.sh)
 cmake --preset aarch64 -DQX_AARCH64_SYSROOT="$root" >/dev/null
-unit_tests=(base_test kernels_test quant_test model_test convert_test)
+unit_tests=(base_test kernels_test machine_test quant_test model_test convert_test)
 cmake --build "$build" -j "$jobs" --target qx "${unit_tests[@]}"
 
 # Death tests start their own program again, which qemu-user leaves to the kernel.
@@ -31,7 +31,7 @@ done
 
 say "unit tests, all kernels"
 ctest --test-dir "$build" --output-on-failure -j "$jobs" \
-  -R '^(base_test|kernels_test|quant_test|model_test|convert_test|kernels_no_shared_symbols)$'
+  -R '^(base_test|kernels_test|machine_test|quant_test|model_test|convert_test|kernels_no_shared_symbols)$'
 # Each processor runs the tables that it offers; one that used more than it has would end by an illegal instruction.
 for cpu in cortex-a53 cortex-a76; do
   say "kernels on $cpu"

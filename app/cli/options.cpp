@@ -21,8 +21,12 @@ void add_output_options(CLI::App& verb, OutputOptions& options) {
 void add_compute_options(CLI::App& verb, ComputeOptions& options) {
   verb.add_option("--threads", options.threads, "worker threads (default: physical cores)")
       ->check(CLI::Range(1, 1024));
+  std::string tables;
+  const KernelTables& all = available_kernels();
+  for (int i = 0; i < all.count; ++i)
+    tables += (i == 0 ? "" : ", ") + std::string(all.tables[i]->name);
   verb.add_option("--isa", options.isa,
-                  "kernels to use instead of the fastest: scalar, avx2, avxvnni, avx512");
+                  "kernels to use instead of the fastest; here there are " + tables);
 }
 
 std::unique_ptr<ThreadPool> start_compute(const ComputeOptions& options) {
@@ -53,7 +57,8 @@ void require_memory(const char* verb, const fs::path& directory, std::int64_t co
 void add_precision_option(CLI::App& verb, std::string& precision) {
   verb.add_option("--precision", precision,
                   "arithmetic of linear layers. reference: float32 activations; exact (default): "
-                  "16 bits a group of activations on quantized weights; fast: 8 bits");
+                  "16 bits a group of activations on quantized weights; fast: 8 bits, "
+                  "and bfloat16 ones on bfloat16 weights");
 }
 
 Precision parse_precision(const std::string& precision) {

@@ -16,6 +16,7 @@
 #include "kernels/api.h"
 #include "machine/peaks.h"
 #include "model/cpu_model.h"
+#include "model/memory_need.h"
 #include "model/random_weights.h"
 #include "options.h"
 #include "recipe/plan.h"
@@ -27,7 +28,7 @@ namespace fs = std::filesystem;
 
 struct Options {
   std::string model, random, precision, output;
-  bool force = false, no_peaks = false;
+  bool force = false, no_peaks = false, allow_swap = false;
   std::uint64_t seed = 0;
   BenchSettings settings;
   OutputOptions out;
@@ -58,11 +59,17 @@ struct Subject {
 };
 
 void check_length(const BenchSettings& settings, const ModelConfig& config) {
-  if (std::max(settings.prompt, settings.depth + settings.generate) >
-      config.max_position_embeddings) {
-    throw UsageError(fmt::format("-p, -n, --depth: expected no more tokens than the model's {}",
-                                 config.max_position_embeddings));
+  // Each alone first: the sum of two could overflow.
+  const std::int64_t most = config.max_position_embeddings;
+  if (std::max({settings.prompt, settings.depth, settings.generate}) > most ||
+      settings.depth + settings.generate > most) {
+    throw UsageError(
+        fmt::format("-p, -n, --depth: expected no more tokens than the model's {}", most));
   }
+}
+
+std::int64_t positions(const BenchSettings& settings) {
+  return std::max(settings.prompt, settings.depth + settings.generate);
 }
 
 Subject load_subject(const Options& o, ThreadPool& pool) {
@@ -71,6 +78,10 @@ Subject load_subject(const Options& o, ThreadPool& pool) {
     ModelConfig config;
     const Plan plan = random_plan(o, config);
     check_length(o.settings, config);
+    const std::string warning =
+        check_memory(o.random, memory_needs(config, plan.tensor_bytes, positions(o.settings)),
+                     positions(o.settings), limited_memory(), o.allow_swap);
+    if (!warning.empty()) fmt::print(stderr, "qx bench: warning: {}\n", warning);
     s.name = o.random;
     s.tensor_bytes = plan.tensor_bytes;
     s.weights = random_weights(config, plan, {o.seed, o.out.quiet}, pool);
@@ -78,8 +89,9 @@ Subject load_subject(const Options& o, ThreadPool& pool) {
   }
   const fs::path directory = resolve_model(o.model);
   s.name = directory.string();
+  check_length(o.settings, load_model_config(directory));
+  require_memory("bench", directory, positions(o.settings), KvBits::k32, o.allow_swap);
   s.weights = load_weights(directory);
-  check_length(o.settings, s.weights->config);
   for (const TensorView* view : s.weights->files->tensors()) {
     s.tensor_bytes += static_cast<std::int64_t>(view->data.size());
   }
@@ -157,6 +169,7 @@ void run(Options o) {
   o.settings.machine = !o.no_peaks;
 
   const std::unique_ptr<ThreadPool> pool = start_compute(o.compute);
+  const Json conditions = conditions_json();  // before the machine is busy with this
   const auto start = std::chrono::steady_clock::now();
   Subject subject = load_subject(o, *pool);
   for (const std::string& warning : subject.weights->warnings) {
@@ -170,20 +183,21 @@ void run(Options o) {
   BenchTimes times;
   MachinePeaks peaks;
   run_bench(*model, *pool, o.settings, times, peaks);
-  const Json document = {{"model", subject.name},
-                         {"weights", o.random.empty() ? "files" : "random"},
-                         {"tensor_bytes", subject.tensor_bytes},
-                         {"isa", kernels().name},
-                         {"threads", pool->threads()},
-                         {"precision", precision_name(precision)},
-                         {"repeats", o.settings.repeats},
-                         {"pp", prompt_json(times, o.settings, cost, peaks)},
-                         {"tg", generation_json(times, o.settings, cost, peaks)},
-                         {"machine", machine_json(peaks, pool->threads())},
-                         {"load_s", load_s},
-                         {"load_to_first_token_s", load_s + times.first_prompt},
-                         {"peak_rss_bytes", times.peak_rss_bytes},
-                         {"conditions", conditions_json()}};
+  const Json document = {
+      {"model", subject.name},
+      {"weights", o.random.empty() ? "files" : "random"},
+      {"tensor_bytes", subject.tensor_bytes},
+      {"isa", kernels().name},
+      {"threads", pool->threads()},
+      {"precision", precision_name(precision)},
+      {"repeats", o.settings.repeats},
+      {"pp", prompt_json(times, o.settings, cost, peaks)},
+      {"tg", generation_json(times, o.settings, cost, peaks)},
+      {"machine", machine_json(peaks, pool->threads())},
+      {"load_s", load_s},
+      {"load_to_first_token_s", o.settings.prompt > 0 ? Json(load_s + times.first_prompt) : Json()},
+      {"peak_rss_bytes", times.peak_rss_bytes},
+      {"conditions", conditions}};
   if (!record.empty()) {
     fs::create_directories(record.parent_path());
     write_file_atomic(record, document.dump(2) + '\n', o.force);
@@ -223,6 +237,7 @@ void add_bench(CLI::App& app) {
   verb->add_flag("--force", o->force, "replace an existing bench.json");
   add_precision_option(*verb, o->precision);
   add_compute_options(*verb, o->compute);
+  add_memory_option(*verb, o->allow_swap);
   add_output_options(*verb, o->out);
   set_example(*verb, "qx bench --random qwen3-0.6b:q4-hi -p 512 -n 128 -r 5");
   verb->callback([o] { run(*o); });

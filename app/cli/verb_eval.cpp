@@ -138,10 +138,11 @@ void print_outcome(const EvalOutcome& outcome, bool json) {
     named.push_back({model.model.name, model.results});
   fmt::print("{}\n{}", results_table(named), data_text(outcome.data));
   for (const ModelOutcome& model : outcome.models) {
-    fmt::print("run   {:<14} {} ({}, {} convention, precision {}, kernels {})\n", model.model.name,
-               model.folder.string(), model.run["mode"].get<std::string>(),
-               model.run["convention"].get<std::string>(),
-               model.run["precision"].get<std::string>(), model.run["kernels"].get<std::string>());
+    fmt::print(
+        "run   {:<14} {} ({}, {} convention, precision {}, {}-bit keys and values, kernels {})\n",
+        model.model.name, model.folder.string(), model.run["mode"].get<std::string>(),
+        model.run["convention"].get<std::string>(), model.run["precision"].get<std::string>(),
+        model.run["kv_bits"].get<int>(), model.run["kernels"].get<std::string>());
   }
 }
 

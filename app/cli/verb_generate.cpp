@@ -145,13 +145,14 @@ Json result_json(const Options& o, const Model& model, const Generation& g,
   return document;
 }
 
-void print_statistics(const Generation& g, int threads) {
+void print_statistics(const Options& o, const Generation& g, int threads) {
   fmt::print(stderr, "Prompt: {} tokens, {:.1f} tokens-per-sec\n", g.prompt_tokens,
              per_second(g.prompt_tokens, g.prompt_seconds));
   fmt::print(stderr, "Generation: {} tokens, {:.1f} tokens-per-sec\n", g.tokens.size(),
              per_second(g.generation_steps, g.generation_seconds));
   fmt::print(stderr, "Peak memory: {:.3f} GB\n", static_cast<double>(peak_memory_bytes()) / 1e9);
-  fmt::print(stderr, "Kernels: {}, {} threads\n", kernels().name, threads);
+  fmt::print(stderr, "Kernels: {}, {} threads, precision {}, {}-bit keys and values\n",
+             kernels().name, threads, precision_name(parse_precision(o.precision)), o.kv_bits);
 }
 
 void run(Options o) {
@@ -204,7 +205,7 @@ void run(Options o) {
   }
   fmt::print("\n");
   std::fflush(stdout);
-  if (!o.out.quiet) print_statistics(g, pool->threads());
+  if (!o.out.quiet) print_statistics(o, g, pool->threads());
 }
 
 void add_sampling_options(CLI::App& verb, SamplerOptions& s) {

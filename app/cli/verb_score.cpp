@@ -72,8 +72,8 @@ void run(const Options& o) {
     fmt::print("{}", lines);
   }
   if (!o.out.quiet) {
-    fmt::print(stderr, "scored with kernels {}, {} threads, precision {}\n", kernels().name,
-               pool->threads(), precision_name(precision));
+    fmt::print(stderr, "scored with kernels {}, {} threads, precision {}, {}-bit keys and values\n",
+               kernels().name, pool->threads(), precision_name(precision), o.kv_bits);
   }
   if (cut > 0 && !o.out.quiet) {
     fmt::print(stderr, "{} contexts were cut on the left to fit the model's {} positions\n", cut,

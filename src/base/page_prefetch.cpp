@@ -3,6 +3,7 @@
 
 #include <sys/mman.h>
 #include <unistd.h>
+#include <cerrno>
 
 #include <algorithm>
 #include <atomic>
@@ -30,8 +31,9 @@ void read_pages(std::span<const std::byte> block) {
   const auto end = reinterpret_cast<std::uintptr_t>(block.data()) + block.size();
   const std::size_t size = (end - begin + page - 1) / page * page;
   // Maps the pages too, at half the cost of a fault for each.
-  if (kPopulateRead >= 0 && ::madvise(reinterpret_cast<void*>(begin), size, kPopulateRead) == 0) {
-    return;
+  if (kPopulateRead >= 0) {
+    if (::madvise(reinterpret_cast<void*>(begin), size, kPopulateRead) == 0) return;
+    if (errno != EINVAL) return;  // not to be read: left to whoever needs it. EINVAL: unknown here
   }
   ::madvise(reinterpret_cast<void*>(begin), size, MADV_WILLNEED);
   for (std::size_t i = 0; i < block.size(); i += page) {

@@ -59,7 +59,7 @@ bool spin(bool yields, Ready ready) {
 // What is left of one worker's share of the chunks. Its owner takes chunks from the front, others
 // steal from the back, so that the owner goes through memory in order. Both ends are in one word;
 // within a job the front only rises and the back only falls, so that a compare-and-swap cannot
-// mistake one state for another.
+// mistake one state for another. (After an exception both become 0, which is final.)
 class alignas(kCacheLine) Share {
  public:
   void reset(std::uint64_t front, std::uint64_t back) {
@@ -107,7 +107,7 @@ int usable_cpus() {
 }  // namespace
 
 int physical_cores() {
-  int usable = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  int usable = usable_cpus();
 #if defined(__linux__)
   cpu_set_t allowed;
   CPU_ZERO(&allowed);
@@ -133,6 +133,7 @@ int physical_cores() {
 struct ThreadPool::State {
   explicit State(int threads)
       : shares(static_cast<std::size_t>(threads)), yields(threads > usable_cpus()) {}
+  void end_workers();  // no job may be running
 
   // Raised once per job; what sleeping workers wait for.
   alignas(kCacheLine) std::atomic<std::uint32_t> generation{0};
@@ -226,18 +227,27 @@ struct ThreadPool::State {
   }
 };
 
+void ThreadPool::State::end_workers() {
+  stop.store(true, std::memory_order_release);
+  generation.fetch_add(1, std::memory_order_acq_rel);
+  generation.notify_all();
+  for (std::thread& t : workers) t.join();
+}
+
 ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>(std::max(1, threads))) {
   QX_CHECK(threads >= 1);
-  for (int i = 1; i < threads; ++i) {
-    state_->workers.emplace_back([state = state_.get(), i] { state->work(i); });
+  try {
+    for (int i = 1; i < threads; ++i) {
+      state_->workers.emplace_back([state = state_.get(), i] { state->work(i); });
+    }
+  } catch (...) {  // the system gives no more threads: those that run must end first
+    state_->end_workers();
+    throw;
   }
 }
 
 ThreadPool::~ThreadPool() {
-  state_->stop.store(true, std::memory_order_release);
-  state_->generation.fetch_add(1, std::memory_order_acq_rel);
-  state_->generation.notify_all();
-  for (std::thread& t : state_->workers) t.join();
+  state_->end_workers();
 }
 
 int ThreadPool::threads() const {

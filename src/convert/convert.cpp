@@ -342,7 +342,11 @@ void Conversion::convert_block(const Block& block, WorkerScratch& scratch) {
     const auto bad =
         encode_rows(row.dtype, values, {rows, tensor.shape.cols}, *row.affine, request_.rounding,
                     {scratch.codes.data(), scratch.scales.data(), scratch.biases.data()});
-    if (bad) source_.refuse_not_finite(tensor, block.rows, row.dtype, values);
+    if (bad) {
+      source_.refuse_not_finite(tensor, block.rows, row.dtype, values);
+      throw InternalError(
+          fmt::format("the encoder refused '{}', whose values are finite", tensor.name));
+    }
     const std::int64_t groups = groups_per_row(tensor.shape.cols, row.affine->group);
     if (const auto g = find_not_finite(row.dtype, scratch.scales.data(), rows * groups)) {
       fail(

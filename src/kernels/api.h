@@ -17,6 +17,11 @@
 //     t = fma(scale, float(I), bias * float(A));   p[g mod 4] = fma(d, t, p[g mod 4])
 // from four partial sums of +0, and the result is (p[0] + p[2]) + (p[1] + p[3]).
 //
+// Bfloat16 product: see linear_bf16. 16 partial sums from +0; partial sum l takes the pairs of
+// columns (k, k + 1) with k mod 32 == 2 l in rising order, k + 1 before k, by fused multiply-add in
+// float32 (zeros beyond the last column); then reduce16. Subnormal bfloat16 values and subnormal
+// sums count as zero of the same sign, whatever the mode of the thread.
+//
 // exp: the polynomial of kernels/exp_constants.h. exp(x) is 0 below -87.33654 (no subnormal
 // results), infinity above 88.72283, NaN for NaN, and within 1.01 ulp in between.
 //
@@ -73,11 +78,14 @@ constexpr std::int64_t plane_bytes(std::int64_t cols) {
 constexpr std::int64_t padded_groups(std::int64_t cols, int group) {
   return (cols / group + 3) / 4 * 4;
 }
+constexpr std::int64_t padded_bf16(std::int64_t cols) {
+  return (cols + 31) / 32 * 32;
+}
 constexpr float kSmallestActivation = 0x1p-100f;
 constexpr float kExactLimit = 32512.0f, kFastLimit = 127.0f;
 
 struct KernelTable {
-  const char* name;  // "scalar", "avx2", "avxvnni", "avx512"
+  const char* name;  // "scalar", "avx2", ..: docs/kernels.md has the list
 
   // --- codec -------------------------------------------------------------------------------------
   // Encodes one row of cols float32 values that came from type T (values exactly representable in
@@ -158,6 +166,20 @@ struct KernelTable {
   // Sum of exp(logits[i] - max) in double over fixed blocks: 16 float partial sums per 1024
   // elements, each block's total added in double.
   double (*sum_exp)(const float* logits, std::int64_t n, float max);
+
+  // --- bfloat16 products (precision fast on kBF16 weights) -----------------------------------------
+  // Both null where the machine has no instruction for them: then take linear with the rounded x as
+  // float32, where each product of two bfloat16 values is exact. Tables that have them differ from
+  // those that do not in the order of sums, so not by more than either may differ from the exact sum.
+  //
+  // out[k] = x[k] rounded to bfloat16, half to even, for k in [0, n), and zeros up to
+  // padded_bf16(n). NaN stays NaN; a subnormal x may become zero. out is 64-byte aligned.
+  void (*round_bf16)(const float* x, std::int64_t n, std::uint16_t* out) = nullptr;
+  // As linear, with w of kind kBF16. Rows of x are as round_bf16 writes them, padding included;
+  // x_stride is a multiple of 32.
+  void (*linear_bf16)(const std::uint16_t* x, std::int64_t m, std::int64_t x_stride,
+                      const WeightRows& w, std::int64_t n_begin, std::int64_t n_end, float* out,
+                      std::int64_t out_stride, float* scratch) = nullptr;
 };
 
 // Per thread, 1 MB and twenty rows. Enough for every table: a tile of decoded weights and partial

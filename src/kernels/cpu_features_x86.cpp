@@ -39,6 +39,7 @@ CpuFeatures detect_cpu_features() {
                     has_bit(b, 31) && has_bit(c, 1) && has_bit(c, 11);
   if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0) {
     features.avxvnni = features.avx2 && has_bit(a, 4);
+    features.avx512bf16 = features.avx512 && has_bit(a, 5);
   }
   return features;
 }

@@ -320,6 +320,9 @@ void stream_rows(const StreamX& x, const CodeRows& rows, const WeightRows& w, in
       }
     }
     __m256i dots[4][kSums];
+    for (int i = count; i < 4; ++i) {
+      for (int j = 0; j < kSums; ++j) dots[i][j] = _mm256_setzero_si256();
+    }
     if constexpr (kBits == 3) {
       // Four groups are kChunks times 128 codes.
       for (int c = 0; c < (count == 4 ? kChunks : 0); ++c) {

@@ -257,13 +257,14 @@ struct FourRows {
   const std::byte* codes;
   const std::byte* scales;
   const std::byte* biases;
-  std::int64_t code_stride;   // bytes; 0 when the same row is taken four times
-  std::int64_t scale_stride;  // elements
+  std::int64_t code_stride;                // bytes; 0 when the same row is taken four times
+  std::int64_t scale_stride;               // elements
+  std::int64_t codes_ahead, scales_ahead;  // bytes
 };
 
-// Rows lie one after the other, so memory is fetched in its own order, this far ahead of its use, in
-// whatever order it is used. The four streams of short rows that are read mislead the processor's
-// own prefetching.
+// Rows lie one after the other, so memory is fetched in its own order, whatever the order in which it
+// is used: this far ahead, and at least four rows. The four streams of short rows that are read
+// mislead the processor's own prefetching.
 constexpr std::int64_t kAhead = 16384;  // bytes of codes
 
 template <int kBytes>
@@ -301,7 +302,7 @@ inline void few_step(const Job& job, const FourRows& rows, const UnpackBlock<Bit
     }
     if constexpr (kWhole) {
       prefetch_ahead<kRowsAtOnce * UnpackBlock<Bits, Group>::kBytes>(
-          rows.codes + kRowsAtOnce * (k + i * 2 * kChunk) / 8 * Bits + kAhead);
+          rows.codes + kRowsAtOnce * (k + i * 2 * kChunk) / 8 * Bits + rows.codes_ahead);
     }
     Block<Group> xs[M][Planes];
 #pragma GCC unroll 3
@@ -331,9 +332,8 @@ inline void few_step(const Job& job, const FourRows& rows, const UnpackBlock<Bit
   }
   __m512 scale, bias;
   if constexpr (kBF16 && kWhole) {
-    constexpr std::int64_t kScalesAhead = kAhead * 16 / (Group * Bits);
-    _mm_prefetch(rows.scales + 2 * kRowsAtOnce * g + kScalesAhead, _MM_HINT_T0);
-    _mm_prefetch(rows.biases + 2 * kRowsAtOnce * g + kScalesAhead, _MM_HINT_T0);
+    _mm_prefetch(rows.scales + 2 * kRowsAtOnce * g + rows.scales_ahead, _MM_HINT_T0);
+    _mm_prefetch(rows.biases + 2 * kRowsAtOnce * g + rows.scales_ahead, _MM_HINT_T0);
     scale = load_4x4_bf16(rows.scales + 2 * g, rows.scale_stride);
     bias = load_4x4_bf16(rows.biases + 2 * g, rows.scale_stride);
   } else {
@@ -375,11 +375,17 @@ void few_rows(const Job& job) {
   const std::int64_t count = job.n_end - job.n_begin;
   // The last four rows may overlap those before. Fewer than four: one at a time, four times over.
   const int width = count < kRowsAtOnce ? 1 : kRowsAtOnce;
+  const std::int64_t four_rows = kRowsAtOnce * job.row_bytes();
+  const std::int64_t ahead = four_rows > kAhead ? four_rows : kAhead;
   for (std::int64_t i = 0; i < count; i += width) {
     const std::int64_t n = job.n_begin + (i + width <= count ? i : count - width);
-    const FourRows rows = {w.values + n * job.row_bytes(), w.scales + n * groups * scale_bytes,
-                           w.biases + n * groups * scale_bytes, width == 1 ? 0 : job.row_bytes(),
-                           width == 1 ? 0 : groups};
+    const FourRows rows = {w.values + n * job.row_bytes(),
+                           w.scales + n * groups * scale_bytes,
+                           w.biases + n * groups * scale_bytes,
+                           width == 1 ? 0 : job.row_bytes(),
+                           width == 1 ? 0 : groups,
+                           ahead,
+                           ahead * 16 / (Group * Bits)};
     __m512 p[M];
 #pragma GCC unroll 3
     for (int m = 0; m < M; ++m) p[m] = _mm512_setzero_ps();

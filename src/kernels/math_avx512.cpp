@@ -5,6 +5,7 @@
 
 #include "kernels/codec.h"
 #include "kernels/integer.h"
+#include "kernels/linear_bf16.h"
 #include "kernels/tables.h"
 
 namespace qx {
@@ -343,22 +344,31 @@ struct Codes<8> {
 
 namespace qx {
 
-const KernelTable kAvx512Table = {"avx512",
-                                  codec_avx512::affine_encode_row,
-                                  codec_avx512::decode_row,
-                                  linear,
-                                  integer_avx512::quantize_row,
-                                  integer_avx512::linear_integer,
-                                  rms_norm,
-                                  rope,
-                                  swiglu,
-                                  add_to,
-                                  attention_scores,
-                                  softmax_unnormalized,
-                                  attention_values,
-                                  decode_keys_i8,
-                                  decode_values_i8,
-                                  max_index,
-                                  sum_exp};
+constexpr KernelTable kAvx512Table = {"avx512",
+                                      codec_avx512::affine_encode_row,
+                                      codec_avx512::decode_row,
+                                      linear,
+                                      integer_avx512::quantize_row,
+                                      integer_avx512::linear_integer,
+                                      rms_norm,
+                                      rope,
+                                      swiglu,
+                                      add_to,
+                                      attention_scores,
+                                      softmax_unnormalized,
+                                      attention_values,
+                                      decode_keys_i8,
+                                      decode_values_i8,
+                                      max_index,
+                                      sum_exp};
+
+constexpr KernelTable with_bf16(KernelTable table) {
+  table.name = "avx512bf16";
+  table.round_bf16 = linear_avx512bf16::round_bf16;
+  table.linear_bf16 = linear_avx512bf16::linear_bf16;
+  return table;
+}
+
+constexpr KernelTable kAvx512Bf16Table = with_bf16(kAvx512Table);
 
 }  // namespace qx

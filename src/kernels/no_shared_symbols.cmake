@@ -4,7 +4,7 @@
 set(bad "")
 set(checked 0)
 foreach(object ${OBJECTS})
-  if(object MATCHES "_(avx2|avxvnni|avx512|neon|neon_dotprod|neon_i8mm)\\.cpp\\.o$")
+  if(object MATCHES "_(avx2|avxvnni|avx512|avx512bf16|neon|neon_dotprod|i8mm)\\.cpp\\.o$")
     execute_process(COMMAND ${NM} -C --defined-only ${object}
       OUTPUT_VARIABLE symbols RESULT_VARIABLE rc)
     if(NOT rc EQUAL 0)

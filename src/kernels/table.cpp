@@ -46,6 +46,7 @@ const KernelTables& available_kernels() {
     if (features.avx2) list.tables[list.count++] = &kAvx2Table;
     if (features.avxvnni) list.tables[list.count++] = &kAvxVnniTable;
     if (features.avx512) list.tables[list.count++] = &kAvx512Table;
+    if (features.avx512bf16) list.tables[list.count++] = &kAvx512Bf16Table;
 #endif
 #if defined(QX_KERNELS_ARM)
     const CpuFeatures features = detect_cpu_features();

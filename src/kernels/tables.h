@@ -12,6 +12,7 @@ extern const KernelTable kScalarTable;
 extern const KernelTable kAvx2Table;
 extern const KernelTable kAvxVnniTable;  // AVX2, with AVX-VNNI for the integer products
 extern const KernelTable kAvx512Table;
+extern const KernelTable kAvx512Bf16Table;  // with AVX512_BF16 for bfloat16 products
 #endif
 #if defined(QX_KERNELS_ARM)
 extern const KernelTable kNeonTable;

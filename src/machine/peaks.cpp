@@ -18,8 +18,6 @@
 
 #if defined(__APPLE__)
 #include <sys/sysctl.h>
-#elif defined(__linux__) && defined(__aarch64__)
-#include <sys/auxv.h>
 #endif
 
 namespace qx {
@@ -43,7 +41,13 @@ double time_together(int threads, const std::function<void(int)>& body) {
     while (!go.load(std::memory_order_acquire)) std::this_thread::yield();
     body(i);
   };
-  for (int i = 1; i < threads; ++i) others.emplace_back(wait_and_run, i);
+  try {
+    for (int i = 1; i < threads; ++i) others.emplace_back(wait_and_run, i);
+  } catch (...) {
+    go.store(true, std::memory_order_release);
+    for (std::thread& t : others) t.join();
+    throw;
+  }
   while (ready.load() < threads - 1) std::this_thread::yield();
   const double start = seconds();
   go.store(true, std::memory_order_release);
@@ -55,32 +59,21 @@ double time_together(int threads, const std::function<void(int)>& body) {
 // The tables that this machine can run, slowest first.
 std::vector<const ProbeTable*> find_tables() {
   std::vector<const ProbeTable*> tables{&kPortableProbes};
-#if defined(QX_PROBES_X86)
-  static const ProbeTable avxvnni = {"avxvnni", kAvxVnniInt8, kAvxVnniInt16, kAvx2Probes.f32,
-                                     kAvx2Probes.read};
+  // Kernels of an instruction set are available only where all that the probes need is.
   const KernelTables& kernels = available_kernels();
   for (int i = 0; i < kernels.count; ++i) {
     const std::string_view name = kernels.tables[i]->name;
-    // Kernels of an instruction set are available only where all that the probes need is.
+#if defined(QX_PROBES_X86)
+    static const ProbeTable avxvnni = {"avxvnni", kAvxVnniInt8, kAvxVnniInt16, kAvx2Probes.f32,
+                                       kAvx2Probes.read};
     if (name == "avx2") tables.push_back(&kAvx2Probes);
     if (name == "avxvnni") tables.push_back(&avxvnni);
     if (name == "avx512") tables.push_back(&kAvx512Probes);
-  }
-#elif defined(QX_PROBES_ARM) && defined(__APPLE__)
-  const auto has = [](const char* feature) {
-    int value = 0;
-    std::size_t size = sizeof value;
-    return ::sysctlbyname(feature, &value, &size, nullptr, 0) == 0 && value != 0;
-  };
-  if (has("hw.optional.arm.FEAT_DotProd")) tables.push_back(&kNeonProbes);
-  if (has("hw.optional.arm.FEAT_I8MM")) tables.push_back(&kI8mmProbes);
-#elif defined(QX_PROBES_ARM) && defined(__linux__)
-  constexpr unsigned long kDotProduct = 1ul << 20, kI8mm = 1ul << 13;  // HWCAP_ASIMDDP, HWCAP2_I8MM
-  if ((::getauxval(AT_HWCAP) & kDotProduct) != 0) {
-    tables.push_back(&kNeonProbes);
-    if ((::getauxval(AT_HWCAP2) & kI8mm) != 0) tables.push_back(&kI8mmProbes);
-  }
+#elif defined(QX_PROBES_ARM)
+    if (name == kDotprodProbes.name) tables.push_back(&kDotprodProbes);
+    if (name == kI8mmProbes.name) tables.push_back(&kI8mmProbes);
 #endif
+  }
   return tables;
 }
 

@@ -27,8 +27,8 @@ struct ProbeEffort {
 };
 double measure_gmacs(const ComputeProbe& probe, ProbeEffort effort);
 
-// Memory that is larger than the caches, for measuring how fast it can be read. Takes it, in large
-// pages where the system has them, when it is made.
+// Memory that is larger than the caches, for measuring how fast it can be read. Takes it, in small
+// pages as mapped files have them, when it is made.
 class ReadBuffer {
  public:
   // 1 GB, or four times the last cache when that is more.

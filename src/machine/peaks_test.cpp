@@ -17,7 +17,9 @@ TEST(Probes, EveryKernelTableHasSome) {
   for (int i = 0; i < all.count; ++i) {
     const ProbeTable& probes = probes_for(all.tables[i]->name);
     EXPECT_NE(probes.read, nullptr) << all.tables[i]->name;
-    if (std::string(all.tables[i]->name) != "scalar") {
+    // Any aarch64 has the kernels "neon", but not the dot products that its probes measure.
+    const std::string name = all.tables[i]->name;
+    if (name != "scalar" && name != "neon") {
       EXPECT_STRNE(probes.name, "portable") << all.tables[i]->name;
     }
   }

@@ -17,7 +17,7 @@ struct ComputeProbe {
 };
 
 struct ProbeTable {
-  const char* name;    // "portable", "avx2", "avxvnni", "avx512", "neon", "neon_i8mm"
+  const char* name;    // "portable", "avx2", "avxvnni", "avx512", "neon-dotprod", "neon-i8mm"
   ComputeProbe int8;   // 8-bit times 8-bit summed in 32 bits
   ComputeProbe int16;  // 16-bit times 16-bit summed in 32 bits
   ComputeProbe f32;    // float32 fused multiply-add
@@ -37,7 +37,7 @@ extern const ProbeTable kAvx512Probes;
 // What AVX-VNNI adds to kAvx2Probes.
 extern const ComputeProbe kAvxVnniInt8, kAvxVnniInt16;
 #elif defined(QX_PROBES_ARM)
-extern const ProbeTable kNeonProbes;
+extern const ProbeTable kDotprodProbes;
 extern const ProbeTable kI8mmProbes;
 #endif
 

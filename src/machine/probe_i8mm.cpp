@@ -18,7 +18,7 @@ std::uint64_t run_int8(std::int64_t steps) {
 
 }  // namespace
 
-constinit const ProbeTable kI8mmProbes = {"neon_i8mm",
+constinit const ProbeTable kI8mmProbes = {"neon-i8mm",
                                           {"smmla", kProbeChains * 32, run_int8},
                                           {"smlal, smlal2", kProbeChains * 8, run_int16},
                                           {"fmla", kProbeChains * 4, run_f32},

@@ -17,10 +17,10 @@ std::uint64_t run_int8(std::int64_t steps) {
 
 }  // namespace
 
-constinit const ProbeTable kNeonProbes = {"neon",
-                                          {"sdot", kProbeChains * 16, run_int8},
-                                          {"smlal, smlal2", kProbeChains * 8, run_int16},
-                                          {"fmla", kProbeChains * 4, run_f32},
-                                          read_lines};
+constinit const ProbeTable kDotprodProbes = {"neon-dotprod",
+                                             {"sdot", kProbeChains * 16, run_int8},
+                                             {"smlal, smlal2", kProbeChains * 8, run_int16},
+                                             {"fmla", kProbeChains * 4, run_f32},
+                                             read_lines};
 
 }  // namespace qx

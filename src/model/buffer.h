@@ -16,7 +16,7 @@ namespace qx {
 template <class T>
 class Buffer {
  public:
-  // At least `elems` floats; pointers from earlier calls end when it has to grow.
+  // At least `elems` elements; pointers from earlier calls end when it has to grow.
   T* reserve(std::int64_t elems) {
     QX_CHECK(elems >= 0);
     const auto wanted = static_cast<std::size_t>(elems);

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/half.h"
 
 namespace qx {
 namespace {
@@ -16,6 +17,11 @@ constexpr std::int64_t kInlineValues = std::int64_t{1} << 15;
 std::size_t index_of(int group) {
   QX_CHECK(group == 32 || group == 64 || group == 128);
   return group == 32 ? 0 : group == 64 ? 1 : 2;
+}
+
+// IEEE half and float32 weights are not bfloat16 values: they are multiplied as they are.
+bool takes_rounded(Precision precision, const WeightRows& w) {
+  return precision == Precision::kFast && w.kind == WeightKind::kBF16;
 }
 
 // Rows that lie an odd number of cache lines apart do not compete for the same sets.
@@ -52,13 +58,29 @@ void LinearInput::prepare(ThreadPool& pool, Precision precision, const float* x,
   cols_ = cols;
   precision_ = precision;
   if (precision == Precision::kReference) return;
-  bool wanted[3] = {};
+  bool wanted[3] = {}, wants_rounded = false;
   for (const Linear* reader : readers) {
     QX_CHECK(reader->rows.cols == cols);
     if (reader->rows.kind == WeightKind::kAffine) wanted[index_of(reader->rows.group)] = true;
+    if (takes_rounded(precision, reader->rows)) wants_rounded = true;
   }
   for (const int group : {32, 64, 128}) {
     if (wanted[index_of(group)]) quantize(pool, precision == Precision::kExact ? 2 : 1, group);
+  }
+  if (wants_rounded) round(pool);
+}
+
+void LinearInput::for_each_row(ThreadPool& pool,
+                               const std::function<void(std::int64_t)>& body) const {
+  const auto some = [&](std::size_t begin, std::size_t end, int) {
+    for (std::size_t m = begin; m < end; ++m) body(static_cast<std::int64_t>(m));
+  };
+  const auto count = static_cast<std::size_t>(rows_);
+  if (rows_ * cols_ <= kInlineValues) {
+    some(0, count, 0);
+  } else {
+    const std::int64_t grain = std::max<std::int64_t>(1, kInlineValues / 4 / cols_);
+    pool.parallel_for(count, static_cast<std::size_t>(grain), some);
   }
 }
 
@@ -75,18 +97,27 @@ void LinearInput::quantize(ThreadPool& pool, int planes, int group) {
              to.scales.reserve(rows_ * stride),
              to.sums.reserve(rows_ * stride)};
   const KernelTable& table = kernels();
-  const auto some = [&](std::size_t begin, std::size_t end, int) {
-    for (auto m = static_cast<std::int64_t>(begin); m < static_cast<std::int64_t>(end); ++m) {
-      table.quantize_row(x_ + m * cols_, cols_, group, planes, to.rows.codes + m * row_bytes,
-                         to.rows.scales + m * stride, to.rows.sums + m * stride);
-    }
-  };
-  const auto count = static_cast<std::size_t>(rows_);
-  const std::int64_t grain = std::max<std::int64_t>(1, kInlineValues / 4 / cols_);
-  if (rows_ * cols_ <= kInlineValues) {
-    some(0, count, 0);
+  for_each_row(pool, [&](std::int64_t m) {
+    table.quantize_row(x_ + m * cols_, cols_, group, planes, to.rows.codes + m * row_bytes,
+                       to.rows.scales + m * stride, to.rows.sums + m * stride);
+  });
+}
+
+void LinearInput::round(ThreadPool& pool) {
+  const KernelTable& table = kernels();
+  if (table.linear_bf16 != nullptr) {
+    half_stride_ = odd_lines(2 * padded_bf16(cols_)) / 2;
+    std::uint16_t* to = halves_.reserve(rows_ * half_stride_);
+    for_each_row(pool, [&](std::int64_t m) {
+      table.round_bf16(x_ + m * cols_, cols_, to + m * half_stride_);
+    });
   } else {
-    pool.parallel_for(count, static_cast<std::size_t>(grain), some);
+    float* to = rounded_.reserve(rows_ * cols_);
+    for_each_row(pool, [&](std::int64_t m) {
+      for (std::int64_t k = m * cols_; k < (m + 1) * cols_; ++k) {
+        to[k] = bf16_to_f32(f32_to_bf16(x_[k]));
+      }
+    });
   }
 }
 
@@ -97,8 +128,12 @@ void LinearInput::multiply(const Linear& linear, const TileRange& t, float* out,
   if (precision_ != Precision::kReference && w.kind == WeightKind::kAffine) {
     table.linear_integer(integers_[index_of(w.group)].rows, t.m_begin, t.m_end, w, t.n_begin,
                          t.n_end, out, out_stride, scratch);
+  } else if (takes_rounded(precision_, w) && table.linear_bf16 != nullptr) {
+    table.linear_bf16(halves_.data() + t.m_begin * half_stride_, t.m_end - t.m_begin, half_stride_,
+                      w, t.n_begin, t.n_end, out, out_stride, scratch);
   } else {
-    table.linear(x_ + t.m_begin * cols_, t.m_end - t.m_begin, cols_, w, t.n_begin, t.n_end, out,
+    const float* x = takes_rounded(precision_, w) ? rounded_.data() : x_;
+    table.linear(x + t.m_begin * cols_, t.m_end - t.m_begin, cols_, w, t.n_begin, t.n_end, out,
                  out_stride, scratch);
   }
   if (linear.bias.empty()) return;

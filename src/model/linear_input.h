@@ -1,5 +1,6 @@
 // The left side of linear layers: rows of activations as float32 and, where a precision asks for
-// integer products, also as integers, prepared once for all layers that read them.
+// integer or bfloat16 products, also as integers or rounded, prepared once for all layers that read
+// them.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -48,11 +49,18 @@ class LinearInput {
     FloatBuffer scales, sums;
   };
   void quantize(ThreadPool& pool, int planes, int group);
+  void round(ThreadPool& pool);
+  // body(m) for every row, on several threads where that pays.
+  void for_each_row(ThreadPool& pool, const std::function<void(std::int64_t)>& body) const;
 
   const float* x_ = nullptr;
   std::int64_t rows_ = 0, cols_ = 0;
   Precision precision_ = Precision::kReference;
   std::array<Integers, 3> integers_;  // groups of 32, 64, 128
+  // x rounded to bfloat16: as such where the kernels multiply that, otherwise as float32.
+  std::int64_t half_stride_ = 0;
+  Buffer<std::uint16_t> halves_;
+  FloatBuffer rounded_;
 };
 
 }  // namespace qx

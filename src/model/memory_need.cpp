@@ -8,17 +8,19 @@
 #include "io/checkpoint.h"
 
 namespace qx {
-namespace {
 
 MachineMemory limited_memory() {
   MachineMemory machine = machine_memory();
+  const bool known = machine.physical > 0;  // nothing available is a figure too
   if (const char* text = std::getenv("QX_MEMORY_LIMIT"); text != nullptr && *text != '\0') {
     const std::int64_t limit = parse_bytes(text, "QX_MEMORY_LIMIT");
-    machine.physical = machine.physical > 0 ? std::min(machine.physical, limit) : limit;
-    machine.available = machine.available > 0 ? std::min(machine.available, limit) : limit;
+    machine.physical = known ? std::min(machine.physical, limit) : limit;
+    machine.available = known ? std::min(machine.available, limit) : limit;
   }
   return machine;
 }
+
+namespace {
 
 std::string needs_text(const MemoryNeeds& needs, std::int64_t context_tokens) {
   return fmt::format("{} of memory (weights {}, {} tokens of context {}, activations about {})",

@@ -33,7 +33,10 @@ MemoryVerdict judge_memory(const MemoryNeeds& needs, const MachineMemory& machin
 std::string check_memory(const std::filesystem::path& directory, const ModelConfig& config,
                          std::int64_t context_tokens, KvBits kv_bits, bool allow_swap);
 
-// The same with given figures, for tests.
+// This machine's memory, lowered to QX_MEMORY_LIMIT. Fails: UsageError when that is no size.
+MachineMemory limited_memory();
+
+// The same with given figures, for weights without files and for tests.
 std::string check_memory(const std::string& place, const MemoryNeeds& needs,
                          std::int64_t context_tokens, const MachineMemory& machine,
                          bool allow_swap);

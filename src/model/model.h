@@ -21,7 +21,9 @@ namespace qx {
 //   reference  float32 activations and accumulation
 //   exact      affine weights: activations of 16 bits per group, integer sums (kernels/api.h,
 //              IntegerRows); float weights: as reference
-//   fast       affine weights: activations of 8 bits per group; float weights: as reference
+//   fast       affine weights: activations of 8 bits per group; bfloat16 weights: activations
+//              rounded to bfloat16, products exact, float32 sums (kernels/api.h, linear_bf16);
+//              other float weights: as reference, since rounding would change the weights
 enum class Precision { kReference, kExact, kFast };
 std::string_view precision_name(Precision precision);  // "reference", "exact", "fast"
 

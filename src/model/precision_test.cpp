@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/random.h"
+#include "kernels/api.h"
 #include "model/model.h"
 #include "support/tiny_model.h"
 
@@ -108,10 +109,60 @@ TEST_F(PrecisionTest, FloatWeightsAreTheSameInReferenceAndExact) {
             logits_of_all(directory, Precision::kReference));
 }
 
+// Rounding to bfloat16 moves a value by at most 2^-9 of it, 0.4 of that as a root mean square;
+// three layers of it add up to a few times as much.
+TEST_F(PrecisionTest, FastRoundsActivationsOfBfloat16Weights) {
+  for (const char* family : {"qwen3", "qwen2", "llama"}) {
+    SCOPED_TRACE(family);
+    const fs::path directory = write({.family = family});
+    const double error = relative_rms(logits_of_all(directory, Precision::kFast),
+                                      logits_of_all(directory, Precision::kReference));
+    EXPECT_LT(error, 4 * 0x1p-9);
+    EXPECT_GT(error, 0.2 * 0x1p-9);
+  }
+}
+
+TEST_F(PrecisionTest, FastLeavesOtherFloatWeightsAsInReference) {
+  for (const DType dtype : {DType::kF16, DType::kF32}) {
+    const fs::path directory = write({.dtype = dtype});
+    EXPECT_EQ(logits_of_all(directory, Precision::kFast),
+              logits_of_all(directory, Precision::kReference));
+  }
+}
+
+// Without an instruction for bfloat16 products all kernels give equal bits; those that have it add
+// in another order, so they differ, but by no more than rounding of float32 sums.
+TEST_F(PrecisionTest, FastOnBfloat16WeightsOfEveryTable) {
+  const fs::path directory = write({.layers = 1});
+  const std::string before = kernels().name;
+  const KernelTables& all = available_kernels();
+  std::vector<float> expected;
+  for (int i = 0; i < all.count; ++i) {
+    SCOPED_TRACE(all.tables[i]->name);
+    ASSERT_TRUE(select_kernels(all.tables[i]->name));
+    const std::vector<float> got = logits_of_all(directory, Precision::kFast);
+    if (expected.empty()) expected = got;
+    if (all.tables[i]->linear_bf16 == nullptr) {
+      EXPECT_EQ(got, expected);
+    } else {
+      EXPECT_NE(got, expected);
+      // A sum that is off in its last bit can round to the other neighbour in the next layer.
+      EXPECT_LT(relative_rms(got, expected), 0.5 * 0x1p-9);
+    }
+  }
+  ASSERT_TRUE(select_kernels(before.c_str()));
+}
+
 TEST_F(PrecisionTest, SplitsAndThreadsChangeNoBit) {
-  const fs::path directory = write_mixed();
-  for (const Precision precision : {Precision::kExact, Precision::kFast}) {
-    SCOPED_TRACE(precision_name(precision));
+  struct Case {
+    fs::path directory;
+    Precision precision;
+  };
+  const fs::path mixed = write_mixed(), floats = write({.hidden = 96, .intermediate = 208});
+  for (const auto& [directory, precision] :
+       {Case{mixed, Precision::kExact}, Case{mixed, Precision::kFast},
+        Case{floats, Precision::kFast}}) {
+    SCOPED_TRACE(fmt::format("{} {}", directory.filename().string(), precision_name(precision)));
     const std::vector<float> expected = logits_of_all(directory, precision, 1);
     for (const int threads : {2, 3, 8}) {
       EXPECT_EQ(logits_of_all(directory, precision, threads), expected) << threads;
