@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Speed and memory of `qx convert` against `mlx_lm.convert`: the same source, the two interleaved round by round in one session,
+"""Speed and memory of `qx convert` against `mlx_lm.convert`: the same source, the two interleaved round by round in one run,
 each run a process of its own. Time is that of the whole process, start-up included; for qx without the seconds that
 it says it spent on syncing to the disk, because mlx_lm does not sync (they have a column of their own). GB are of
 the source's bytes, which lie in the page cache: a round before the first is not counted. CPU seconds say what remains

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Items a second of `qx eval` on SmolLM2 q4-hi against lm-eval with Hugging Face, in float32 and in bf16, each at the batch size that
-is best for it here: the same items, plain prompts, task by task, all interleaved round by round in one session. lm-eval's models are
+is best for it here: the same items, plain prompts, task by task, all interleaved round by round in one run. lm-eval's models are
 loaded once, outside its time; qx's time is a whole `qx eval`, loading included. One row for each --precision that qx has. Checks that all saw
 the same items. CPU seconds are the fairer measure on a machine that does other work.
 
