@@ -230,7 +230,7 @@ void add_bench(CLI::App& app) {
   verb->add_option("-r,--repeats", o->settings.repeats,
                    "repetitions; medians, least and most are reported")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 100000));
   verb->add_option("--seed", o->seed, "of the random weights")->capture_default_str();
   verb->add_flag("--no-peaks", o->no_peaks, "do not measure the machine (saves 1 GB of memory)");
   verb->add_option("-o,--output", o->output, "also write RUNS/NAME/bench.json");
