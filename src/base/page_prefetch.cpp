@@ -33,7 +33,7 @@ void read_pages(std::span<const std::byte> block) {
   // Maps the pages too, at half the cost of a fault for each.
   if (kPopulateRead >= 0) {
     if (::madvise(reinterpret_cast<void*>(begin), size, kPopulateRead) == 0) return;
-    if (errno != EINVAL) return;  // not to be read: left to whoever needs it. EINVAL: unknown here
+    if (errno == EFAULT) return;  // beyond the file's end or damaged: left to whoever needs it
   }
   ::madvise(reinterpret_cast<void*>(begin), size, MADV_WILLNEED);
   for (std::size_t i = 0; i < block.size(); i += page) {
