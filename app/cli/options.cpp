@@ -13,6 +13,20 @@
 namespace qx::cli {
 namespace fs = std::filesystem;
 
+namespace {
+
+// Of the tables that this machine can run, slowest first.
+std::string kernel_names() {
+  std::string names;
+  const KernelTables& all = available_kernels();
+  for (int i = 0; i < all.count; ++i) {
+    names += (i == 0 ? "" : ", ") + std::string(all.tables[i]->name);
+  }
+  return names;
+}
+
+}  // namespace
+
 void add_output_options(CLI::App& verb, OutputOptions& options) {
   verb.add_flag("--json", options.json, "print one JSON document on stdout and nothing else there");
   verb.add_flag("--quiet", options.quiet, "no progress on stderr");
@@ -21,22 +35,14 @@ void add_output_options(CLI::App& verb, OutputOptions& options) {
 void add_compute_options(CLI::App& verb, ComputeOptions& options) {
   verb.add_option("--threads", options.threads, "worker threads (default: physical cores)")
       ->check(CLI::Range(1, 1024));
-  std::string tables;
-  const KernelTables& all = available_kernels();
-  for (int i = 0; i < all.count; ++i)
-    tables += (i == 0 ? "" : ", ") + std::string(all.tables[i]->name);
   verb.add_option("--isa", options.isa,
-                  "kernels to use instead of the fastest; here there are " + tables);
+                  "kernels to use instead of the fastest; here there are " + kernel_names());
 }
 
 std::unique_ptr<ThreadPool> start_compute(const ComputeOptions& options) {
   if (!options.isa.empty() && !select_kernels(options.isa.c_str())) {
-    std::string known;
-    const KernelTables& all = available_kernels();
-    for (int i = 0; i < all.count; ++i)
-      known += (i == 0 ? "" : ", ") + std::string(all.tables[i]->name);
-    throw UsageError(
-        fmt::format("--isa: got '{}', expected one that this machine has: {}", options.isa, known));
+    throw UsageError(fmt::format("--isa: got '{}', expected one that this machine has: {}",
+                                 options.isa, kernel_names()));
   }
   return std::make_unique<ThreadPool>(options.threads > 0 ? options.threads : physical_cores());
 }
