@@ -11,7 +11,6 @@
 #include "base/build_info.h"
 #include "base/error.h"
 #include "bench_run.h"
-#include "eval/run_folder.h"
 #include "io/staged.h"
 #include "kernels/api.h"
 #include "machine/peaks.h"
@@ -20,6 +19,7 @@
 #include "model/random_weights.h"
 #include "options.h"
 #include "recipe/plan.h"
+#include "runs/run_folder.h"
 #include "verbs.h"
 
 namespace qx::cli {

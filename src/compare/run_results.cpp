@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "base/error.h"
-#include "eval/answer_log.h"
 #include "io/json.h"
+#include "runs/answer_log.h"
 
 namespace qx {
 namespace fs = std::filesystem;

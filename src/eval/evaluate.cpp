@@ -11,11 +11,11 @@
 #include "base/build_info.h"
 #include "base/error.h"
 #include "base/progress.h"
-#include "eval/model_facts.h"
 #include "eval/prompt.h"
-#include "eval/python_text.h"
 #include "io/staged.h"
 #include "kernels/api.h"
+#include "runs/model_facts.h"
+#include "tasks/python_text.h"
 #include "text/chat_template.h"
 
 namespace qx {

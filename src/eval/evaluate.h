@@ -9,13 +9,13 @@
 #include <vector>
 
 #include "base/thread_pool.h"
-#include "eval/dataset.h"
 #include "eval/pair_encoding.h"
-#include "eval/results.h"
-#include "eval/run_folder.h"
 #include "eval/scorer.h"
 #include "io/json.h"
 #include "model/model.h"
+#include "runs/results.h"
+#include "runs/run_folder.h"
+#include "tasks/dataset.h"
 
 namespace qx {
 

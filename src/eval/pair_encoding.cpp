@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "eval/python_text.h"
+#include "tasks/python_text.h"
 
 namespace qx {
 namespace {

@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "eval/dataset.h"
 #include "eval/pair_encoding.h"
 #include "io/json.h"
+#include "tasks/dataset.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
 

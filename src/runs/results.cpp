@@ -1,6 +1,6 @@
 // Accuracies of a run.
 // SPDX-License-Identifier: Apache-2.0
-#include "eval/results.h"
+#include "runs/results.h"
 
 #include <algorithm>
 #include <cmath>

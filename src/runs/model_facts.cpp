@@ -1,15 +1,15 @@
 // Measuring and hashing a model directory.
 // SPDX-License-Identifier: Apache-2.0
-#include "eval/model_facts.h"
+#include "runs/model_facts.h"
 
 #include <set>
 #include <system_error>
 
 #include "base/error.h"
 #include "base/hash.h"
-#include "eval/dataset.h"
 #include "io/staged.h"
 #include "recipe/directory_map.h"
+#include "tasks/dataset.h"
 
 namespace qx {
 namespace fs = std::filesystem;

@@ -3,8 +3,8 @@
 #include <charconv>
 
 #include "base/error.h"
-#include "eval/python_text.h"
-#include "eval/task.h"
+#include "tasks/python_text.h"
+#include "tasks/task.h"
 
 namespace qx {
 namespace {

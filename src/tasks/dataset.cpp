@@ -1,6 +1,6 @@
 // Finding and reading task data.
 // SPDX-License-Identifier: Apache-2.0
-#include "eval/dataset.h"
+#include "tasks/dataset.h"
 
 #include <algorithm>
 #include <cstdlib>

@@ -1,6 +1,6 @@
 // arc_easy and arc_challenge (allenai/ai2_arc).
 // SPDX-License-Identifier: Apache-2.0
-#include "eval/task.h"
+#include "tasks/task.h"
 
 namespace qx {
 

@@ -1,6 +1,6 @@
 // Expected values are what CPython 3.11 gives. tests/parity/test_eval.py compares whole task definitions.
 // SPDX-License-Identifier: Apache-2.0
-#include "eval/python_text.h"
+#include "tasks/python_text.h"
 
 #include <gtest/gtest.h>
 

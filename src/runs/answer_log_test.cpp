@@ -1,6 +1,6 @@
 // Writing, reading and mending answer logs.
 // SPDX-License-Identifier: Apache-2.0
-#include "eval/answer_log.h"
+#include "runs/answer_log.h"
 
 #include <gtest/gtest.h>
 
@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "base/random.h"
-#include "eval/test_folder.h"
+#include "support/test_folder.h"
 
 namespace qx {
 namespace {

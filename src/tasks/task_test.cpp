@@ -1,7 +1,7 @@
 // Expected contexts and choices are those of lm-eval's definitions, worked by hand; the real package is
 // compared in tests/parity/test_eval.py.
 // SPDX-License-Identifier: Apache-2.0
-#include "eval/task.h"
+#include "tasks/task.h"
 
 #include <gtest/gtest.h>
 

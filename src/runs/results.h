@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "eval/answer_log.h"
-#include "eval/task.h"
 #include "io/json.h"
+#include "runs/answer_log.h"
+#include "tasks/task.h"
 
 namespace qx {
 

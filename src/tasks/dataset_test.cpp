@@ -1,6 +1,6 @@
 // Which rows of which file are read, and the shipped files.
 // SPDX-License-Identifier: Apache-2.0
-#include "eval/dataset.h"
+#include "tasks/dataset.h"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@
 #include <set>
 
 #include "base/error.h"
-#include "eval/test_folder.h"
+#include "support/test_folder.h"
 
 namespace qx {
 namespace {

@@ -1,7 +1,7 @@
 // Python's string operations. Source of the rules: the Python library reference (str) and Unicode's
 // SpecialCasing.txt and DerivedCoreProperties.txt.
 // SPDX-License-Identifier: Apache-2.0
-#include "eval/python_text.h"
+#include "tasks/python_text.h"
 
 #include <utf8proc.h>
 

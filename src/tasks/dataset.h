@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "eval/task.h"
+#include "tasks/task.h"
 
 namespace qx {
 

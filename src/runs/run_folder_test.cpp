@@ -1,11 +1,11 @@
 // A folder continues its own run and refuses every other.
 // SPDX-License-Identifier: Apache-2.0
-#include "eval/run_folder.h"
+#include "runs/run_folder.h"
 
 #include <gtest/gtest.h>
 
 #include "base/error.h"
-#include "eval/test_folder.h"
+#include "support/test_folder.h"
 
 namespace qx {
 namespace {

@@ -2,8 +2,8 @@
 // follows the blank is scored.
 // SPDX-License-Identifier: Apache-2.0
 #include "base/error.h"
-#include "eval/python_text.h"
-#include "eval/task.h"
+#include "tasks/python_text.h"
+#include "tasks/task.h"
 
 namespace qx {
 

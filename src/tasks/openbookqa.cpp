@@ -1,7 +1,7 @@
 // openbookqa (allenai/openbookqa, main).
 // SPDX-License-Identifier: Apache-2.0
-#include "eval/python_text.h"
-#include "eval/task.h"
+#include "tasks/python_text.h"
+#include "tasks/task.h"
 
 namespace qx {
 

@@ -1,6 +1,6 @@
 // piqa (baber/piqa).
 // SPDX-License-Identifier: Apache-2.0
-#include "eval/task.h"
+#include "tasks/task.h"
 
 namespace qx {
 

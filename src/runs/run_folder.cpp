@@ -1,6 +1,6 @@
 // Run folders.
 // SPDX-License-Identifier: Apache-2.0
-#include "eval/run_folder.h"
+#include "runs/run_folder.h"
 
 #include <fcntl.h>
 #include <sys/file.h>

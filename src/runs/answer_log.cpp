@@ -1,6 +1,6 @@
 // Reading and appending answer logs.
 // SPDX-License-Identifier: Apache-2.0
-#include "eval/answer_log.h"
+#include "runs/answer_log.h"
 
 #include <fcntl.h>
 #include <unistd.h>

@@ -1,13 +1,13 @@
 // Accuracies and their layout.
 // SPDX-License-Identifier: Apache-2.0
-#include "eval/results.h"
+#include "runs/results.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <limits>
 
-#include "eval/answer_log.h"
+#include "runs/answer_log.h"
 
 namespace qx {
 namespace {

@@ -1,6 +1,6 @@
 // The registry of tasks and what their readers share.
 // SPDX-License-Identifier: Apache-2.0
-#include "eval/task.h"
+#include "tasks/task.h"
 
 #include <algorithm>
 

@@ -8,8 +8,8 @@
 #include <string_view>
 #include <vector>
 
-#include "eval/answer_log.h"
 #include "io/json.h"
+#include "runs/answer_log.h"
 
 namespace qx {
 
