@@ -62,6 +62,14 @@ double mcnemar_exact(const PairedCounts& counts) {
   return std::min(1.0, 2 * boost::math::cdf(coin, to_double(fewer)));
 }
 
+double mcnemar_mid_p(const PairedCounts& counts) {
+  const std::int64_t discordant = counts.right_to_wrong + counts.wrong_to_right;
+  if (discordant == 0) return 1;
+  const boost::math::binomial coin(to_double(discordant), 0.5);
+  const double fewer = to_double(std::min(counts.right_to_wrong, counts.wrong_to_right));
+  return 2 * boost::math::cdf(coin, fewer) - boost::math::pdf(coin, fewer);
+}
+
 Interval newcombe_paired_interval(const PairedCounts& counts, double confidence) {
   const std::int64_t n = counts.n();
   if (n == 0) return {-1, 1};
@@ -94,6 +102,21 @@ std::vector<double> holm_adjust(std::span<const double> p_values) {
   return adjusted;
 }
 
+std::vector<double> benjamini_hochberg_adjust(std::span<const double> p_values) {
+  std::vector<std::size_t> order(p_values.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return p_values[a] < p_values[b]; });
+  std::vector<double> adjusted(p_values.size());
+  double running = 1;
+  for (std::size_t rank = order.size(); rank > 0; --rank) {
+    const double factor = static_cast<double>(order.size()) / static_cast<double>(rank);
+    running = std::min(running, factor * p_values[order[rank - 1]]);
+    adjusted[order[rank - 1]] = running;
+  }
+  return adjusted;
+}
+
 double paired_difference_stderr(const PairedCounts& counts) {
   const std::int64_t n = counts.n();
   if (n < 2) return kNaN;
@@ -108,22 +131,25 @@ double two_sided_normal_p(double z) {
   return 2 * boost::math::cdf(boost::math::complement(boost::math::normal(), std::fabs(z)));
 }
 
+double items_needed(double difference, double discordance, double alpha, double power) {
+  const double d = std::fabs(difference), psi = discordance;
+  if (!(d > 0 && d <= psi && psi <= 1)) return kNaN;
+  const double root = normal_quantile(1 - alpha / 2) * std::sqrt(psi) +
+                      normal_quantile(power) * std::sqrt(psi - d * d);
+  return root * root / (d * d);
+}
+
 double minimum_detectable_difference(const PairedCounts& counts, double alpha, double power) {
   const std::int64_t n = counts.n();
   const std::int64_t discordant = counts.right_to_wrong + counts.wrong_to_right;
   if (n == 0 || discordant == 0) return kNaN;
   const double psi = to_double(discordant) / to_double(n);
-  const double z_alpha = normal_quantile(1 - alpha / 2), z_beta = normal_quantile(power);
-  // Items needed for a true difference d fall as d grows; d cannot exceed psi.
-  const auto needed = [&](double d) {
-    const double root = z_alpha * std::sqrt(psi) + z_beta * std::sqrt(std::max(0.0, psi - d * d));
-    return root * root / (d * d);
-  };
-  if (needed(psi) > to_double(n)) return kNaN;
+  // Items needed for a true difference fall as it grows; it cannot exceed psi.
+  if (items_needed(psi, psi, alpha, power) > to_double(n)) return kNaN;
   double low = 0, high = psi;
   for (int i = 0; i < 100; ++i) {
     const double middle = (low + high) / 2;
-    (needed(middle) > to_double(n) ? low : high) = middle;
+    (items_needed(middle, psi, alpha, power) > to_double(n) ? low : high) = middle;
   }
   return high;
 }

@@ -32,11 +32,19 @@ struct PairedCounts {
 // == 0.
 double mcnemar_exact(const PairedCounts& counts);
 
+// The same with half the probability of the observed count (Lancaster 1961): less conservative, and its
+// level may be exceeded slightly.
+double mcnemar_mid_p(const PairedCounts& counts);
+
 // Interval of (variant accuracy - baseline accuracy) on paired items: Newcombe (1998), method 10.
 Interval newcombe_paired_interval(const PairedCounts& counts, double confidence);
 
 // Holm's step-down adjusted p-values, in the order given.
 std::vector<double> holm_adjust(std::span<const double> p_values);
+
+// Benjamini and Hochberg's (1995) adjusted p-values, in the order given: rejecting those below q keeps
+// the expected share of false rejections below q.
+std::vector<double> benjamini_hochberg_adjust(std::span<const double> p_values);
 
 // Standard error of the paired difference of accuracies, from the discordant counts.
 double paired_difference_stderr(const PairedCounts& counts);
@@ -49,5 +57,10 @@ double two_sided_normal_p(double z);
 // pair was discordant, or when even a difference as large as the whole discordance would have
 // needed more items.
 double minimum_detectable_difference(const PairedCounts& counts, double alpha, double power);
+
+// Paired items that a difference of accuracies needs to be shown with the given power at the two-sided
+// level alpha, where a share `discordance` of the items differs (the same formula, solved for n).
+// NaN unless 0 < |difference| <= discordance <= 1.
+double items_needed(double difference, double discordance, double alpha, double power);
 
 }  // namespace qx

@@ -108,6 +108,15 @@ TEST(MinimumDetectable, SolvesConnorsFormula) {
   EXPECT_TRUE(std::isnan(minimum_detectable_difference({5, 0, 0, 5}, 0.05, 0.8)));
 }
 
+TEST(ItemsNeeded, InvertsTheDetectableDifference) {
+  const PairedCounts t{500, 60, 40, 400};
+  const double d = minimum_detectable_difference(t, 0.05, 0.8);
+  EXPECT_NEAR(items_needed(d, 0.1, 0.05, 0.8), 1000, 1e-6);
+  EXPECT_NEAR(items_needed(-d, 0.1, 0.05, 0.8), 1000, 1e-6);
+  EXPECT_TRUE(std::isnan(items_needed(0, 0.1, 0.05, 0.8)));
+  EXPECT_TRUE(std::isnan(items_needed(0.2, 0.1, 0.05, 0.8)));
+}
+
 TEST(NormalP, KnownValue) {
   EXPECT_NEAR(two_sided_normal_p(-1.959963984540054), 0.05, 1e-14);
 }

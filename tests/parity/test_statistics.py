@@ -1,6 +1,9 @@
 """qx compare's numbers against scipy and statsmodels on synthetic runs."""
 import json
+import pathlib
 import random
+import runpy
+import sys
 
 import pytest
 from scipy import stats
@@ -75,3 +78,19 @@ def test_average_is_macro_with_its_paired_error(qx, tmp_path):
     assert got["diff"] == pytest.approx(mean, abs=1e-14)
     assert got["diff_stderr"] == pytest.approx(error, rel=1e-12)
     assert got["p"] == pytest.approx(2 * stats.norm.sf(abs(mean / error)), rel=1e-9)
+
+
+def close(a, b):
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(close(a[k], b[k]) for k in a)
+    if isinstance(a, list):
+        return len(a) == len(b) and all(map(close, a, b))
+    return a == pytest.approx(b, rel=1e-6, abs=1e-9)
+
+
+def test_golden_values_are_what_scipy_and_statsmodels_give(tmp_path, monkeypatch):
+    golden = pathlib.Path(__file__).resolve().parents[1] / "golden"
+    monkeypatch.setattr(sys, "argv", ["make_statistics.py", str(tmp_path / "made.json")])
+    runpy.run_path(str(golden / "make_statistics.py"), run_name="__main__")
+    made = json.loads((tmp_path / "made.json").read_text())
+    assert close(made, json.loads((golden / "statistics.json").read_text()))

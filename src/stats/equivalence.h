@@ -1,0 +1,25 @@
+// Showing that two variants differ by less than a margin, on paired right and wrong answers: the
+// score test of Tango for "the difference is D", its interval, and two one-sided tests. Formulas and
+// sources: docs/statistics.md.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "stats/stats.h"
+
+namespace qx {
+
+// Tango's (1998) score statistic for H0: variant accuracy - baseline accuracy = difference, with
+// -1 < difference < 1; standard normal under H0. 0 when the counts fit H0 without any variance.
+double tango_statistic(const PairedCounts& counts, double difference);
+
+// The differences that the test does not reject: low <= (c - b)/n <= high. n == 0 gives [-1, 1].
+Interval tango_interval(const PairedCounts& counts, double confidence);
+
+// Two one-sided tests (Schuirmann 1987) of |difference| >= margin: the larger of both p-values. The
+// variants are shown to be equivalent within the margin when it is below the level. 0 < margin < 1.
+double equivalence_p(const PairedCounts& counts, double margin);
+
+// One-sided test of difference <= -margin: small when "worse by no more than the margin" is shown.
+double noninferiority_p(const PairedCounts& counts, double margin);
+
+}  // namespace qx
