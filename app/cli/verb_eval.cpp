@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "base/error.h"
+#include "eval/estimate.h"
 #include "eval/evaluate.h"
 #include "options.h"
 #include "verbs.h"

@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "base/error.h"
+#include "eval/estimate.h"
 #include "support/test_folder.h"
 #include "support/tiny_model.h"
 

@@ -23,7 +23,7 @@ std::string first_run_difference(const Json& found, const Json& wanted);
 // Owns the folder: a lock keeps other processes out while it lives.
 class RunFolder {
  public:
-  // wanted: the run.json of the run to be (see run_json in evaluate.cpp), without its times. Writes
+  // wanted: the run.json of the run to be (see run_json in eval/model_run.h), without its times. Writes
   // run.json. kStartOver empties a run folder first, and touches nothing that qx did not write.
   // Fails: Error when the folder holds another run, or something else; or is in use.
   RunFolder(std::filesystem::path folder, Json wanted, OpenRun how);

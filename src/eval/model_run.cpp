@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "eval/model_run.h"
+
+#include <map>
+#include <set>
+
+#include "base/build_info.h"
+#include "base/error.h"
+#include "kernels/api.h"
+#include "runs/model_facts.h"
+
+namespace qx {
+
+Json run_json(const Asker& asker, const std::vector<TaskData>& data, const EvalRequest& request,
+              int threads) {
+  Json run;
+  run["name"] = asker.model().name;
+  run["model"] = model_facts_json(measure_model(asker.model().directory));
+  run["mode"] = asker.rules().chat ? "chat" : "plain";
+  run["convention"] = convention_name(asker.rules().convention);
+  run["template_hash"] = asker.template_hash();
+  run["template_variables"] = asker.template_variables();
+  run["max_length"] = asker.rules().max_length;
+  run["few_shot"] = 0;
+  run["offset"] = request.rows.offset;
+  run["tasks"] = Json::object();
+  for (const TaskData& d : data) {
+    Json& task = run["tasks"][std::string(d.task->name)];
+    task["data"] = d.file;
+    task["origin"] = d.origin;
+    task["data_hash"] = d.hash;
+    task["items"] = d.items.size();
+    task["rows"] = d.rows;
+  }
+  run["precision"] = precision_name(request.precision);
+  run["kv_bits"] = static_cast<int>(request.kv_bits);
+  run["kernels"] = kernels().name;
+  run["threads"] = threads;
+  const BuildInfo& build = build_info();
+  run["version"] = build.version;
+  run["commit"] = build.commit;
+  run["dirty"] = build.dirty;
+  run["compiler"] = build.compiler;
+  return run;
+}
+
+void check_answers(const AnswerLog& log, const TaskData& data, const std::string& file) {
+  std::map<std::int64_t, const DataItem*> items;
+  for (const DataItem& item : data.items) items[item.index] = &item;
+  std::set<std::int64_t> seen;
+  for (const Answer& answer : log.answers()) {
+    const auto found = items.find(answer.index);
+    const std::string place = fmt::format("{}: item {}", file, answer.index);
+    if (answer.task != data.task->name || found == items.end()) {
+      fail(place, "is not among the items of this run; start over with --force");
+    }
+    if (!seen.insert(answer.index).second)
+      fail(place, "is answered twice; start over with --force");
+    const DataItem& item = *found->second;
+    if (answer.doc_hash != item.doc_hash || answer.gold != item.item.gold ||
+        answer.choices.size() != item.item.continuations.size()) {
+      fail(place, "was another question when it was answered; start over with --force");
+    }
+  }
+}
+
+ModelRun::ModelRun(const EvalModel& model, const std::vector<TaskData>& data,
+                   const EvalRequest& request, int threads)
+    : asker_(model, request), run_(run_json(asker_, data, request, threads)) {}
+
+void ModelRun::open(const std::vector<TaskData>& data, const EvalRequest& request) {
+  folder_ = std::make_unique<RunFolder>(request.runs / asker_.model().name, run_, request.how);
+  for (const TaskData& d : data) {
+    const std::filesystem::path file = folder_->answers_file(d.task->name);
+    logs_.push_back(std::make_unique<AnswerLog>(file));
+    check_answers(*logs_.back(), d, file.string());
+    unanswered_ += static_cast<std::int64_t>(d.items.size() - logs_.back()->answers().size());
+  }
+}
+
+}  // namespace qx
