@@ -8,6 +8,7 @@
 #include "eval/estimate.h"
 #include "eval/evaluate.h"
 #include "options.h"
+#include "selection_options.h"
 #include "verbs.h"
 
 namespace qx::cli {
@@ -18,7 +19,7 @@ struct Options {
   std::vector<std::string> models;
   std::string tasks, runs, data, convention, template_config, precision;
   int kv_bits = 32;
-  std::int64_t limit = 0, offset = 0;
+  SelectionOptions selection;
   bool chat = false, plain = false, write_prompts = false, dry_run = false, resume = false,
        force = false, allow_swap = false;
   OutputOptions out;
@@ -89,8 +90,7 @@ EvalRequest make_request(const Options& o) {
                 : o.resume ? OpenRun::kContinueOnly
                            : OpenRun::kNewOrContinue;
   if (!o.data.empty()) request.data_directory = o.data;
-  request.rows.offset = o.offset;
-  if (o.limit > 0) request.rows.limit = o.limit;
+  request.rows = make_selection(o.selection);
   request.runs = o.runs;
   request.write_prompts = o.write_prompts;
   request.quiet = o.out.quiet;
@@ -223,10 +223,7 @@ void add_options(CLI::App& verb, Options& o) {
   verb.add_option("-o,--output", o.runs, "folder that gets one run folder per model")->required();
   verb.add_option("--data", o.data,
                   "folder of TASK.jsonl files (default: $QX_DATA, the cache, the shipped set)");
-  verb.add_option("--limit", o.limit, "only the first N items of each task")
-      ->check(CLI::PositiveNumber);
-  verb.add_option("--offset", o.offset, "leave out the first N items of each task")
-      ->check(CLI::NonNegativeNumber);
+  add_selection_options(verb, o.selection);
   auto* chat =
       verb.add_flag("--chat", o.chat, "apply the chat template (default when there is one)");
   verb.add_flag("--plain", o.plain, "do not apply it")->excludes(chat);

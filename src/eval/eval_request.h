@@ -26,7 +26,7 @@ struct EvalRequest {
   std::vector<const Task*> tasks;
   std::filesystem::path runs;
   std::optional<std::filesystem::path> data_directory;
-  RowSelection rows;
+  Selection rows;
   std::optional<bool> chat;              // absent: chat when the model has a template
   std::optional<Convention> convention;  // absent: mlx-lm in chat mode, lm-eval in plain mode
   Json template_variables;               // object or null

@@ -52,6 +52,7 @@ ModelOutcome run_model(ModelRun& run, const std::vector<TaskData>& data, const E
       });
     }
     log.finish();
+    if (log.answers().empty()) continue;  // a shard with fewer items than there are shards
     TaskResult result = summarize(task, log.answers());
     result.rows = data[t].rows;
     result.cut_requests = cut;

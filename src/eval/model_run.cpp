@@ -22,15 +22,15 @@ Json run_json(const Asker& asker, const std::vector<TaskData>& data, const EvalR
   run["template_variables"] = asker.template_variables();
   run["max_length"] = asker.rules().max_length;
   run["few_shot"] = 0;
-  run["offset"] = request.rows.offset;
+  run["selection"] = selection_json(request.rows);
   run["tasks"] = Json::object();
   for (const TaskData& d : data) {
     Json& task = run["tasks"][std::string(d.task->name)];
     task["data"] = d.file;
     task["origin"] = d.origin;
     task["data_hash"] = d.hash;
-    task["items"] = d.items.size();
     task["rows"] = d.rows;
+    put_items(task, d, request.rows.shard);
   }
   run["precision"] = precision_name(request.precision);
   run["kv_bits"] = static_cast<int>(request.kv_bits);

@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "io/staged.h"
+#include "tasks/index_set.h"
 
 namespace qx {
 namespace fs = std::filesystem;
@@ -21,8 +22,10 @@ namespace {
 
 // In the order in which a difference is told. "model" and "tasks" have rules of their own.
 constexpr const char* kIdentity[] = {
-    "few_shot",           "offset",     "mode",      "convention", "template_hash",
-    "template_variables", "max_length", "precision", "kv_bits",    "version"};
+    "few_shot",   "mode",      "convention", "template_hash", "template_variables",
+    "max_length", "precision", "kv_bits",    "version"};
+// Of "selection": a larger limit or sample contains the smaller one, so these are left out.
+constexpr const char* kSelectionIdentity[] = {"kind", "offset", "seed", "shard"};
 
 std::string shown(const Json& value) {
   return value.is_null() ? "none" : value.dump();
@@ -62,18 +65,54 @@ std::string model_difference(const Json& found, const Json& wanted) {
   return "";
 }
 
+// Runs of versions that knew an offset and a limit only say "offset" outside.
+Json selection_of(const Json& run) {
+  Json selection = member(run, "selection");
+  if (!selection.is_object()) {
+    selection = Json{{"kind", "rows"}, {"offset", member(run, "offset")}};
+  }
+  return selection;
+}
+
+std::string selection_difference(const Json& found, const Json& wanted) {
+  for (const char* key : kSelectionIdentity) {
+    std::string text =
+        difference(fmt::format("selection of items, {}", key), member(selection_of(found), key),
+                   member(selection_of(wanted), key));
+    if (!text.empty()) return text;
+  }
+  return "";
+}
+
+// The rows of a task of a run.
+IndexSet items_of(const Json& run, const std::string& name) {
+  const Json task = member(member(run, "tasks"), name);
+  const std::string place = "run.json: task " + name;
+  if (!member(task, "indices").is_null()) {
+    return IndexSet::parse(json_string(task, "indices", place), place);
+  }
+  const std::int64_t offset = json_int_or(selection_of(run), "offset", 0, place);
+  const std::int64_t items = json_int(task, "items", place);
+  if (offset < 0 || items < 1 || items > INT64_MAX - offset) {
+    fail(place, "got {} items from row {} on, expected some", items, offset);
+  }
+  return IndexSet::parse(fmt::format("{}-{}", offset, offset + items - 1), place);
+}
+
 std::string task_difference(const Json& found, const Json& wanted) {
-  for (const auto& [name, task] : wanted.items()) {
-    const Json old = member(found, name);
+  const Json old_tasks = member(found, "tasks"), new_tasks = member(wanted, "tasks");
+  for (const auto& [name, task] : new_tasks.items()) {
+    const Json old = member(old_tasks, name);
     if (old.is_null()) continue;
     std::string text = difference("SHA-256 of the data of " + name, member(old, "data_hash"),
                                   member(task, "data_hash"));
     if (!text.empty()) return text;
-    const Json old_items = member(old, "items"), new_items = member(task, "items");
-    if (!old_items.is_number_integer() || old_items > new_items) {
-      return difference("items of " + name, old_items, new_items) +
-             " (the number may grow, not shrink)";
-    }
+    const IndexSet old_items = items_of(found, name), new_items = items_of(wanted, name);
+    if (new_items.includes(old_items)) continue;
+    return fmt::format(
+        "items of {}: this command has {}, the folder has {} and not all of them are among these "
+        "(items may be added, not taken away)",
+        name, new_items.count(), old_items.count());
   }
   return "";
 }
@@ -115,7 +154,8 @@ std::string first_run_difference(const Json& found, const Json& wanted) {
   for (const char* key : kIdentity) {
     if (text.empty()) text = difference(key, identity(found, key), identity(wanted, key));
   }
-  if (text.empty()) text = task_difference(member(found, "tasks"), member(wanted, "tasks"));
+  if (text.empty()) text = selection_difference(found, wanted);
+  if (text.empty()) text = task_difference(found, wanted);
   return text;
 }
 

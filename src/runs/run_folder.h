@@ -16,8 +16,8 @@ namespace qx {
 enum class OpenRun { kNewOrContinue, kContinueOnly, kStartOver };
 
 // What distinguishes two runs in run.json, or "" when `wanted` may continue `found`. The first difference
-// in words: "precision: got reference, expected fast". Tasks may be added, and the number of items may
-// grow; the paths of model and data, the machine and the times may differ.
+// in words: "precision: this command has "fast", the folder has "exact"". Tasks and items may be added
+// (a larger limit, or sample of the same seed); the paths of model and data, the machine and the times may differ.
 std::string first_run_difference(const Json& found, const Json& wanted);
 
 // Owns the folder: a lock keeps other processes out while it lives.

@@ -14,8 +14,10 @@ Json run() {
   return parse_json(
       R"({"name": "m", "model": {"path": "/a", "plan_hash": "p", "files": {"w": "1", "t": "2"}},
       "mode": "plain", "convention": "lm-eval", "template_hash": null, "template_variables": null,
-      "max_length": 100, "few_shot": 0, "offset": 0,
-      "tasks": {"piqa": {"data": "x", "data_hash": "h", "items": 40}},
+      "max_length": 100, "few_shot": 0,
+      "selection": {"kind": "rows", "offset": 0, "limit": 40, "sample": null, "seed": null,
+      "indices_file": null, "shard": null},
+      "tasks": {"piqa": {"data": "x", "data_hash": "h", "items": 40, "indices": "0-39"}},
       "precision": "reference", "kernels": "avx2", "threads": 2, "version": "1", "commit": "c", "dirty": false,
       "compiler": "g"})",
       "run");
@@ -29,6 +31,9 @@ TEST(RunFolder, WhatMayDiffer) {
   other["threads"] = 9;
   other["commit"] = "d";
   other["tasks"]["piqa"]["items"] = 41;
+  other["tasks"]["piqa"]["indices"] = "0-40";
+  other["selection"]["limit"] = 41;
+  other["selection"]["indices_file"] = "elsewhere";
   other["tasks"]["piqa"]["data"] = "y";
   other["tasks"]["boolq"] = Json::object();
   EXPECT_EQ(first_run_difference(run(), other), "");
@@ -47,18 +52,29 @@ TEST(RunFolder, WhatMustBeEqual) {
   EXPECT_EQ(difference_at("/kv_bits", 8), "kv_bits: this command has 8, the folder has 32");
   EXPECT_EQ(difference_at("/template_hash", "t"),
             "template_hash: this command has \"t\", the folder has none");
-  EXPECT_EQ(
-      difference_at("/tasks/piqa/items", 39),
-      "items of piqa: this command has 39, the folder has 40 (the number may grow, not shrink)");
+  EXPECT_EQ(difference_at("/tasks/piqa/indices", "0-38"),
+            "items of piqa: this command has 39, the folder has 40 and not all of them are among "
+            "these (items may be added, not taken away)");
+  EXPECT_NE(difference_at("/tasks/piqa/indices", "1-90"), "");
+  EXPECT_EQ(difference_at("/selection/seed", 2),
+            "selection of items, seed: this command has 2, the folder has none");
   EXPECT_EQ(difference_at("/model/files/w", "9"),
             "SHA-256 of the model's w: this command has \"9\", the folder has \"1\"");
   EXPECT_EQ(difference_at("/model/files/new", "9"),
             "SHA-256 of the model's new: this command has \"9\", the folder has none");
-  for (const char* pointer :
-       {"/model/plan_hash", "/mode", "/convention", "/template_variables", "/max_length",
-        "/few_shot", "/offset", "/version", "/tasks/piqa/data_hash"}) {
+  for (const char* pointer : {"/model/plan_hash", "/mode", "/convention", "/template_variables",
+                              "/max_length", "/few_shot", "/selection/offset", "/selection/shard",
+                              "/selection/kind", "/version", "/tasks/piqa/data_hash"}) {
     EXPECT_NE(difference_at(pointer, "other"), "") << pointer;
   }
+  // A folder of a version that knew an offset and a limit only.
+  Json old = run();
+  old.erase("selection");
+  old["offset"] = 0;
+  old["tasks"]["piqa"].erase("indices");
+  EXPECT_EQ(first_run_difference(old, run()), "");
+  old["offset"] = 1;
+  EXPECT_NE(first_run_difference(old, run()), "");
   Json fewer = run();
   fewer["model"]["files"].erase("w");
   EXPECT_NE(first_run_difference(run(), fewer), "");

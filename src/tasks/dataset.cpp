@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "base/mapped_file.h"
 #include "embedded_tasks.h"
+#include "tasks/index_set.h"
 
 namespace qx {
 namespace fs = std::filesystem;
@@ -36,9 +37,9 @@ std::vector<std::string_view> split_lines(std::string_view text) {
 }
 
 TaskData read_file(const Task& task, const fs::path& file, std::string origin,
-                   const RowSelection& range) {
+                   const Selection& selection) {
   const MappedFile map(file);
-  TaskData data = parse_task_data(task, map.text(), file.string(), range);
+  TaskData data = parse_task_data(task, map.text(), file.string(), selection);
   data.origin = std::move(origin);
   return data;
 }
@@ -53,47 +54,58 @@ fs::path cache_directory() {
 }
 
 TaskData parse_task_data(const Task& task, std::string_view text, std::string file,
-                         const RowSelection& range) {
+                         const Selection& selection) {
   const std::vector<std::string_view> lines = split_lines(text);
   TaskData data;
   data.task = &task;
   data.rows = static_cast<std::int64_t>(lines.size());
-  if (range.offset >= data.rows) {
-    fail(file, "got --offset {}, expected less than its {} rows", range.offset, data.rows);
-  }
-  const std::int64_t left = data.rows - range.offset;
-  const std::int64_t count = std::min(left, range.limit.value_or(left));
-  for (std::int64_t row = range.offset; row < range.offset + count; ++row) {
+  const auto read_row = [&](std::int64_t row) {
     DataItem item;
     item.index = row;
     item.place = fmt::format("{}:{}", file, row + 1);
     const Json json = parse_json(lines[static_cast<std::size_t>(row)], item.place);
     item.item = task.read_item(json, item.place);
     item.doc_hash = document_hash(json);
-    data.items.push_back(std::move(item));
-  }
+    return item;
+  };
+  SelectedRows rows = select_rows(selection, task.name, file, data.rows,
+                                  [&](std::int64_t row) { return read_row(row).item.gold; });
+  for (const std::int64_t row : rows.shard) data.items.push_back(read_row(row));
+  data.selected = std::move(rows.all);
   data.hash = sha256_hex(text);
   data.file = std::move(file);
   return data;
 }
 
 TaskData load_task_data(const Task& task, const std::optional<fs::path>& data_directory,
-                        const RowSelection& range) {
+                        const Selection& selection) {
   const std::string name = std::string(task.name) + ".jsonl";
-  if (data_directory) return read_file(task, *data_directory / name, "--data", range);
+  if (data_directory) return read_file(task, *data_directory / name, "--data", selection);
   if (const auto path = environment("QX_DATA"))
-    return read_file(task, *path / name, "$QX_DATA", range);
+    return read_file(task, *path / name, "$QX_DATA", selection);
   const fs::path cache = cache_directory();
   if (!cache.empty() && fs::exists(cache / "tasks" / name)) {
-    return read_file(task, cache / "tasks" / name, "cache", range);
+    return read_file(task, cache / "tasks" / name, "cache", selection);
   }
   for (const auto& [file, text] : embedded_tasks()) {
     if (file != name) continue;
-    TaskData data = parse_task_data(task, text, name, range);
+    TaskData data = parse_task_data(task, text, name, selection);
     data.origin = "shipped";
     return data;
   }
   fail(name, "no data for this task; name a folder that holds it with --data DIR");
+}
+
+void put_items(Json& task_of_run, const TaskData& data, const Shard& shard) {
+  std::vector<std::int64_t> rows;
+  for (const DataItem& item : data.items) rows.push_back(item.index);
+  const IndexSet own(rows), all(data.selected);
+  task_of_run["items"] = own.count();
+  task_of_run["indices"] = own.text();
+  task_of_run["items_hash"] = own.hash();
+  if (shard.count == 1) return;
+  task_of_run["of_items"] = all.count();
+  task_of_run["of_items_hash"] = all.hash();
 }
 
 }  // namespace qx

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "tasks/selection.h"
 #include "tasks/task.h"
 
 namespace qx {
@@ -21,17 +22,12 @@ struct DataItem {
 
 struct TaskData {
   const Task* task = nullptr;
-  std::string origin;     // "--data", "$QX_DATA", "cache" or "shipped"
-  std::string file;       // path, or "TASK.jsonl" of the shipped set
-  std::string hash;       // SHA-256 of the file
-  std::int64_t rows = 0;  // in the whole file
-  std::vector<DataItem> items;
-};
-
-// Rows [offset, offset + limit) of a data file, in order.
-struct RowSelection {
-  std::int64_t offset = 0;
-  std::optional<std::int64_t> limit;
+  std::string origin;                  // "--data", "$QX_DATA", "cache" or "shipped"
+  std::string file;                    // path, or "TASK.jsonl" of the shipped set
+  std::string hash;                    // SHA-256 of the file
+  std::int64_t rows = 0;               // in the whole file
+  std::vector<DataItem> items;         // those selected, rising by index; none for a small shard
+  std::vector<std::int64_t> selected;  // rows of the items of all shards, rising
 };
 
 // Where a person's downloads and caches lie: $QX_CACHE, else $XDG_CACHE_HOME/qx, else ~/.cache/qx.
@@ -40,13 +36,18 @@ std::filesystem::path cache_directory();
 
 // Takes TASK.jsonl from data_directory when given, else from $QX_DATA when set (a file missing there is an
 // error in both cases), else from `tasks` in the cache directory when it is there, else the shipped file.
-// Fails: Error for a missing file, broken line or row ("[file:line] .."), or a range past the end.
+// Fails: Error for a missing file, broken line or row ("[file:line] .."), or as select_rows. A
+// sample reads every row.
 TaskData load_task_data(const Task& task,
                         const std::optional<std::filesystem::path>& data_directory,
-                        const RowSelection& range);
+                        const Selection& selection);
 
 // The same from text. file: for places.
 TaskData parse_task_data(const Task& task, std::string_view text, std::string file,
-                         const RowSelection& range);
+                         const Selection& selection);
+
+// What run.json says about the items of a task: "items", "indices" (IndexSet::text) and "items_hash"
+// (IndexSet::hash); of a shard also "of_items" and "of_items_hash", those of all shards together.
+void put_items(Json& task_of_run, const TaskData& data, const Shard& shard);
 
 }  // namespace qx
