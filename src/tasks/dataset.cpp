@@ -79,10 +79,18 @@ TaskData parse_task_data(const Task& task, std::string_view text, std::string fi
 
 TaskData load_task_data(const Task& task, const std::optional<fs::path>& data_directory,
                         const Selection& selection) {
-  const std::string name = std::string(task.name) + ".jsonl";
-  if (data_directory) return read_file(task, *data_directory / name, "--data", selection);
-  if (const auto path = environment("QX_DATA"))
-    return read_file(task, *path / name, "$QX_DATA", selection);
+  const std::string name = task.name + ".jsonl";
+  // Empty for a shipped task. A task of one's own is not expected among the data sets of the others.
+  const fs::path beside = task.shipped() ? fs::path() : task.file.parent_path() / name;
+  const bool own = !beside.empty() && fs::exists(beside);
+  const auto environment_directory = environment("QX_DATA");
+  for (const auto& [directory, origin] :
+       {std::pair(data_directory, "--data"), std::pair(environment_directory, "$QX_DATA")}) {
+    if (!directory) continue;
+    if (own && !fs::exists(*directory / name)) break;
+    return read_file(task, *directory / name, origin, selection);
+  }
+  if (own) return read_file(task, beside, "beside the description", selection);
   const fs::path cache = cache_directory();
   if (!cache.empty() && fs::exists(cache / "tasks" / name)) {
     return read_file(task, cache / "tasks" / name, "cache", selection);
@@ -93,7 +101,8 @@ TaskData load_task_data(const Task& task, const std::optional<fs::path>& data_di
     data.origin = "shipped";
     return data;
   }
-  fail(name, "no data for this task; name a folder that holds it with --data DIR");
+  fail(name, "no data for this task; name a folder that holds it with --data DIR{}",
+       task.shipped() ? "" : ", or put it beside the description");
 }
 
 void put_items(Json& task_of_run, const TaskData& data, const Shard& shard) {

@@ -36,6 +36,8 @@ std::filesystem::path cache_directory();
 
 // Takes TASK.jsonl from data_directory when given, else from $QX_DATA when set (a file missing there is an
 // error in both cases), else from `tasks` in the cache directory when it is there, else the shipped file.
+// For a task of the user's own the folder of its description is looked at before the cache, and when a named
+// folder lacks the file.
 // Fails: Error for a missing file, broken line or row ("[file:line] .."), or as select_rows. A
 // sample reads every row.
 TaskData load_task_data(const Task& task,

@@ -85,6 +85,27 @@ TEST(Dataset, SourcesInTheirOrder) {
   }
 }
 
+TEST(Dataset, OwnTasksHaveTheirDataBesideTheDescription) {
+  const TestFolder temp;
+  const Environment cache("QX_CACHE", (temp / "cache").string());
+  ::unsetenv("QX_DATA");
+  std::filesystem::create_directories(temp / "data");
+  write_text(temp / "quiz.json",
+             R"({"name": "quiz", "context": "{goal}", "choices": ["{sol1}", "{sol2}"],
+      "gold": {"index": "label"}, "metrics": ["acc"]})");
+  const Task task = load_task(temp / "quiz.json");
+  EXPECT_THROW(load_task_data(task, {}, {}), Error);
+  EXPECT_THROW(load_task_data(task, temp / "data", {}), Error);
+  write_text(temp / "quiz.jsonl", piqa_row(0) + "\n" + piqa_row(1));
+  EXPECT_EQ(load_task_data(task, {}, {}).origin, "beside the description");
+  EXPECT_EQ(load_task_data(task, temp / "data", {}).items.size(), 2u);
+  write_text(temp / "data/quiz.jsonl", piqa_row(0));
+  EXPECT_EQ(load_task_data(task, {}, {}).items.size(), 2u);
+  EXPECT_EQ(load_task_data(task, temp / "data", {}).origin, "--data");
+  const Environment data("QX_DATA", (temp / "data").string());
+  EXPECT_EQ(load_task_data(task, {}, {}).origin, "$QX_DATA");
+}
+
 TEST(Dataset, ShippedFilesAreWhole) {
   const TestFolder temp;
   const Environment cache("QX_CACHE", (temp / "none").string());

@@ -54,13 +54,21 @@ TEST(Task, Hellaswag) {
   EXPECT_EQ(item.gold, 2);
 }
 
-TEST(Task, HellaswagPreprocess) {
-  EXPECT_EQ(hellaswag_preprocess("[title] A"), " A");  // no space before: a mark like others
-  EXPECT_EQ(hellaswag_preprocess("a [b\nc] d"), "a [b\nc] d");  // a mark ends on its line
-  EXPECT_EQ(hellaswag_preprocess("a [b [c] d] e"), "a d] e");
-  EXPECT_EQ(hellaswag_preprocess("a [b"), "a [b");
-  EXPECT_EQ(hellaswag_preprocess("[\n[x]y"), "[\ny");
-  EXPECT_EQ(hellaswag_preprocess("\u00A0a   b\u00A0"), "a  b");
+TEST(Task, HellaswagCleanUp) {
+  const auto clean = [](const std::string& text) {
+    Json row =
+        parse_json(R"({"activity_label": "a", "ctx_a": "a", "ctx_b": "b", "endings": ["", "b"],
+        "label": 0})",
+                   "row");
+    row["endings"][0] = text;
+    return find_task("hellaswag")->read_item(row, "row").continuations[0];
+  };
+  EXPECT_EQ(clean("[title] A"), " A");           // no space before: a mark like others
+  EXPECT_EQ(clean("a [b\nc] d"), "a [b\nc] d");  // a mark ends on its line
+  EXPECT_EQ(clean("a [b [c] d] e"), "a d] e");
+  EXPECT_EQ(clean("a [b"), "a [b");
+  EXPECT_EQ(clean("[\n[x]y"), "[\ny");
+  EXPECT_EQ(clean("\u00A0a   b\u00A0"), "a  b");
 }
 
 TEST(Task, Openbookqa) {
@@ -110,18 +118,18 @@ TEST(Task, BrokenRowsAreNamed) {
   EXPECT_EQ(
       error_of("arc_easy", R"({"question": "q", "choices": {"text": ["a", 1], "label": ["A", "B"]},
       "answerKey": "A"})"),
-      "[f.jsonl:7] field 'text': got number at index 1, expected a string");
-  EXPECT_EQ(error_of("arc_easy", R"({"question": "q", "choices": [], "answerKey": "A"})"),
-            "[f.jsonl:7] got array, expected a JSON object");
+      "[f.jsonl:7] field 'choices.text': got number at index 1, expected a string");
+  EXPECT_EQ(error_of("arc_easy", R"({"question": "q", "choices": "a", "answerKey": "A"})"),
+            "[f.jsonl:7] field 'choices': got string, expected an object with 'text'");
   EXPECT_EQ(error_of("winogrande",
                      R"({"sentence": "no blank", "option1": "a", "option2": "b", "answer": "1"})"),
-            "[f.jsonl:7] field 'sentence': got no '_', expected one that marks the blank");
+            "[f.jsonl:7] field 'sentence': got no '_', expected one");
   EXPECT_EQ(error_of("winogrande",
                      R"({"sentence": "a _", "option1": "a", "option2": "b", "answer": ""})"),
-            "[f.jsonl:7] field 'answer': got '', expected '1' or '2'");
+            "[f.jsonl:7] field 'answer': got '', expected one of the labels 1 2");
   EXPECT_EQ(error_of("hellaswag", R"({"activity_label": "a", "ctx_a": "a", "ctx_b": "b",
       "endings": ["a", "b"], "label": ""})"),
-            "[f.jsonl:7] field 'label': got '', expected the index of an ending");
+            "[f.jsonl:7] field 'label': got '', expected the number of a choice");
   EXPECT_EQ(error_of("hellaswag", R"({"activity_label": "a", "ctx_a": "a", "ctx_b": "b",
       "endings": ["a", "b"], "label": "2"})"),
             "[f.jsonl:7] gold answer: got index 2, expected 0 to 1");

@@ -1,0 +1,47 @@
+// Which line a value of a JSON text stands on.
+// SPDX-License-Identifier: Apache-2.0
+#include "io/json_lines.h"
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+
+namespace qx {
+namespace {
+
+std::string error_of(const std::string& text) {
+  try {
+    parse_located_json(text, "f.json");
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "no error";
+}
+
+TEST(JsonLines, EveryValueHasItsLine) {
+  const LocatedJson json = parse_located_json(
+      "\n{\n  \"a\": 1,\n  \"b\": [\n    10,\n    20\n  ],\n"
+      "  \"c\":\n    {\"d\": {\n      \"e\": null\n    }}\n}\n",
+      "f");
+  EXPECT_EQ(json.value["b"][1], 20);
+  const std::map<std::string, std::int64_t, std::less<>> expected = {
+      {"", 2}, {"a", 3}, {"b", 4}, {"b[0]", 5}, {"b[1]", 6}, {"c", 8}, {"c.d", 9}, {"c.d.e", 10}};
+  EXPECT_EQ(json.lines, expected);
+  EXPECT_EQ(parse_located_json("\n\n7", "f").lines.at(""), 3);
+  EXPECT_EQ(parse_located_json("\n\n7\n", "f").lines.at(""), 3);
+}
+
+TEST(JsonLines, WhatIsNoJsonIsNamedWithItsLine) {
+  EXPECT_EQ(error_of("{\n\"a\": 1,\n\"a\": 2}"),
+            "[f.json:3] key 'a' appears twice in one object, expected each key once");
+  EXPECT_EQ(error_of("{\n\"a\": 1\n\"b\": 2}").substr(0, 12), "[f.json:3] n");
+  EXPECT_EQ(error_of("").substr(0, 12), "[f.json:1] n");
+  EXPECT_EQ(error_of("[1]\n]").substr(0, 12), "[f.json:2] n");
+  EXPECT_EQ(error_of("[\"\xFF\"]").substr(0, 12), "[f.json:1] n");
+  EXPECT_EQ(error_of(std::string("[\n\0]", 4)), "[f.json:2] not valid JSON: got a NUL byte");
+  EXPECT_NE(error_of(std::string(300, '[')).find("nested deeper"), std::string::npos);
+  EXPECT_NE(error_of("[NaN]"), "no error");
+}
+
+}  // namespace
+}  // namespace qx
