@@ -1,4 +1,4 @@
-// qx eval: the seven multiple-choice tasks, for one or several models.
+// qx eval: multiple-choice and cloze tasks, for one or several models.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <filesystem>
@@ -20,6 +20,9 @@ struct Options {
   std::string tasks, runs, data, convention, template_config, precision;
   int kv_bits = 32;
   SelectionOptions selection;
+  int shots = 0;
+  std::optional<std::uint64_t> few_shot_seed;
+  bool multiturn = false, single_turn = false;
   bool chat = false, plain = false, write_prompts = false, dry_run = false, resume = false,
        force = false, allow_swap = false;
   OutputOptions out;
@@ -65,6 +68,20 @@ std::vector<EvalModel> parse_models(const std::vector<std::string>& given) {
   return models;
 }
 
+void put_few_shot(const Options& o, EvalRequest& request) {
+  request.shots = o.shots;
+  request.few_shot_seed = o.few_shot_seed;
+  if (o.multiturn || o.single_turn) request.multiturn = o.multiturn;
+  if (o.shots == 0 && (o.few_shot_seed || request.multiturn)) {
+    throw UsageError("--fewshot-seed and the form of the examples have no use without --shots");
+  }
+  if (o.plain && request.multiturn) {
+    throw UsageError(
+        "--fewshot-as-multiturn and --fewshot-single-turn are forms of a chat: no use with "
+        "--plain");
+  }
+}
+
 EvalRequest make_request(const Options& o) {
   EvalRequest request;
   request.tasks = parse_task_list(o.tasks);
@@ -85,6 +102,7 @@ EvalRequest make_request(const Options& o) {
       throw UsageError("--chat-template-config: expected a JSON object");
     }
   }
+  put_few_shot(o, request);
   if (o.resume && o.force) throw UsageError("--resume and --force exclude each other");
   request.how = o.force    ? OpenRun::kStartOver
                 : o.resume ? OpenRun::kContinueOnly
@@ -120,6 +138,17 @@ std::string data_text(const std::vector<DataUsed>& data) {
   return text;
 }
 
+// "5 examples with seed 1234 as turns, "
+std::string few_shot_text(const Json& run) {
+  if (run["few_shot"] == 0) return "";
+  const Json& multiturn = run["few_shot_multiturn"];
+  const char* form = multiturn.is_null()     ? ""
+                     : multiturn.get<bool>() ? " as turns"
+                                             : " in one turn";
+  return fmt::format("{} examples with seed {}{}, ", run["few_shot"].get<int>(),
+                     run["few_shot_seed"].get<std::uint64_t>(), form);
+}
+
 void print_outcome(const EvalOutcome& outcome, bool json) {
   if (json) {
     Json document;
@@ -140,10 +169,11 @@ void print_outcome(const EvalOutcome& outcome, bool json) {
   fmt::print("{}\n{}", results_table(named), data_text(outcome.data));
   for (const ModelOutcome& model : outcome.models) {
     fmt::print(
-        "run   {:<14} {} ({}, {} convention, precision {}, {}-bit keys and values, kernels {})\n",
+        "run   {:<14} {} ({}, {} convention, {}precision {}, {}-bit keys and values, kernels {})\n",
         model.model.name, model.folder.string(), model.run["mode"].get<std::string>(),
-        model.run["convention"].get<std::string>(), model.run["precision"].get<std::string>(),
-        model.run["kv_bits"].get<int>(), model.run["kernels"].get<std::string>());
+        model.run["convention"].get<std::string>(), few_shot_text(model.run),
+        model.run["precision"].get<std::string>(), model.run["kv_bits"].get<int>(),
+        model.run["kernels"].get<std::string>());
   }
 }
 
@@ -209,6 +239,21 @@ void run(const Options& o) {
   }
 }
 
+void add_few_shot_options(CLI::App& verb, Options& o) {
+  verb.add_option(
+          "--shots", o.shots,
+          "examples before each question, drawn from TASK.train.jsonl as lm-eval draws them")
+      ->check(CLI::Range(0, 10000));
+  verb.add_option("--fewshot-seed", o.few_shot_seed,
+                  "seed of the draws (default: 1234 in the lm-eval convention, 123 in mlx-lm's)");
+  auto* multiturn = verb.add_flag(
+      "--fewshot-as-multiturn", o.multiturn,
+      "in chat mode each example is a turn of its own (default in the lm-eval convention)");
+  verb.add_flag("--fewshot-single-turn", o.single_turn,
+                "in chat mode the examples stand in the question's turn (default in mlx-lm's)")
+      ->excludes(multiturn);
+}
+
 void add_options(CLI::App& verb, Options& o) {
   verb.add_option(
           "-m,--model", o.models,
@@ -218,12 +263,14 @@ void add_options(CLI::App& verb, Options& o) {
       ->take_all();
   verb.add_option(
           "--tasks", o.tasks,
-          "all, or some of arc_challenge,arc_easy,boolq,hellaswag,openbookqa,piqa,winogrande")
+          "all, or some of arc_challenge,arc_easy,boolq,hellaswag,openbookqa,piqa,winogrande, and "
+          "descriptions of your own (FILE.json)")
       ->required();
   verb.add_option("-o,--output", o.runs, "folder that gets one run folder per model")->required();
   verb.add_option("--data", o.data,
                   "folder of TASK.jsonl files (default: $QX_DATA, the cache, the shipped set)");
   add_selection_options(verb, o.selection);
+  add_few_shot_options(verb, o);
   auto* chat =
       verb.add_flag("--chat", o.chat, "apply the chat template (default when there is one)");
   verb.add_flag("--plain", o.plain, "do not apply it")->excludes(chat);

@@ -49,6 +49,7 @@ CommonItems find_common_items(const std::vector<RunResults>& runs, const std::st
 std::vector<Flag> find_flags(const Score& score, const TaskSummary& task,
                              const std::vector<const ItemResult*>& items) {
   std::vector<Flag> flags;
+  if (task.chance == 0) return flags;  // cloze questions: there is no choice to prefer or to guess
   std::map<int, std::int64_t> chosen;
   for (const ItemResult* item : items) ++chosen[item->chosen];
   const auto most =
@@ -91,9 +92,10 @@ TaskSummary summarize_task(const std::string& name, const std::string& metric,
   std::map<int, std::int64_t> gold;
   for (const ItemResult* item : common.by_run[0]) {
     ++gold[item->gold];
-    task.chance += 1.0 / item->choices / to_double(task.n);
+    if (item->choices > 1) task.chance += 1.0 / item->choices / to_double(task.n);
   }
   for (const auto& [index, count] : gold) {
+    if (task.chance == 0) break;
     task.majority_share = std::max(task.majority_share, to_double(count) / to_double(task.n));
   }
   for (const auto& items : common.by_run) {

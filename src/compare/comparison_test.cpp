@@ -51,6 +51,24 @@ TEST(Compare, CountsFlipsAndDecidesABigDifference) {
   EXPECT_EQ(recommend(c).at(0).choice, "base");
 }
 
+// One choice an item, right when greedy decoding gives it (runs/answer_log.h).
+TEST(Compare, ClozeQuestionsHaveNoChoiceToFlag) {
+  const auto cloze = [](std::size_t right) {
+    TaskResults task = task_of("last_word", pattern(50, right));
+    for (ItemResult& item : task.items) {
+      item.gold = 0;
+      item.chosen = item.right ? 0 : 1;
+      item.choices = 1;
+    }
+    return task;
+  };
+  const Comparison c = compare_runs({run_of("base", {cloze(50)}), run_of("q2", {cloze(0)})}, 0);
+  EXPECT_EQ(c.tasks.at(0).chance, 0);
+  EXPECT_EQ(c.tasks.at(0).majority_share, 0);
+  for (const Score& score : c.tasks.at(0).scores) EXPECT_TRUE(score.flags.empty());
+  EXPECT_EQ(c.against_baseline.at(0).tasks.at(0).verdict, Verdict::kWorse);
+}
+
 TEST(Compare, HolmTurnsALuckyTaskIntoNoise) {
   // Six discordant items of one kind: p = 2/64 = 0.031 alone, 0.22 among seven tasks.
   std::vector<TaskResults> base, variant;

@@ -14,7 +14,8 @@ namespace fs = std::filesystem;
 namespace {
 
 // Scores made under different values of these answer different questions.
-constexpr const char* kMustAgree[] = {"mode", "convention", "few_shot"};
+constexpr const char* kMustAgree[] = {"mode", "convention", "few_shot", "few_shot_seed",
+                                      "few_shot_multiturn"};
 // Scores made under different values of these may differ a little for that reason alone.
 constexpr const char* kShouldAgree[] = {
     "template_hash", "template_variables", "max_length", "precision", "kv_bits", "version"};
@@ -35,10 +36,7 @@ ItemResult item_result(const Answer& answer, const std::string& metric) {
   ItemResult item{
       answer.index, answer.doc_hash, answer.gold, 0, static_cast<int>(answer.choices.size()),
       false};
-  const std::size_t chosen = metric == "acc_norm"    ? picked_by_ll_per_char(answer.choices)
-                             : metric == "acc_bytes" ? picked_by_ll_per_byte(answer.choices)
-                                                     : picked_by_ll(answer.choices);
-  item.chosen = static_cast<int>(chosen);
+  item.chosen = static_cast<int>(picked_choice(answer.choices, metric));
   item.right = item.chosen == answer.gold;
   return item;
 }

@@ -20,9 +20,8 @@ Answer make_answer(const Task& task, const DataItem& data, const std::vector<Pai
     answer.choices.push_back({scores[i].ll, scores[i].tokens, python_len(text),
                               static_cast<std::int64_t>(text.size()), scores[i].greedy});
   }
-  const auto gold = static_cast<std::size_t>(answer.gold);
-  answer.acc = picked_by_ll(answer.choices) == gold ? 1 : 0;
-  if (task.has_acc_norm) answer.acc_norm = picked_by_ll_per_char(answer.choices) == gold ? 1 : 0;
+  answer.acc = is_right(answer, "acc") ? 1 : 0;
+  if (task.has_acc_norm) answer.acc_norm = is_right(answer, "acc_norm") ? 1 : 0;
   return answer;
 }
 

@@ -25,10 +25,12 @@ Asker::Asker(const EvalModel& model, const EvalRequest& request)
   }
   rules_.convention =
       request.convention.value_or(rules_.chat ? Convention::kMlxLm : Convention::kLmEval);
+  multiturn_ = request.multiturn.value_or(rules_.convention == Convention::kLmEval);
   rules_.max_length = load_model_config(model.directory).max_position_embeddings;
   tokenizer_ = std::make_unique<Tokenizer>(Tokenizer::load(model.directory));
-  prompter_ = std::make_unique<Prompter>(*tokenizer_, chat_template_ ? &*chat_template_ : nullptr,
-                                         PromptRules{rules_, request.template_variables});
+  prompter_ =
+      std::make_unique<Prompter>(*tokenizer_, chat_template_ ? &*chat_template_ : nullptr,
+                                 PromptRules{rules_, request.template_variables, multiturn_});
 }
 
 Json Asker::template_hash() const {
@@ -45,7 +47,7 @@ std::vector<EncodedItem> Asker::encode(const Task& task, std::span<const DataIte
   std::vector<std::string> lines(prompt_lines != nullptr ? items.size() : 0);
   pool.parallel_for(items.size(), 16, [&](std::size_t begin, std::size_t end, int) {
     for (std::size_t i = begin; i < end; ++i) {
-      std::vector<Prompt> prompts = prompter_->prompts(items[i]);
+      std::vector<Prompt> prompts = prompter_->prompts(task, items[i]);
       if (prompt_lines != nullptr) {
         lines[i] = prompts_json(task.name, items[i].index, prompts).dump() + '\n';
       }

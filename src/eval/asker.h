@@ -39,6 +39,7 @@ class Asker {
   // Null in plain mode: the hash of the template, and the variables it gets.
   Json template_hash() const;
   Json template_variables() const;
+  bool multiturn() const { return multiturn_; }  // of few-shot examples in chat mode
 
   // Encodes items of one task on the pool. prompt_lines, when not null, gets one line an item, as
   // --write-prompts writes them. items must outlive the result. Fails: Error at an item's place.
@@ -50,6 +51,7 @@ class Asker {
   std::unique_ptr<Tokenizer> tokenizer_;
   std::optional<ChatTemplate> chat_template_;
   PairRules rules_;
+  bool multiturn_ = false;
   std::unique_ptr<Prompter> prompter_;
 };
 

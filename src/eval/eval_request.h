@@ -27,16 +27,24 @@ struct EvalRequest {
   std::filesystem::path runs;
   std::optional<std::filesystem::path> data_directory;
   Selection rows;
-  std::optional<bool> chat;              // absent: chat when the model has a template
-  std::optional<Convention> convention;  // absent: mlx-lm in chat mode, lm-eval in plain mode
-  Json template_variables;               // object or null
+  std::optional<bool> chat;                    // absent: chat when the model has a template
+  std::optional<Convention> convention;        // absent: mlx-lm in chat mode, lm-eval in plain mode
+  Json template_variables;                     // object or null
+  int shots = 0;                               // few-shot examples before each question
+  std::optional<std::uint64_t> few_shot_seed;  // absent: that of the convention's program
+  // Examples as turns of their own in chat mode. Absent: lm-eval does so, mlx-lm does not.
+  std::optional<bool> multiturn;
   Precision precision = Precision::kExact;
   KvBits kv_bits = KvBits::k32;
   bool write_prompts = false, quiet = false;
   OpenRun how = OpenRun::kNewOrContinue;
 };
 
-// The rows of every task, in the order of request.tasks. Fails: Error.
+// What examples are drawn with. One seed for all models, so that they are asked the same. Fails: UsageError
+// when the models' conventions differ and no seed is given.
+FewShot few_shot_of(const EvalRequest& request);
+
+// The rows of every task with their examples, in the order of request.tasks. Fails: Error, UsageError.
 std::vector<TaskData> load_data(const EvalRequest& request);
 
 struct DataUsed {

@@ -55,6 +55,7 @@ ModelOutcome run_model(ModelRun& run, const std::vector<TaskData>& data, const E
     if (log.answers().empty()) continue;  // a shard with fewer items than there are shards
     TaskResult result = summarize(task, log.answers());
     result.rows = data[t].rows;
+    result.shots = data[t].few_shot.shots;
     result.cut_requests = cut;
     warn_of_cuts(asker, result, request.quiet);
     outcome.results.push_back(result);

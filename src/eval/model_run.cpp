@@ -10,6 +10,22 @@
 #include "runs/model_facts.h"
 
 namespace qx {
+namespace {
+
+// What the questions of a task were made with, for readers that do not have its description.
+void put_task_facts(Json& task, const TaskData& data) {
+  task["metrics"] = data.task->metrics();
+  task["version"] = data.task->version;
+  task["description"] = data.task->shipped() ? "shipped" : data.task->file.string();
+  task["description_hash"] = data.task->description_hash;
+  if (data.task->cloze) task["cloze"] = true;
+  if (data.few_shot.shots == 0) return;
+  task["examples"] = data.pool.file;
+  task["examples_hash"] = data.pool.hash;
+  task["examples_rows"] = data.pool.rows;
+}
+
+}  // namespace
 
 Json run_json(const Asker& asker, const std::vector<TaskData>& data, const EvalRequest& request,
               int threads) {
@@ -21,7 +37,10 @@ Json run_json(const Asker& asker, const std::vector<TaskData>& data, const EvalR
   run["template_hash"] = asker.template_hash();
   run["template_variables"] = asker.template_variables();
   run["max_length"] = asker.rules().max_length;
-  run["few_shot"] = 0;
+  run["few_shot"] = request.shots;
+  run["few_shot_seed"] = request.shots > 0 ? Json(few_shot_of(request).seed) : Json();
+  run["few_shot_multiturn"] =
+      request.shots > 0 && asker.rules().chat ? Json(asker.multiturn()) : Json();
   run["selection"] = selection_json(request.rows);
   run["tasks"] = Json::object();
   for (const TaskData& d : data) {
@@ -31,6 +50,7 @@ Json run_json(const Asker& asker, const std::vector<TaskData>& data, const EvalR
     task["data_hash"] = d.hash;
     task["rows"] = d.rows;
     put_items(task, d, request.rows.shard);
+    put_task_facts(task, d);
   }
   run["precision"] = precision_name(request.precision);
   run["kv_bits"] = static_cast<int>(request.kv_bits);

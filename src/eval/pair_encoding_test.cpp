@@ -123,17 +123,21 @@ TEST(PairEncoding, GivenIdsFollowTheSameRule) {
   EXPECT_THROW(encoder.fit({1}, {}, "place"), Error);
 }
 
+const Task& arc() {
+  return *find_task("arc_easy");
+}
+
 DataItem arc_item() {
   DataItem item;
   item.place = "f:1";
-  item.item = {{"q"}, {"a", "ab"}, 0};
+  item.item = {{"q"}, {"a", "ab"}, 0, ""};
   return item;
 }
 
 TEST(Prompt, PlainChoicesFollowASpace) {
   const Tokenizer t = make_test_tokenizer();
   const Prompter prompter(t, nullptr, {kLm, {}});
-  const auto prompts = prompter.prompts(arc_item());
+  const auto prompts = prompter.prompts(arc(), arc_item());
   ASSERT_EQ(prompts.size(), 2u);
   EXPECT_EQ(prompts[0].context, "q");
   EXPECT_EQ(prompts[1].continuation, " ab");
@@ -152,19 +156,19 @@ TEST(Prompt, ChatChoicesFollowTheTemplate) {
       "{% if add_generation_prompt %}{{ enable_thinking }}>\n{% endif %}",
       "<s>", "</s>", "test template");
   const Prompter prompter(t, &chat, {kMlxChat, {}});
-  const auto prompts = prompter.prompts(arc_item());
+  const auto prompts = prompter.prompts(arc(), arc_item());
   EXPECT_EQ(prompts[0].context, "user:q|True>\n");
   EXPECT_EQ(prompts[0].continuation, "a");
   EXPECT_EQ(prompts[0].pair.continuation, Ids{'a'});
   const Prompter off(t, &chat, {kMlxChat, parse_json(R"({"enable_thinking": false})", "x")});
-  EXPECT_EQ(off.prompts(arc_item())[0].context, "user:q|False>\n");
+  EXPECT_EQ(off.prompts(arc(), arc_item())[0].context, "user:q|False>\n");
 }
 
 TEST(Prompt, ContextsOfTheirOwn) {
   const Tokenizer t = make_test_tokenizer();
   DataItem item = arc_item();
-  item.item = {{"c1", "c2"}, {"x", "x"}, 1};
-  const auto prompts = Prompter(t, nullptr, {kLm, {}}).prompts(item);
+  item.item = {{"c1", "c2"}, {"x", "x"}, 1, ""};
+  const auto prompts = Prompter(t, nullptr, {kLm, {}}).prompts(*find_task("winogrande"), item);
   EXPECT_EQ(prompts[0].context, "c1");
   EXPECT_EQ(prompts[1].context, "c2");
 }

@@ -5,6 +5,32 @@
 #include "base/error.h"
 
 namespace qx {
+namespace {
+
+// A part of a prompt. In plain mode, and in one joined turn, `after` follows the content.
+struct Turn {
+  const char* role;
+  std::string content, after;
+};
+
+// A continuation that is the same for all choices, or the only one, may be empty; the reference then leaves
+// the answer out, together with what would stand around it.
+void add_example(std::vector<Turn>& turns, const Task& task, const TaskItem& example) {
+  const auto gold = static_cast<std::size_t>(example.gold);
+  const std::string& answer = example.continuations[gold];
+  const bool has_answer =
+      !answer.empty() || (example.contexts.size() == 1 && example.continuations.size() > 1);
+  turns.push_back({"user", example.context_of(gold), has_answer ? task.delimiter : ""});
+  if (has_answer) turns.push_back({"assistant", answer, task.example_delimiter});
+}
+
+std::string joined(const std::vector<Turn>& turns, std::size_t first) {
+  std::string text;
+  for (std::size_t i = first; i < turns.size(); ++i) text += turns[i].content + turns[i].after;
+  return text;
+}
+
+}  // namespace
 
 bool has_thinking_tokens(const Tokenizer& tokenizer) {
   constexpr std::string_view kMarks[][2] = {
@@ -28,19 +54,37 @@ Prompter::Prompter(const Tokenizer& tokenizer, const ChatTemplate* chat_template
   }
 }
 
-std::string Prompter::render(const std::string& context) const {
-  if (!rules_.pair.chat) return context;
-  Json message;
-  message["role"] = "user";
-  message["content"] = context;
+std::string Prompter::render(const Task& task, const DataItem& data,
+                             const std::string& context) const {
+  std::vector<Turn> turns;
+  if (!data.item.header.empty()) turns.push_back({"system", data.item.header, ""});
+  for (const auto& example : data.examples) add_example(turns, task, *example);
+  turns.push_back({"user", context, ""});
+  if (!rules_.pair.chat) return joined(turns, 0);
+
+  Json messages = Json::array();
+  const auto add = [&messages](const char* role, const std::string& content) {
+    Json message;
+    message["role"] = role;
+    message["content"] = content;
+    messages.push_back(std::move(message));
+  };
+  if (rules_.multiturn) {
+    for (const Turn& turn : turns) add(turn.role, turn.content);
+  } else {
+    const bool has_header = !data.item.header.empty();
+    if (has_header) add("system", turns[0].content);
+    add("user", joined(turns, has_header ? 1 : 0));
+  }
   ChatOptions options;
   options.variables = rules_.template_variables;
-  return chat_template_->render(Json::array({message}), options);
+  return chat_template_->render(messages, options);
 }
 
-std::vector<Prompt> Prompter::prompts(const DataItem& data) const {
+std::vector<Prompt> Prompter::prompts(const Task& task, const DataItem& data) const {
   const TaskItem& item = data.item;
-  const std::string delimiter = rules_.pair.chat ? "" : " ";
+  // The continuation of a cloze question holds its own space, in chat mode too, as the reference has it.
+  const std::string delimiter = rules_.pair.chat || task.cloze ? "" : task.delimiter;
   std::vector<std::string> continuations;
   for (const std::string& text : item.continuations) continuations.push_back(delimiter + text);
 
@@ -48,7 +92,7 @@ std::vector<Prompt> Prompter::prompts(const DataItem& data) const {
   const bool shared = item.contexts.size() == 1;
   const std::size_t per_context = shared ? continuations.size() : 1;
   for (std::size_t c = 0; c < item.contexts.size(); ++c) {
-    const std::string context = render(item.contexts[c]);
+    const std::string context = render(task, data, item.contexts[c]);
     const std::span<const std::string> mine =
         std::span<const std::string>(continuations).subspan(shared ? 0 : c, per_context);
     std::vector<EncodedPair> pairs = encoder_.encode(context, mine, data.place);

@@ -1,4 +1,5 @@
-// What a model is asked for one item: the chat template and the delimiter applied, tokens encoded.
+// What a model is asked for one item: header and examples put before it, the chat template and the delimiter
+// applied, tokens encoded.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -17,6 +18,9 @@ namespace qx {
 struct PromptRules {
   PairRules pair;           // pair.chat: apply the template, score choices without a leading space
   Json template_variables;  // further variables of the template, an object or null
+  // In chat mode: every example is a turn of the user and one of the assistant, instead of all examples and
+  // the question in one turn of the user.
+  bool multiturn = false;
 };
 
 // One choice as it is scored.
@@ -31,14 +35,15 @@ class Prompter {
   // chat_template may be null unless rules.pair.chat.
   Prompter(const Tokenizer& tokenizer, const ChatTemplate* chat_template, PromptRules rules);
 
-  // One prompt per choice. Fails: Error at the item's place.
-  std::vector<Prompt> prompts(const DataItem& item) const;
+  // One prompt per choice, put together as lm-eval does it (fewshot_context, build_qa_turn and
+  // construct_requests in lm_eval/api/task.py). Fails: Error at the item's place.
+  std::vector<Prompt> prompts(const Task& task, const DataItem& item) const;
 
   // The variables that the template gets: those given, and enable_thinking as mlx-lm sets it.
   const Json& template_variables() const { return rules_.template_variables; }
 
  private:
-  std::string render(const std::string& context) const;
+  std::string render(const Task& task, const DataItem& data, const std::string& context) const;
 
   const ChatTemplate* chat_template_;
   PromptRules rules_;

@@ -97,6 +97,24 @@ std::size_t picked_by_ll_per_byte(const std::vector<ChoiceAnswer>& choices) {
                    [](const ChoiceAnswer& c) { return c.ll / static_cast<double>(c.bytes); });
 }
 
+std::size_t picked_by_ll_per_token(const std::vector<ChoiceAnswer>& choices) {
+  return picked_by(choices,
+                   [](const ChoiceAnswer& c) { return c.ll / static_cast<double>(c.tokens); });
+}
+
+std::size_t picked_choice(const std::vector<ChoiceAnswer>& choices, std::string_view metric) {
+  if (choices.size() == 1) return choices.front().greedy ? 0 : 1;
+  if (metric == "acc") return picked_by_ll(choices);
+  if (metric == "acc_norm") return picked_by_ll_per_char(choices);
+  if (metric == "acc_bytes") return picked_by_ll_per_byte(choices);
+  QX_CHECK(metric == "acc_token");
+  return picked_by_ll_per_token(choices);
+}
+
+bool is_right(const Answer& answer, std::string_view metric) {
+  return picked_choice(answer.choices, metric) == static_cast<std::size_t>(answer.gold);
+}
+
 std::string answer_line(const Answer& answer) {
   Json json;
   json["task"] = answer.task;

@@ -35,10 +35,16 @@ struct Answer {
 // numpy.argmax).
 std::size_t first_argmax(const std::vector<double>& values);
 
-// The choice that a metric picks: "acc" by ll, "acc_norm" by ll / chars, "acc_bytes" by ll / bytes.
+// The choice that a metric picks: "acc" by ll, "acc_norm" by ll / chars, "acc_bytes" by ll / bytes,
+// "acc_token" by ll / tokens. Where there is one choice only (a cloze question): 0 when greedy decoding
+// gives it, else 1, which stands for any other text. Fails: InternalError for another name.
+std::size_t picked_choice(const std::vector<ChoiceAnswer>& choices, std::string_view metric);
+bool is_right(const Answer& answer, std::string_view metric);
+
 std::size_t picked_by_ll(const std::vector<ChoiceAnswer>& choices);
 std::size_t picked_by_ll_per_char(const std::vector<ChoiceAnswer>& choices);
 std::size_t picked_by_ll_per_byte(const std::vector<ChoiceAnswer>& choices);
+std::size_t picked_by_ll_per_token(const std::vector<ChoiceAnswer>& choices);
 
 // One line without its line feed. ll is written so that it reads back as the same double; -inf as
 // null.

@@ -26,6 +26,10 @@ void put(Json& json, const std::string& metric, const Accuracy& a) {
   json[metric + "_stderr,none"] = a.standard_error ? Json(*a.standard_error) : Json("N/A");
 }
 
+std::string short_cell(const std::optional<Accuracy>& a) {
+  return a ? fmt::format("{:.4f}", a->mean) : "";
+}
+
 std::string cell(const std::optional<Accuracy>& a) {
   if (!a) return "";
   if (!a->standard_error) return fmt::format("{:.4f}", a->mean);
@@ -43,9 +47,8 @@ TaskResult summarize(const Task& task, std::span<const Answer> answers) {
   if (task.has_acc_norm) {
     result.acc_norm =
         accuracy(answers, [](const Answer& a) { return a.acc_norm.value_or(0) == 1; });
-    result.acc_bytes = accuracy(answers, [](const Answer& a) {
-      return picked_by_ll_per_byte(a.choices) == static_cast<std::size_t>(a.gold);
-    });
+    result.acc_bytes = accuracy(answers, [](const Answer& a) { return is_right(a, "acc_bytes"); });
+    result.acc_token = accuracy(answers, [](const Answer& a) { return is_right(a, "acc_token"); });
   }
   return result;
 }
@@ -58,6 +61,7 @@ Json task_result_json(const TaskResult& result) {
   put(json, "acc", result.acc);
   if (result.acc_norm) put(json, "acc_norm", *result.acc_norm);
   if (result.acc_bytes) put(json, "acc_bytes", *result.acc_bytes);
+  if (result.acc_token) put(json, "acc_token", *result.acc_token);
   return json;
 }
 
@@ -71,11 +75,12 @@ Json results_json(std::span<const TaskResult> results) {
     const std::string name(result.task->name);
     json["results"][name] = task_result_json(result);
     json["versions"][name] = result.task->version;
-    json["n-shot"][name] = 0;
+    json["n-shot"][name] = result.shots;
     Json higher;
     higher["acc"] = true;
     if (result.acc_norm) higher["acc_norm"] = true;
     if (result.acc_bytes) higher["acc_bytes"] = true;
+    if (result.acc_token) higher["acc_token"] = true;
     json["higher_is_better"][name] = higher;
     json["n-samples"][name]["original"] = result.rows;
     json["n-samples"][name]["effective"] = result.n;
@@ -92,14 +97,17 @@ std::string results_table(std::span<const NamedResults> models) {
       task_width = std::max(task_width, r.task->name.size());
   }
   // "0.1234 ± 0.1234" is 15 columns wide.
-  std::string text = fmt::format("{:<{}}  {:>6}  {:<{}}  {:<15}  {}\n", "task", task_width, "n",
-                                 "model", name_width, "acc", "acc_norm");
+  std::string text =
+      fmt::format("{:<{}}  {:>6}  {:<{}}  {:<15}  {:<15}  {:<9}  {}\n", "task", task_width, "n",
+                  "model", name_width, "acc", "acc_norm", "acc_bytes", "acc_token");
   const std::size_t tasks = models.empty() ? 0 : models.front().results.size();
   for (std::size_t t = 0; t < tasks; ++t) {
     for (const NamedResults& model : models) {
       const TaskResult& r = model.results[t];
-      std::string line = fmt::format("{:<{}}  {:>6}  {:<{}}  {:<15}  {}", r.task->name, task_width,
-                                     r.n, model.name, name_width, cell(r.acc), cell(r.acc_norm));
+      std::string line =
+          fmt::format("{:<{}}  {:>6}  {:<{}}  {:<15}  {:<15}  {:<9}  {}", r.task->name, task_width,
+                      r.n, model.name, name_width, cell(r.acc), cell(r.acc_norm),
+                      short_cell(r.acc_bytes), short_cell(r.acc_token));
       line.erase(line.find_last_not_of(' ') + 1);
       text += line + '\n';
     }

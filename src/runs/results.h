@@ -24,8 +24,9 @@ struct TaskResult {
   const Task* task = nullptr;
   std::int64_t n = 0;
   Accuracy acc;
-  std::optional<Accuracy> acc_norm, acc_bytes;  // where the task has acc_norm
-  std::int64_t rows = 0;                        // of the whole data file
+  std::optional<Accuracy> acc_norm, acc_bytes, acc_token;  // where the task has acc_norm
+  std::int64_t rows = 0;                                   // of the whole data file
+  int shots = 0;
   std::int64_t cut_requests = 0;  // whose context was cut on the left to fit the model's context
 };
 

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 
+#include "base/error.h"
 #include "runs/answer_log.h"
 
 namespace qx {
@@ -28,9 +29,26 @@ TEST(Results, NormalizationDividesByCodePointsAndBytes) {
   EXPECT_EQ(picked_by_ll(choices), 1u);
   EXPECT_EQ(picked_by_ll_per_char(choices), 1u);
   EXPECT_EQ(picked_by_ll_per_byte(choices), 0u);
+  EXPECT_EQ(picked_by_ll_per_token({{-4.0, 4, 1, 1, false}, {-3.0, 2, 1, 1, false}}), 0u);
   // A choice of no characters gives 0/0 only when ll is 0; else minus infinity.
   const std::vector<ChoiceAnswer> empty = {{-4.0, 1, 0, 0, false}, {-9.0, 1, 1, 1, false}};
   EXPECT_EQ(picked_by_ll_per_char(empty), 1u);
+}
+
+TEST(Results, PickedChoiceByName) {
+  // ll / chars, / bytes and / tokens each pick another one.
+  const std::vector<ChoiceAnswer> choices = {{-4.0, 2, 2, 2, false},
+                                             {-5.0, 2, 10, 2, false},
+                                             {-6.0, 2, 2, 20, false},
+                                             {-7.0, 40, 2, 2, false}};
+  const char* names[] = {"acc", "acc_norm", "acc_bytes", "acc_token"};
+  for (std::size_t i = 0; i < 4; ++i) EXPECT_EQ(picked_choice(choices, names[i]), i);
+  EXPECT_THROW(picked_choice(choices, "f1"), InternalError);
+  Answer cloze;
+  cloze.choices = {{-4.0, 2, 2, 2, true}};
+  EXPECT_TRUE(is_right(cloze, "acc"));
+  cloze.choices[0].greedy = false;
+  EXPECT_FALSE(is_right(cloze, "acc"));
 }
 
 std::vector<Answer> answers(int right, int n) {
@@ -80,9 +98,9 @@ TEST(Results, Table) {
   const TaskResult boolq = summarize(*find_task("boolq"), answers(1, 1));
   const NamedResults models[] = {{"base", {arc, boolq}}, {"q4", {arc, boolq}}};
   EXPECT_EQ(results_table(models),
-            "task           n  model  acc              acc_norm\n"
-            "arc_easy       2  base   0.5000 ± 0.5000  0.5000 ± 0.5000\n"
-            "arc_easy       2  q4     0.5000 ± 0.5000  0.5000 ± 0.5000\n"
+            "task           n  model  acc              acc_norm         acc_bytes  acc_token\n"
+            "arc_easy       2  base   0.5000 ± 0.5000  0.5000 ± 0.5000  0.5000     0.5000\n"
+            "arc_easy       2  q4     0.5000 ± 0.5000  0.5000 ± 0.5000  0.5000     0.5000\n"
             "boolq          1  base   1.0000\n"
             "boolq          1  q4     1.0000\n");
 }

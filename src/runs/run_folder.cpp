@@ -22,8 +22,9 @@ namespace {
 
 // In the order in which a difference is told. "model" and "tasks" have rules of their own.
 constexpr const char* kIdentity[] = {
-    "few_shot",   "mode",      "convention", "template_hash", "template_variables",
-    "max_length", "precision", "kv_bits",    "version"};
+    "few_shot",      "few_shot_seed",      "few_shot_multiturn", "mode",      "convention",
+    "template_hash", "template_variables", "max_length",         "precision", "kv_bits",
+    "version"};
 // Of "selection": a larger limit or sample contains the smaller one, so these are left out.
 constexpr const char* kSelectionIdentity[] = {"kind", "offset", "seed", "shard"};
 
@@ -106,6 +107,15 @@ std::string task_difference(const Json& found, const Json& wanted) {
     if (old.is_null()) continue;
     std::string text = difference("SHA-256 of the data of " + name, member(old, "data_hash"),
                                   member(task, "data_hash"));
+    if (!text.empty()) return text;
+    text = difference("SHA-256 of the examples of " + name, member(old, "examples_hash"),
+                      member(task, "examples_hash"));
+    // A shipped description is as good as the version, which has been compared.
+    const Json now = member(task, "description");
+    if (text.empty() && !now.is_null() && now != "shipped") {
+      text = difference("SHA-256 of the description of " + name, member(old, "description_hash"),
+                        member(task, "description_hash"));
+    }
     if (!text.empty()) return text;
     const IndexSet old_items = items_of(found, name), new_items = items_of(wanted, name);
     if (new_items.includes(old_items)) continue;

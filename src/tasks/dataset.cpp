@@ -22,7 +22,17 @@ std::optional<fs::path> environment(const char* name) {
   return fs::path(value);
 }
 
-std::vector<std::string_view> split_lines(std::string_view text) {
+TaskData read_file(const Task& task, const fs::path& file, std::string origin,
+                   const Selection& selection) {
+  const MappedFile map(file);
+  TaskData data = parse_task_data(task, map.text(), file.string(), selection);
+  data.origin = std::move(origin);
+  return data;
+}
+
+}  // namespace
+
+std::vector<std::string_view> split_rows(std::string_view text) {
   std::vector<std::string_view> lines;
   while (!text.empty()) {
     const std::size_t end = std::min(text.find('\n'), text.size());
@@ -36,16 +46,6 @@ std::vector<std::string_view> split_lines(std::string_view text) {
   return lines;
 }
 
-TaskData read_file(const Task& task, const fs::path& file, std::string origin,
-                   const Selection& selection) {
-  const MappedFile map(file);
-  TaskData data = parse_task_data(task, map.text(), file.string(), selection);
-  data.origin = std::move(origin);
-  return data;
-}
-
-}  // namespace
-
 fs::path cache_directory() {
   if (const auto path = environment("QX_CACHE")) return *path;
   if (const auto path = environment("XDG_CACHE_HOME")) return *path / "qx";
@@ -55,7 +55,7 @@ fs::path cache_directory() {
 
 TaskData parse_task_data(const Task& task, std::string_view text, std::string file,
                          const Selection& selection) {
-  const std::vector<std::string_view> lines = split_lines(text);
+  const std::vector<std::string_view> lines = split_rows(text);
   TaskData data;
   data.task = &task;
   data.rows = static_cast<std::int64_t>(lines.size());

@@ -4,10 +4,13 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "tasks/few_shot.h"
 #include "tasks/selection.h"
 #include "tasks/task.h"
 
@@ -18,6 +21,8 @@ struct DataItem {
   std::string place;       // "file:line"
   std::string doc_hash;
   TaskItem item;
+  // Few-shot examples in the order in which they are shown, each with its gold answer; see draw_examples().
+  std::vector<std::shared_ptr<const TaskItem>> examples;
 };
 
 struct TaskData {
@@ -28,6 +33,8 @@ struct TaskData {
   std::int64_t rows = 0;               // in the whole file
   std::vector<DataItem> items;         // those selected, rising by index; none for a small shard
   std::vector<std::int64_t> selected;  // rows of the items of all shards, rising
+  FewShot few_shot;                    // shots == 0: asked without examples
+  FewShotPool pool;
 };
 
 // Where a person's downloads and caches lie: $QX_CACHE, else $XDG_CACHE_HOME/qx, else ~/.cache/qx.
@@ -51,5 +58,8 @@ TaskData parse_task_data(const Task& task, std::string_view text, std::string fi
 // What run.json says about the items of a task: "items", "indices" (IndexSet::text) and "items_hash"
 // (IndexSet::hash); of a shard also "of_items" and "of_items_hash", those of all shards together.
 void put_items(Json& task_of_run, const TaskData& data, const Shard& shard);
+
+// Lines of a JSONL file, blank ones at its end left out.
+std::vector<std::string_view> split_rows(std::string_view text);
 
 }  // namespace qx
