@@ -20,6 +20,7 @@ void add_generate(CLI::App& app);
 void add_score(CLI::App& app);
 void add_eval(CLI::App& app);
 void add_compare(CLI::App& app);
+void add_audit(CLI::App& app);
 void add_bench(CLI::App& app);
 
 }  // namespace qx::cli

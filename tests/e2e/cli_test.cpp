@@ -11,7 +11,7 @@ namespace qx::e2e {
 namespace {
 
 const std::vector<std::string> kVerbs = {"import",   "convert", "plan", "inspect", "tokenize",
-                                         "generate", "score",   "eval", "compare"};
+                                         "generate", "score",   "eval", "compare", "audit"};
 
 TEST(Cli, HelpListsEveryVerbAndEveryVerbHasAnExample) {
   const Outcome help = run_qx({"--help"});
@@ -64,7 +64,8 @@ TEST(Cli, MissingInputsExitWithOneAndNameThePlace) {
       {"generate", "-m", missing, "-p", "x"},
       {"score", "-m", missing, "--requests", "/nonexistent.jsonl"},
       {"eval", "-m", missing, "--tasks", "piqa", "-o", target},
-      {"compare", missing, missing + "2"}};
+      {"compare", missing, missing + "2"},
+      {"audit", missing + ".md"}};
   for (const auto& command : commands) {
     const Outcome o = run_qx(command);
     EXPECT_EQ(o.exit_code, 1) << command[0] << ": " << o.err;
