@@ -91,6 +91,33 @@ RunResults load_run(const fs::path& folder, const Json& run, Metric metric) {
   return results;
 }
 
+// Runs of versions that had no descriptions do not say.
+bool is_shipped(const Json& task) {
+  const Json& description = member(task, "description");
+  return description.is_null() || description == "shipped";
+}
+
+// One task asked in two ways: by two descriptions of the user's own (of the shipped ones the version tells), or
+// with examples from two files.
+void check_tasks(const std::vector<fs::path>& folders, const Json& first, const Json& other,
+                 std::size_t r) {
+  const Json &first_tasks = member(first, "tasks"), &other_tasks = member(other, "tasks");
+  if (!first_tasks.is_object() || !other_tasks.is_object()) return;
+  for (const auto& [name, task] : other_tasks.items()) {
+    const Json& same = member(first_tasks, name.c_str());
+    if (!same.is_object() || !task.is_object()) continue;
+    const bool shipped = is_shipped(same) && is_shipped(task);
+    for (const auto& [key, what] : {std::pair("description_hash", "description"),
+                                    std::pair("examples_hash", "file of examples")}) {
+      const bool matters = key != std::string_view("description_hash") || !shipped;
+      if (!matters || member(same, key) == member(task, key)) continue;
+      fail(folders[r].string(),
+           "{} was asked with another {} than in {}; such scores cannot be compared", name, what,
+           folders[0].string());
+    }
+  }
+}
+
 void check_conditions(const std::vector<fs::path>& folders, const std::vector<Json>& runs,
                       std::vector<std::string>& notes) {
   for (std::size_t r = 1; r < runs.size(); ++r) {
@@ -100,6 +127,7 @@ void check_conditions(const std::vector<fs::path>& folders, const std::vector<Js
       fail(folders[r].string(), "{} is {}, expected {} as in {}; such scores cannot be compared",
            key, other.dump(), first.dump(), folders[0].string());
     }
+    check_tasks(folders, runs[0], runs[r], r);
     for (const char* key : kShouldAgree) {
       if (setting(runs[0], key) == setting(runs[r], key)) continue;
       notes.push_back(

@@ -59,6 +59,26 @@ TEST(LoadRuns, OtherRulesAreRefusedAndOtherPrecisionIsSaid) {
   EXPECT_EQ(load_runs({a, write_run("k", small, kAnswers)}, Metric::kDefault).notes.size(), 1u);
 }
 
+TEST(LoadRuns, TasksAskedInTwoWaysAreRefused) {
+  const auto with = [](const std::string& name, const std::string& facts) {
+    return write_run(name, std::string(kRun).insert(1, R"("tasks":{"piqa":{)" + facts + "}},"),
+                     kAnswers);
+  };
+  const auto own = [&](const std::string& name, const std::string& hash) {
+    return with(name, R"("description":"./p.json","description_hash":")" + hash + "\"");
+  };
+  const auto shipped = [&](const std::string& name, const std::string& hash) {
+    return with(name, R"("description":"shipped","description_hash":")" + hash + "\"");
+  };
+  EXPECT_NO_THROW(load_runs({own("a", "1"), own("b", "1")}, Metric::kDefault));
+  EXPECT_THROW(load_runs({own("a", "1"), own("b", "2")}, Metric::kDefault), Error);
+  EXPECT_NO_THROW(load_runs({shipped("a", "1"), shipped("b", "2")}, Metric::kDefault));
+  EXPECT_NO_THROW(load_runs({with("a", ""), shipped("b", "2")}, Metric::kDefault));
+  EXPECT_THROW(load_runs({with("a", R"("examples_hash":"1")"), with("b", R"("examples_hash":"2")")},
+                         Metric::kDefault),
+               Error);
+}
+
 TEST(LoadRuns, BrokenFoldersAreErrors) {
   const fs::path a = write_run("a", kRun, kAnswers);
   EXPECT_THROW(load_runs({a, a.parent_path() / "missing"}, Metric::kDefault), Error);

@@ -163,6 +163,60 @@ TEST_F(Evaluate, ContextsThatDoNotFitAreCutAndCounted) {
   EXPECT_EQ(outcome.models[0].results[0].cut_requests, 10);  // 5 items of 2 choices
 }
 
+// Examples make contexts longer than the model reads: the first ones are cut away, and counted.
+TEST_F(Evaluate, ExamplesThatDoNotFitAreCutAndCounted) {
+  write_tiny_model(temp_ / "short", TinyModel{.context = 96});
+  std::string rows;
+  for (int i = 0; i < 4; ++i) {
+    rows += R"({"goal": "How to )" + std::to_string(i) +
+            R"(", "sol1": "one way", "sol2": "another", "label": 0})" + "\n";
+  }
+  write_text(temp_ / "piqa.jsonl", rows);
+  write_text(temp_ / "piqa.train.jsonl", rows);
+  for (const Convention convention : {Convention::kLmEval, Convention::kMlxLm}) {
+    EvalRequest r = request(convention == Convention::kLmEval ? "cut_lm" : "cut_mlx");
+    r.models = {{"short", temp_ / "short"}};
+    r.tasks = parse_task_list("piqa");
+    r.data_directory = temp_ / "";
+    r.convention = convention;
+    r.rows.limit = 2;
+    r.write_prompts = true;
+    EXPECT_EQ(evaluate(r, pool_).models[0].results[0].cut_requests, 0);
+    r.how = OpenRun::kStartOver;
+    r.shots = 3;
+    const EvalOutcome outcome = evaluate(r, pool_);
+    EXPECT_EQ(outcome.models[0].results[0].cut_requests, 4);
+    EXPECT_EQ(outcome.models[0].results[0].shots, 3);
+    const std::string prompts = answers(r.runs.filename().string() + "/short/prompts-piqa.jsonl");
+    const Json choice = parse_json(prompts.substr(0, prompts.find('\n')), "p")["choices"][0];
+    EXPECT_GT(choice["cut_tokens"], 0);
+    // One more than the model reads: the last token is scored only.
+    if (convention == Convention::kLmEval) {
+      EXPECT_EQ(choice["ids"].size(), 97u);
+    }
+    EXPECT_LE(choice["ids"].size(), 97u);
+  }
+}
+
+TEST_F(Evaluate, SeedsOfExamplesFollowTheConvention) {
+  EvalRequest r = request("x");
+  EXPECT_EQ(few_shot_of(r).shots, 0);
+  r.shots = 2;
+  EXPECT_EQ(few_shot_of(r).seed, 1234u);  // plain
+  r.chat.reset();
+  EXPECT_EQ(few_shot_of(r).seed, 123u);  // both have a template
+  r.convention = Convention::kLmEval;
+  EXPECT_EQ(few_shot_of(r).seed, 1234u);
+  r.few_shot_seed = 7;
+  EXPECT_EQ(few_shot_of(r).seed, 7u);
+  write_tiny_model(temp_ / "bare", TinyModel{.chat_template = false});
+  r.models.push_back({"bare", temp_ / "bare"});
+  r.convention.reset();
+  EXPECT_EQ(few_shot_of(r).seed, 7u);
+  r.few_shot_seed.reset();
+  EXPECT_THROW(few_shot_of(r), UsageError);  // one is asked in chat mode, one plainly
+}
+
 TEST_F(Evaluate, EstimateWritesNothing) {
   const EvalEstimate e = estimate(request("dry"), pool_);
   ASSERT_EQ(e.models.size(), 2u);

@@ -15,6 +15,7 @@
 #include "base/mapped_file.h"
 #include "tasks/dataset.h"
 #include "tasks/python_random.h"
+#include "tasks/text_template.h"
 
 namespace qx {
 namespace fs = std::filesystem;
@@ -44,6 +45,10 @@ Json normal_form(const Json& value) {
   return object;
 }
 
+std::string group_of(const Task& task, const Json& row, const std::string& place) {
+  return FieldPath(task.few_shot.same, place).value(row, place).dump();
+}
+
 // The rows of the pool, read when they are drawn.
 class Pool {
  public:
@@ -58,6 +63,13 @@ class Pool {
     std::optional<std::size_t>& hash = hashes_[static_cast<std::size_t>(row)];
     if (!hash) hash = std::hash<std::string>{}(normal_text(row));
     return *hash == std::hash<std::string>{}(question) && normal_text(row) == question;
+  }
+
+  // The value of the rule's field `same`, as text.
+  const std::string& group(std::int64_t row) {
+    std::optional<std::string>& group = groups_[row];
+    if (!group) group = group_of(task_, parse(row), place(row));
+    return *group;
   }
 
   std::shared_ptr<const TaskItem> example(std::int64_t row) {
@@ -78,6 +90,7 @@ class Pool {
   std::string file_;
   std::vector<std::optional<std::size_t>> hashes_;
   std::map<std::int64_t, std::shared_ptr<const TaskItem>> items_;
+  std::map<std::int64_t, std::optional<std::string>> groups_;
 };
 
 void require_rows(const Pool& pool, std::int64_t have, std::int64_t need, int shots) {
@@ -122,11 +135,17 @@ class Drawer {
   int shots_;
 };
 
-// The first rows, without those equal to the question (null: with them).
-std::vector<std::int64_t> first_rows(Pool& pool, int shots, const std::string* question) {
+// The first rows, of the question's group when the rule has groups, without those equal to the question
+// when the rule says so.
+std::vector<std::int64_t> first_rows(const Task& task, Pool& pool, int shots, const Json& question,
+                                     const std::string& place) {
+  const FewShotRule& rule = task.few_shot;
+  const std::string group = rule.same.empty() ? "" : group_of(task, question, place);
+  const std::string normal = rule.without_question ? normal_form(question).dump() : "";
   std::vector<std::int64_t> rows;
   for (std::int64_t row = 0; row < pool.rows() && std::ssize(rows) < shots; ++row) {
-    if (question == nullptr || !pool.is_equal(row, *question)) rows.push_back(row);
+    if (!rule.same.empty() && pool.group(row) != group) continue;
+    if (!rule.without_question || !pool.is_equal(row, normal)) rows.push_back(row);
   }
   require_rows(pool, std::ssize(rows), shots, shots);
   return rows;
@@ -150,14 +169,14 @@ void draw_examples_from(TaskData& data, const FewShot& few_shot, std::string_vie
   for (std::int64_t row = 0; row < end; ++row) {
     const auto item = wanted.find(row);
     if (!random && item == wanted.end()) continue;
-    std::string question;
-    if (rule.without_question) {
-      const std::string place = fmt::format("{}:{}", data.file, row + 1);
-      question = normal_form(parse_json(lines[static_cast<std::size_t>(row)], place)).dump();
+    Json question;
+    const std::string place = fmt::format("{}:{}", data.file, row + 1);
+    if (rule.without_question || !rule.same.empty()) {
+      question = parse_json(lines[static_cast<std::size_t>(row)], place);
     }
     const std::vector<std::int64_t> rows =
-        !random ? first_rows(pool, few_shot.shots, rule.without_question ? &question : nullptr)
-        : rule.without_question ? drawer->draw_without(question)
+        !random                 ? first_rows(*data.task, pool, few_shot.shots, question, place)
+        : rule.without_question ? drawer->draw_without(normal_form(question).dump())
                                 : drawer->draw();
     if (item == wanted.end()) continue;
     for (const std::int64_t example : rows) item->second->examples.push_back(pool.example(example));

@@ -97,6 +97,26 @@ TEST(FewShot, FirstRows) {
   EXPECT_THROW(draw_examples_from(data, {4, 1}, text, pool, "p.jsonl"), Error);
 }
 
+TEST(FewShot, FirstRowsOfTheQuestionsGroup) {
+  const Task task = parse_task(
+      R"({"name": "t", "context": "Question: {goal}\n", "choices": ["{sol1}", "{sol2}"], "gold": 0,
+          "metrics": ["acc"], "few_shot": {"sampler": "first", "same": "subject"}})",
+      "d");
+  EXPECT_EQ(task.fields, (Names{"goal", "sol1", "sol2", "subject"}));
+  const auto row = [](const std::string& goal, const std::string& subject) {
+    return piqa_row(goal, ", \"subject\": \"" + subject + "\"");
+  };
+  const std::string text = row("q0", "law") + row("q1", "art") + row("q2", "war");
+  const std::string pool =
+      row("p0", "art") + row("p1", "law") + row("p2", "art") + row("p3", "law");
+  TaskData data = parse_task_data(task, text, "q.jsonl", {0, 2});
+  draw_examples_from(data, {2, 1}, text, pool, "p.jsonl");
+  EXPECT_EQ(names(data.items[0]), (Names{"p1", "p3"}));
+  EXPECT_EQ(names(data.items[1]), (Names{"p0", "p2"}));
+  TaskData all = parse_task_data(task, text, "q.jsonl", {});
+  EXPECT_THROW(draw_examples_from(all, {1, 1}, text, pool, "p.jsonl"), Error);  // no row about war
+}
+
 TEST(FewShot, PoolsThatDoNotDo) {
   const std::string text = rows("q", 2, arc_row);
   const auto error = [&](const std::string& pool, int shots) -> std::string {

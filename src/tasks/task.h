@@ -45,6 +45,8 @@ struct FewShotRule {
   std::int64_t rows = 0;  // published size; 0: not told
   // kRandom: a sample for every question. kFirst: the first K rows for all.
   enum class Sampler { kRandom, kFirst } sampler = Sampler::kRandom;
+  // With kFirst: only rows whose field of this name equals the question's ("subject"). Empty: all rows.
+  std::string same;
   // K + 1 rows are drawn and those equal to the question left out. lm-eval does so where neither a test
   // split nor a few-shot split is set.
   bool without_question = false;

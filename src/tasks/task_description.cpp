@@ -166,7 +166,7 @@ DataSource read_data(const Node& node) {
 }
 
 FewShotRule read_few_shot(const Node& node) {
-  node.require_object({"split", "rows", "sampler", "without_question"});
+  node.require_object({"split", "rows", "sampler", "same", "without_question"});
   FewShotRule rule;
   if (node.has("split")) rule.split = node.at("split").string();
   if (node.has("rows")) {
@@ -176,6 +176,12 @@ FewShotRule read_few_shot(const Node& node) {
     const std::string name = node.at("sampler").string();
     if (name != "random" && name != "first") node.at("sampler").wrong("\"random\" or \"first\"");
     if (name == "first") rule.sampler = FewShotRule::Sampler::kFirst;
+  }
+  if (node.has("same")) {
+    rule.same = read_path(node.at("same")).name();
+    if (rule.sampler != FewShotRule::Sampler::kFirst) {
+      node.at("same").wrong("none without \"sampler\": \"first\"");
+    }
   }
   if (node.has("without_question")) rule.without_question = node.at("without_question").boolean();
   return rule;
@@ -296,6 +302,9 @@ void read_question(const Node& root, Task& task, TaskRules& rules) {
 void collect_fields(Task& task, const TaskRules& rules) {
   std::vector<std::string>& fields = task.fields;
   if (rules.header) rules.header->add_fields(fields);
+  if (!task.few_shot.same.empty()) {
+    fields.push_back(FieldPath(task.few_shot.same, "").first_part());
+  }
   for (const TextTemplate& text : rules.contexts) text.add_fields(fields);
   for (const TextTemplate& text : rules.choices) text.add_fields(fields);
   if (rules.continuation) rules.continuation->add_fields(fields);

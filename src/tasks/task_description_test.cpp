@@ -155,6 +155,7 @@ TEST(TaskDescription, WrongOnesAreNamedWithLineAndField) {
            {"header", "1"},
            {"few_shot", "{\"sampler\": \"best\"}"},
            {"few_shot", "{\"without_question\": 1}"},
+           {"few_shot", "{\"same\": \"q\"}"},
            {"few_shot", "{\"rows\": 18446744073709551615}"},
            {"data", "{\"hub\": \"x\", \"split\": \"t\"}"},
            {"data", "{\"hub\": \"x/y\"}"},

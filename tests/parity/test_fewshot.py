@@ -51,9 +51,9 @@ def split_dir(data_dir, tmp_path_factory):
 
 # Questions that stand in the pool, once and several times (then lm-eval draws anew), keys in another order, a
 # winogrande sentence that ends with its blank, an empty choice, texts that end in white space.
-PIQA = [{"goal": f"goal {i} ", "sol1": f"a{i}", "sol2": "", "label": i % 2} for i in range(6)]
+PIQA = [{"goal": f"goal {i} ", "sol1": f"a{i}", "sol2": "" if i else "b", "label": i % 2} for i in range(6)]
 WINOGRANDE = [{"sentence": s, "option1": "Ann", "option2": "Bea\u00a0", "answer": a}
-              for s, a in (("Ann met _", "1"), ("_ saw Bea. ", "2"), ("So it was _ .", "1"), ("Then _ left", "2"))]
+              for s, a in (("_ saw Bea. ", "2"), ("Ann met _", "1"), ("So it was _ .", "1"), ("Then _ left", "2"))]
 BOOLQ = [{"question": f"is it {i}", "passage": "P.\n", "idx": i, "label": i % 2} for i in range(5)]
 HELLASWAG = [{"ind": i, "activity_label": "A", "ctx_a": f"x {i} [title] y", "ctx_b": "he Ran", "ctx": "", "endings":
               ["a", "[x] b", "c  d", "e"], "source_id": "s", "split": "val", "split_type": "x", "label": str(i % 4)} for i in range(5)]
