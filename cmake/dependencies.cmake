@@ -4,10 +4,21 @@ find_package(nlohmann_json 3.10 REQUIRED)
 find_package(fmt REQUIRED)
 find_package(CLI11 REQUIRED)
 find_package(Boost 1.71 REQUIRED)        # header only: Boost.Math
-find_package(OpenSSL REQUIRED COMPONENTS Crypto)  # SHA-256
+find_package(OpenSSL REQUIRED COMPONENTS Crypto SSL)  # SHA-256, HTTPS
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
+# HTTP client and, in tests, server. Some systems' package is the header alone, without a pkg-config file.
+pkg_check_modules(HTTPLIB IMPORTED_TARGET cpp-httplib)
+add_library(qx_httplib INTERFACE)
+if(HTTPLIB_FOUND)
+  target_link_libraries(qx_httplib INTERFACE PkgConfig::HTTPLIB)
+else()
+  find_path(QX_HTTPLIB_INCLUDE httplib.h REQUIRED)
+  target_include_directories(qx_httplib SYSTEM INTERFACE ${QX_HTTPLIB_INCLUDE})
+  target_compile_definitions(qx_httplib INTERFACE CPPHTTPLIB_OPENSSL_SUPPORT)
+endif()
+target_link_libraries(qx_httplib INTERFACE OpenSSL::SSL OpenSSL::Crypto Threads::Threads)
 if(QX_TESTS)
   find_package(GTest REQUIRED)
 endif()

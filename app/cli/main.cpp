@@ -19,7 +19,7 @@ namespace {
 constexpr qx::cli::AddVerb kVerbs[] = {
     qx::cli::add_import,   qx::cli::add_convert,  qx::cli::add_plan,  qx::cli::add_inspect,
     qx::cli::add_tokenize, qx::cli::add_generate, qx::cli::add_score, qx::cli::add_eval,
-    qx::cli::add_compare,  qx::cli::add_audit,    qx::cli::add_bench,
+    qx::cli::add_compare,  qx::cli::add_audit,    qx::cli::add_bench, qx::cli::add_data,
 };
 
 std::string version_text() {
@@ -30,7 +30,7 @@ std::string version_text() {
 
 std::string verb_name(const CLI::App& app) {
   const auto verbs = app.get_subcommands();
-  return verbs.empty() ? "qx" : "qx " + verbs.front()->get_name();
+  return app.get_name() + (verbs.empty() ? "" : " " + verb_name(*verbs.front()));
 }
 
 int report(const CLI::App& app, int code, const std::string& message) {

@@ -22,5 +22,6 @@ void add_eval(CLI::App& app);
 void add_compare(CLI::App& app);
 void add_audit(CLI::App& app);
 void add_bench(CLI::App& app);
+void add_data(CLI::App& app);
 
 }  // namespace qx::cli

@@ -53,6 +53,14 @@ fs::path cache_directory() {
   return {};
 }
 
+std::string_view shipped_task_text(std::string_view task) {
+  const std::string name = std::string(task) + ".jsonl";
+  for (const auto& [file, text] : embedded_tasks()) {
+    if (file == name) return text;
+  }
+  return {};
+}
+
 TaskData parse_task_data(const Task& task, std::string_view text, std::string file,
                          const Selection& selection) {
   const std::vector<std::string_view> lines = split_rows(text);
@@ -95,8 +103,7 @@ TaskData load_task_data(const Task& task, const std::optional<fs::path>& data_di
   if (!cache.empty() && fs::exists(cache / "tasks" / name)) {
     return read_file(task, cache / "tasks" / name, "cache", selection);
   }
-  for (const auto& [file, text] : embedded_tasks()) {
-    if (file != name) continue;
+  if (const std::string_view text = shipped_task_text(task.name); !text.empty()) {
     TaskData data = parse_task_data(task, text, name, selection);
     data.origin = "shipped";
     return data;

@@ -51,6 +51,9 @@ TaskData load_task_data(const Task& task,
                         const std::optional<std::filesystem::path>& data_directory,
                         const Selection& selection);
 
+// The rows of the small set that ships with the program; empty for a task that has none there.
+std::string_view shipped_task_text(std::string_view task);
+
 // The same from text. file: for places.
 TaskData parse_task_data(const Task& task, std::string_view text, std::string file,
                          const Selection& selection);

@@ -10,8 +10,9 @@
 namespace qx::e2e {
 namespace {
 
-const std::vector<std::string> kVerbs = {"import",   "convert", "plan", "inspect", "tokenize",
-                                         "generate", "score",   "eval", "compare", "audit"};
+const std::vector<std::string> kVerbs = {"import",   "convert",  "plan",  "inspect",
+                                         "tokenize", "generate", "score", "eval",
+                                         "compare",  "audit",    "data"};
 
 TEST(Cli, HelpListsEveryVerbAndEveryVerbHasAnExample) {
   const Outcome help = run_qx({"--help"});
@@ -65,11 +66,13 @@ TEST(Cli, MissingInputsExitWithOneAndNameThePlace) {
       {"score", "-m", missing, "--requests", "/nonexistent.jsonl"},
       {"eval", "-m", missing, "--tasks", "piqa", "-o", target},
       {"compare", missing, missing + "2"},
-      {"audit", missing + ".md"}};
+      {"audit", missing + ".md"},
+      {"data", "check", "--data", missing}};
   for (const auto& command : commands) {
     const Outcome o = run_qx(command);
     EXPECT_EQ(o.exit_code, 1) << command[0] << ": " << o.err;
-    EXPECT_EQ(o.err.rfind("qx " + command[0] + ": [", 0), 0u) << o.err;
+    const std::string verb = command[0] == "data" ? "data check" : command[0];
+    EXPECT_EQ(o.err.rfind("qx " + verb + ": [", 0), 0u) << o.err;
     EXPECT_NE(o.err.find("/nonexistent"), std::string::npos) << o.err;
     EXPECT_TRUE(o.out.empty()) << o.out;
     EXPECT_FALSE(std::filesystem::exists(target));

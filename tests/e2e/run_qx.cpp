@@ -91,7 +91,8 @@ void exchange(const std::string& input, int in, int out, int err, Outcome& outco
 }  // namespace
 
 Outcome run_qx(const std::vector<std::string>& arguments, const std::string& input,
-               const std::vector<std::string>& environment) {
+               const std::vector<std::string>& environment,
+               const std::function<void(int)>& started) {
   const Pipe in, out, err;
   const pid_t child = ::fork();
   QX_CHECK(child >= 0);
@@ -105,6 +106,7 @@ Outcome run_qx(const std::vector<std::string>& arguments, const std::string& inp
     }
     exec_child(arguments, environment);
   }
+  if (started) started(child);
   ::close(in.read_end);
   ::close(out.write_end);
   ::close(err.write_end);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -16,8 +17,10 @@ struct Outcome {
 };
 
 // environment: "NAME=value" entries added to ours; "NAME=" unsets. QX_DATA is unset unless given.
+// started: told the process id, so that a test can send signals meanwhile.
 Outcome run_qx(const std::vector<std::string>& arguments, const std::string& input = "",
-               const std::vector<std::string>& environment = {});
+               const std::vector<std::string>& environment = {},
+               const std::function<void(int)>& started = {});
 
 // Runs with --json, expects exit code 0 and returns the document.
 Json run_json(std::vector<std::string> arguments);
