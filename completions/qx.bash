@@ -6,6 +6,19 @@ _qx() {
     COMPREPLY=($(compgen -W "$(qx --help 2>/dev/null | awk '/^Subcommands:/{on=1;next} on&&/^  [a-z]/{print $1}') --help --version" -- "$cur"))
     return
   fi
+  if [[ $verb == data ]]; then
+    local words="all arc_challenge arc_easy boolq hellaswag openbookqa piqa winogrande"
+    if ((COMP_CWORD == 2)); then
+      words="fetch check --help"
+    elif [[ $cur == -* ]]; then
+      words=$(qx data "${COMP_WORDS[2]}" --help 2>/dev/null | grep -oE '(^| |,)--?[a-z][a-z-]*' | tr -d ' ,' | sort -u)
+    elif [[ $prev == --data ]]; then
+      COMPREPLY=($(compgen -d -- "$cur"))
+      return
+    fi
+    COMPREPLY=($(compgen -W "$words" -- "$cur"))
+    return
+  fi
   case $prev in
     --recipe) COMPREPLY=($(compgen -f -W "q2 q3 q4 q5 q6 q8 q4-hi q6-hi q8-hi qx63 qx63-hi qx64-hi qx65-hi qx86-hi qx64x qx86x-hi mixed_2_6 mixed_3_4 mixed_3_6 mixed_4_6 bf16 f16 f32" -- "$cur")); return ;;
     --tasks) COMPREPLY=($(compgen -W "all arc_challenge arc_easy boolq hellaswag openbookqa piqa winogrande" -- "$cur") $(compgen -f -X '!*.json' -- "$cur")); return ;;

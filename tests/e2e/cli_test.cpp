@@ -96,6 +96,9 @@ TEST(Completion, BashCompletesVerbsAndOptions) {
   EXPECT_NE(complete("qx convert --rec", 2).find("--recipe"), std::string::npos);
   EXPECT_EQ(complete("qx eval --tasks hella", 3), "hellaswag\n");
   EXPECT_EQ(complete("qx bench --random qwen3-8", 3), "qwen3-8b:\n");
+  EXPECT_EQ(complete("qx data fe", 2), "fetch\n");
+  EXPECT_EQ(complete("qx data fetch piqa hella", 4), "hellaswag\n");
+  EXPECT_EQ(complete("qx data check --js", 3), "--json\n");
 }
 
 }  // namespace
