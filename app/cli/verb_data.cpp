@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <ctime>
 #include <memory>
 #include <optional>
@@ -32,25 +33,9 @@ struct Options {
 
 // TASK .. with commas or spaces between. None named means all.
 std::vector<const Task*> chosen_tasks(const std::vector<std::string>& names) {
-  std::vector<const Task*> tasks;
-  const auto add = [&tasks](const Task& task) {
-    if (std::find(tasks.begin(), tasks.end(), &task) == tasks.end()) tasks.push_back(&task);
-  };
-  for (const std::string& name : names) {
-    if (name == "all") continue;
-    const Task* task = find_task(name);
-    if (task == nullptr) {
-      std::string known = "all";
-      for (const Task& t : all_tasks()) known += ", " + std::string(t.name);
-      throw UsageError(fmt::format("got task '{}', expected some of {}", name, known));
-    }
-    add(*task);
-  }
-  const bool all = std::find(names.begin(), names.end(), "all") != names.end();
-  if (names.empty() || all) {
-    for (const Task& task : all_tasks()) add(task);
-  }
-  return tasks;
+  std::string list;
+  for (const std::string& name : names) list += (list.empty() ? "" : ",") + name;
+  return parse_task_list(list.empty() ? "all" : list);
 }
 
 fs::path fetch_folder(const Options& o) {
@@ -293,7 +278,7 @@ void run_check(const Options& o) {
 void add_common(CLI::App& verb, Options& o, const char* data_help) {
   verb.add_option("TASK", o.tasks,
                   "arc_challenge, arc_easy, boolq, hellaswag, openbookqa, piqa, winogrande or all "
-                  "(the default)")
+                  "(the default), or the path of a description (.json)")
       ->delimiter(',');
   verb.add_option("--data", o.data, data_help);
   add_output_options(verb, o.output);

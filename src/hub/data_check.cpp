@@ -2,7 +2,7 @@
 #include "hub/data_check.h"
 
 #include <algorithm>
-#include <cstdlib>
+#include <optional>
 #include <unordered_map>
 
 #include "base/error.h"
@@ -111,7 +111,9 @@ void judge_rows(FileCheck& c) {
         "{} rows have the question and choices of another row but another answer: lines {}",
         c.contradiction_count, pairs_text(c.contradictions, c.contradiction_count)));
   }
-  if (c.majority_share > kSuspectShare && c.rows >= kEnoughRows) {
+  // The only choice of a cloze question is its answer.
+  const bool cloze = c.choices.size() == 1 && c.choices.begin()->first == 1;
+  if (c.majority_share > kSuspectShare && c.rows >= kEnoughRows && !cloze) {
     c.warnings.push_back(fmt::format(
         "{:.1f} % of the rows have the same answer: a model that always gives it scores that much",
         100 * c.majority_share));
@@ -132,24 +134,8 @@ void judge_size(FileCheck& c) {
           : fmt::format("{} rows, more than the {} published", c.rows, *c.published));
 }
 
-std::optional<fs::path> environment_folder() {
-  const char* value = std::getenv("QX_DATA");
-  if (value == nullptr || *value == '\0') return std::nullopt;
-  return fs::path(value);
-}
-
-struct Place {
-  fs::path folder;  // empty: shipped
-  std::string origin;
-};
-
-Place place_of(const Task& task, const CheckOptions& options) {
-  if (options.folder) return {*options.folder, "--data"};
-  if (const auto folder = environment_folder()) return {*folder, "$QX_DATA"};
-  const fs::path cache = cache_directory();
-  const std::string name = std::string(task.name) + ".jsonl";
-  if (!cache.empty() && fs::exists(cache / "tasks" / name)) return {cache / "tasks", "cache"};
-  return {{}, "shipped"};
+std::optional<std::int64_t> known(std::int64_t rows) {
+  return rows == 0 ? std::nullopt : std::optional(rows);
 }
 
 void check_record(const fs::path& folder, FileCheck& check) {
@@ -244,30 +230,34 @@ DataRows read_data_rows(const Task& task, std::string_view text, std::string_vie
 TaskCheck check_task_data(const Task& task, const CheckOptions& options, bool required) {
   TaskCheck check;
   check.task = task.name;
-  const Place place = place_of(task, options);
+  const DataPlace place = find_task_data(task, options.folder);
   FileCheck& evaluation = check.evaluation;
   FileCheck& train = check.train;
-  evaluation.name = std::string(task.name) + ".jsonl";
-  train.name = std::string(task.name) + ".train.jsonl";
+  evaluation.name = task.name + ".jsonl";
+  train.name = task.name + ".train.jsonl";
   train.train = true;
   evaluation.origin = train.origin = place.origin;
-  if (const HubSource* source = find_hub_source(task.name)) {
-    evaluation.published = source->evaluation.rows;
-    train.published = source->train.rows;
+  evaluation.published = known(task.data.rows);
+  train.published = known(task.few_shot.rows);
+  evaluation.path = evaluation.name;
+  if (place.file.empty() && place.origin.empty()) {
+    if (required) evaluation.errors.push_back("is nowhere; qx data fetch gets it");
+    return check;
   }
-  if (place.folder.empty()) {
-    evaluation.path = evaluation.name;
+  if (place.file.empty()) {
     check_text(task, shipped_task_text(task.name), options.examples, evaluation);
     evaluation.record = "none";
     evaluation.warnings.push_back(
         "the small set that ships with the program, not the real one; qx data fetch gets that");
     return check;
   }
-  const std::vector<DataRow> items = check_file(task, place.folder, options.examples, evaluation);
+  const std::vector<DataRow> items =
+      check_file(task, place.file.parent_path(), options.examples, evaluation);
   if (!evaluation.present && required) {
     evaluation.errors.push_back("is missing; qx data fetch gets it");
   }
-  const std::vector<DataRow> pool = check_file(task, place.folder, options.examples, train);
+  const std::vector<DataRow> pool =
+      check_file(task, place.file.parent_path(), options.examples, train);
   compare_with_train(items, pool, options.examples, train);
   return check;
 }

@@ -44,7 +44,7 @@ struct LinePair {
 struct FileCheck {
   std::string name;    // "arc_easy.jsonl"
   std::string path;    // or the name alone, of the set that ships with the program
-  std::string origin;  // "--data", "$QX_DATA", "cache" or "shipped"
+  std::string origin;  // as TaskData's (tasks/dataset.h)
   bool train = false;
   bool present = false;  // nothing below is set when not
   std::int64_t bytes = 0, rows = 0;
@@ -82,7 +82,7 @@ struct CheckOptions {
   std::size_t examples = 10;                    // faults and pairs listed for each finding
 };
 
-// Where an evaluation would take a task's data from (as load_task_data, tasks/dataset.h), and its
+// Where an evaluation would take a task's data from (find_task_data, tasks/dataset.h), and its
 // train file beside it. An absent evaluation file is an error when `required`.
 // Fails: Error only for what keeps the check from being made (a file that cannot be opened).
 TaskCheck check_task_data(const Task& task, const CheckOptions& options, bool required);

@@ -51,7 +51,7 @@ fs::path store_folder(const fs::path& folder, const WantedFile& file) {
 PageOrigin origin_of(const RowsClient& client, const WantedFile& file) {
   PageOrigin origin;
   origin.service = client.settings().service.text();
-  origin.dataset = file.source.dataset;
+  origin.dataset = file.source.hub;
   origin.config = file.source.config;
   origin.split = file.source.split;
   return origin;
@@ -135,11 +135,12 @@ class SplitFetch {
   }
 
   void check_size(std::int64_t total) const {
-    if (total == 0) fail(split_name(origin_), "got no rows, expected {}", file_.source.rows);
-    if (options_.accept_size || total == file_.source.rows) return;
+    const std::int64_t published = file_.source.rows;
+    if (total == 0) fail(split_name(origin_), "got a split without rows, expected some");
+    if (options_.accept_size || published == 0 || total == published) return;
     fail(split_name(origin_),
          "got {} rows, expected the {} published; --accept-size takes the set as it is now", total,
-         file_.source.rows);
+         published);
   }
 
   StoredPage checked_page(const RowsAnswer& answer, std::int64_t offset) const {
@@ -161,8 +162,7 @@ class SplitFetch {
     for (std::int64_t offset = 0; !have_total_ || offset < origin_.total; offset += kRowsPerPage) {
       if (pages_.contains(offset)) continue;
       const RowsAnswer answer =
-          client_.fetch({std::string(file_.source.dataset), std::string(file_.source.config),
-                         std::string(file_.source.split), offset});
+          client_.fetch({origin_.dataset, origin_.config, origin_.split, offset});
       if (have_total_ &&
           (answer.page.total != origin_.total || answer.revision != origin_.revision)) {
         return false;
@@ -227,7 +227,7 @@ std::optional<FetchedFile> keep_existing(const WantedFile& file, RowsClient& cli
     fail(path.string() + ":" + std::to_string(data.faults.front().line),
          "{}; --force fetches the file again", data.faults.front().text);
   }
-  if (data.lines != file.source.rows) {
+  if (file.source.rows != 0 && data.lines != file.source.rows) {
     fail(path.string(),
          "exists with {} rows, expected the {} published; --force replaces it, --data DIR fetches "
          "into another folder",
@@ -257,17 +257,20 @@ FetchedFile fetch_one(const WantedFile& file, RowsClient& client, const FetchOpt
 
 std::vector<WantedFile> wanted_files(const std::vector<const Task*>& tasks, bool with_train) {
   std::vector<WantedFile> files;
-  for (const bool train : {false, true}) {
-    if (train && !with_train) break;
-    for (const Task* task : tasks) {
-      const HubSource* source = find_hub_source(task->name);
-      if (source == nullptr) {
-        throw UsageError(
-            fmt::format("got '{}', expected a task whose place on the Hub is known", task->name));
-      }
-      files.push_back({task, std::string(task->name) + (train ? ".train.jsonl" : ".jsonl"),
-                       train ? source->train : source->evaluation});
+  for (const Task* task : tasks) {
+    if (task->data.hub.empty()) {
+      throw UsageError(fmt::format(
+          "got task '{}', expected one whose description names a data set of the Hub in 'data.hub'",
+          task->name));
     }
+    files.push_back({task, task->name + ".jsonl", task->data});
+  }
+  if (!with_train) return files;
+  for (const Task* task : tasks) {
+    DataSource train = task->data;
+    train.split = task->few_shot.split;
+    train.rows = task->few_shot.rows;
+    files.push_back({task, task->name + ".train.jsonl", train});
   }
   return files;
 }

@@ -18,11 +18,11 @@ namespace qx {
 struct WantedFile {
   const Task* task = nullptr;
   std::string name;
-  HubSplit source;
+  DataSource source;  // rows 0: the published size is not known
 };
 
 // The evaluation sets of all tasks first, then their train splits. Fails: UsageError for a task
-// that the Hub has no known data of.
+// whose description names no data set of the Hub.
 std::vector<WantedFile> wanted_files(const std::vector<const Task*>& tasks, bool with_train);
 
 struct FetchOptions {

@@ -256,7 +256,7 @@ TEST(Fetch, SizesAreThePublishedOnes) {
   EXPECT_EQ(f.fetch()[0].rows, 499);
   Fetcher none([](const RowsQuery& q) { return hub_answer(q, 0); });
   none.options.accept_size = true;
-  expect_contains(none.error(), "got no rows");
+  expect_contains(none.error(), "got a split without rows");
 }
 
 TEST(Fetch, RowsThatTheTaskCannotReadEndIt) {

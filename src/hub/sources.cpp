@@ -1,40 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hub/sources.h"
 
-#include <algorithm>
-
 #include "base/error.h"
 #include "io/staged.h"
 
 namespace qx {
 namespace {
 namespace fs = std::filesystem;
-
-// Ids and splits: lm-eval's task files (version 0.4.13); no config there means "default". Sizes:
-// the data sets' cards on the Hub.
-constexpr HubSource kSources[] = {
-    {"arc_challenge",
-     {"allenai/ai2_arc", "ARC-Challenge", "test", 1172},
-     {"allenai/ai2_arc", "ARC-Challenge", "train", 1119}},
-    {"arc_easy",
-     {"allenai/ai2_arc", "ARC-Easy", "test", 2376},
-     {"allenai/ai2_arc", "ARC-Easy", "train", 2251}},
-    {"boolq",
-     {"aps/super_glue", "boolq", "validation", 3270},
-     {"aps/super_glue", "boolq", "train", 9427}},
-    {"hellaswag",
-     {"Rowan/hellaswag", "default", "validation", 10042},
-     {"Rowan/hellaswag", "default", "train", 39905}},
-    {"openbookqa",
-     {"allenai/openbookqa", "main", "test", 500},
-     {"allenai/openbookqa", "main", "train", 4957}},
-    {"piqa",
-     {"baber/piqa", "default", "validation", 1838},
-     {"baber/piqa", "default", "train", 16113}},
-    {"winogrande",
-     {"allenai/winogrande", "winogrande_xl", "validation", 1267},
-     {"allenai/winogrande", "winogrande_xl", "train", 40398}},
-};
 
 fs::path sources_file(const fs::path& folder) {
   return folder / "sources.json";
@@ -52,12 +24,6 @@ Json load_document(const fs::path& file) {
 }
 
 }  // namespace
-
-const HubSource* find_hub_source(std::string_view task) {
-  const auto* found = std::find_if(std::begin(kSources), std::end(kSources),
-                                   [task](const HubSource& s) { return s.task == task; });
-  return found == std::end(kSources) ? nullptr : found;
-}
 
 std::map<std::string, SourceRecord> load_source_records(const fs::path& folder) {
   const fs::path file = sources_file(folder);

@@ -1,32 +1,15 @@
-// Where each task's data lie on the Hub, and sources.json: what a folder's files were fetched from.
+// sources.json: what the files of a folder of task data were fetched from.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <map>
-#include <optional>
-#include <span>
 #include <string>
-#include <string_view>
 
 #include "io/json.h"
 
 namespace qx {
-
-struct HubSplit {
-  std::string_view dataset, config, split;
-  std::int64_t rows = 0;  // as published
-};
-
-struct HubSource {
-  std::string_view task;
-  HubSplit evaluation;  // TASK.jsonl
-  HubSplit train;       // TASK.train.jsonl: the pool of few-shot examples
-};
-
-// Of the tasks that lm-eval defines; a task of the user's own has none (null).
-const HubSource* find_hub_source(std::string_view task);
 
 // One file of a folder as it was fetched.
 struct SourceRecord {

@@ -85,8 +85,7 @@ TaskData parse_task_data(const Task& task, std::string_view text, std::string fi
   return data;
 }
 
-TaskData load_task_data(const Task& task, const std::optional<fs::path>& data_directory,
-                        const Selection& selection) {
+DataPlace find_task_data(const Task& task, const std::optional<fs::path>& data_directory) {
   const std::string name = task.name + ".jsonl";
   // Empty for a shipped task. A task of one's own is not expected among the data sets of the others.
   const fs::path beside = task.shipped() ? fs::path() : task.file.parent_path() / name;
@@ -96,20 +95,27 @@ TaskData load_task_data(const Task& task, const std::optional<fs::path>& data_di
        {std::pair(data_directory, "--data"), std::pair(environment_directory, "$QX_DATA")}) {
     if (!directory) continue;
     if (own && !fs::exists(*directory / name)) break;
-    return read_file(task, *directory / name, origin, selection);
+    return {*directory / name, origin};
   }
-  if (own) return read_file(task, beside, "beside the description", selection);
+  if (own) return {beside, "beside the description"};
   const fs::path cache = cache_directory();
-  if (!cache.empty() && fs::exists(cache / "tasks" / name)) {
-    return read_file(task, cache / "tasks" / name, "cache", selection);
+  if (!cache.empty() && fs::exists(cache / "tasks" / name))
+    return {cache / "tasks" / name, "cache"};
+  return {{}, shipped_task_text(task.name).empty() ? "" : "shipped"};
+}
+
+TaskData load_task_data(const Task& task, const std::optional<fs::path>& data_directory,
+                        const Selection& selection) {
+  const DataPlace place = find_task_data(task, data_directory);
+  const std::string name = task.name + ".jsonl";
+  if (!place.file.empty()) return read_file(task, place.file, place.origin, selection);
+  if (place.origin.empty()) {
+    fail(name, "no data for this task; name a folder that holds it with --data DIR{}",
+         task.shipped() ? "" : ", or put it beside the description");
   }
-  if (const std::string_view text = shipped_task_text(task.name); !text.empty()) {
-    TaskData data = parse_task_data(task, text, name, selection);
-    data.origin = "shipped";
-    return data;
-  }
-  fail(name, "no data for this task; name a folder that holds it with --data DIR{}",
-       task.shipped() ? "" : ", or put it beside the description");
+  TaskData data = parse_task_data(task, shipped_task_text(task.name), name, selection);
+  data.origin = place.origin;
+  return data;
 }
 
 void put_items(Json& task_of_run, const TaskData& data, const Shard& shard) {

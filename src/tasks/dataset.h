@@ -41,10 +41,20 @@ struct TaskData {
 // Empty when none of these variables is set.
 std::filesystem::path cache_directory();
 
+// Where a task's data are.
+struct DataPlace {
+  std::filesystem::path file;  // empty for the shipped set
+  std::string origin;          // as TaskData's; empty when there are none
+};
+
 // Takes TASK.jsonl from data_directory when given, else from $QX_DATA when set (a file missing there is an
 // error in both cases), else from `tasks` in the cache directory when it is there, else the shipped file.
 // For a task of the user's own the folder of its description is looked at before the cache, and when a named
-// folder lacks the file.
+// folder lacks the file. The file of a named folder may be missing.
+DataPlace find_task_data(const Task& task,
+                         const std::optional<std::filesystem::path>& data_directory);
+
+// Reads what find_task_data finds.
 // Fails: Error for a missing file, broken line or row ("[file:line] .."), or as select_rows. A
 // sample reads every row.
 TaskData load_task_data(const Task& task,
