@@ -9,8 +9,8 @@ CACHE  ?= $(or $(QX_CACHE),$(HOME)/.cache/qx)
 FUZZ_SECONDS ?= 30
 FORMATTED := $(shell git ls-files '*.cpp' '*.h' 2>/dev/null)
 
-.PHONY: help deps build test test-aarch64 test-dev test-tsan test-clang parity fuzz demo bench format format-check \
-  install clean
+.PHONY: help deps build test test-aarch64 test-dev test-tsan test-clang parity parity-full fuzz demo bench format \
+  format-check install clean
 
 help:  ## show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | \
@@ -51,6 +51,9 @@ test-aarch64: build  ## cross-build for 64-bit ARM; tests under qemu-user, one r
 
 parity: build  ## compare with the real mlx-lm, lm-eval, transformers, tokenizers and jinja2
 	@tools/parity.sh
+
+parity-full: build  ## the long comparison with the peers on the real items of QX_DATA; keeps its result
+	@JOBS=$(JOBS) tools/parity_full.sh
 
 fuzz:  ## run each fuzzer for FUZZ_SECONDS (30) on the kept corpus
 	@tools/install_deps.sh clang

@@ -107,7 +107,8 @@ def reference(smollm2):
 
 
 def lm_eval_samples(lm, limit=None, **options):
-    result = simple_evaluate(model=lm, tasks=TASKS, limit=limit, bootstrap_iters=0, log_samples=True, **options)
+    # With bootstrap_iters=0 there would be no standard error; those of means need none of its draws.
+    result = simple_evaluate(model=lm, tasks=TASKS, limit=limit, bootstrap_iters=1, log_samples=True, **options)
     samples = {task: sorted(rows, key=lambda row: row["doc_id"]) for task, rows in result["samples"].items()}
     return result["results"], samples
 
