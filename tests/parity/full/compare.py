@@ -163,7 +163,7 @@ def compare_set(spec, precision, folder, args):
         print(f"  {problem}")
     run = json.loads((out / "run.json").read_text())
     return {"set": spec.name, "precision": precision, "command": shown(command, args), "peer": sets.PEERS[spec.engine],
-            "peer_seconds": done["seconds"], "versions": done["depends_on"]["versions"], "model": done["depends_on"]["model"],
+            "versions": done["depends_on"]["versions"], "model": done["depends_on"]["model"],
             "kernels": run.get("kernels"), "tasks": tasks, "problems": problems[:50]}
 
 

@@ -50,12 +50,11 @@ def run_set(spec, args):
                 out.write(json.dumps(kept) + "\n")
     record = {"set": spec.name, "depends_on": sets.identity(spec, args.models, args.data),
               "results": {t: {k: v for k, v in result["results"][t].items() if "," in k} for t in lm.TASKS},
-              "requests": len(store.rows), "seconds": round(time.time() - begin), "requests_before": before,
-              "threads": args.threads}
+              "requests": len(store.rows)}
     temporary = folder / "done.json.part"
     temporary.write_text(json.dumps(record, indent=1) + "\n")
     temporary.rename(done)
-    print(f"{spec.name}: {record['requests'] - before} requests in {record['seconds']} s, {folder}", flush=True)
+    print(f"{spec.name}: {len(store.rows) - before} requests in {time.time() - begin:.0f} s, {folder}", flush=True)
 
 
 def main():

@@ -38,7 +38,6 @@ def make_sets():
         out.append(Set(f"{model}-chat-mlx-lm", model, "mlx", 100, chat=True, convention="mlx-lm"))
     for model in ("smollm2", "q4-hi"):
         out.append(Set(f"{model}-5-shot-plain", model, "cached", 40, shots=5))
-    out.append(Set("smollm2-5-shot-chat-multi-turn", "smollm2", "cached", 40, chat=True, shots=5, multiturn=True))
     return {s.name: s for s in out}
 
 
@@ -88,4 +87,7 @@ def write_data(spec, source, target):
 
 
 def qx_shot_options(spec):
-    raise SystemExit(f"{spec.name}: this qx has no few-shot yet")
+    options = ["--shots", spec.shots, "--fewshot-seed", spec.seed]
+    if spec.chat:
+        options.append("--fewshot-as-multiturn" if spec.multiturn else "--fewshot-single-turn")
+    return options
