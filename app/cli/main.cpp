@@ -10,6 +10,7 @@
 
 #include "base/build_info.h"
 #include "base/error.h"
+#include "base/gate_error.h"
 #include "base/interrupt.h"
 #include "kernels/api.h"
 #include "verbs.h"
@@ -17,9 +18,22 @@
 namespace {
 
 constexpr qx::cli::AddVerb kVerbs[] = {
-    qx::cli::add_import,   qx::cli::add_convert,  qx::cli::add_plan,  qx::cli::add_inspect,
-    qx::cli::add_tokenize, qx::cli::add_generate, qx::cli::add_score, qx::cli::add_eval,
-    qx::cli::add_compare,  qx::cli::add_audit,    qx::cli::add_bench, qx::cli::add_data,
+    // clang-format off
+    qx::cli::add_import,
+    qx::cli::add_convert,
+    qx::cli::add_plan,
+    qx::cli::add_inspect,
+    qx::cli::add_tokenize,
+    qx::cli::add_generate,
+    qx::cli::add_score,
+    qx::cli::add_eval,
+    qx::cli::add_compare,
+    qx::cli::add_audit,
+    qx::cli::add_bench,
+    qx::cli::add_data,
+    qx::cli::add_verify,
+    qx::cli::add_diff,
+    // clang-format on
 };
 
 std::string version_text() {
@@ -59,6 +73,8 @@ int main(int argc, char** argv) {
     return code == 0 ? 0 : 2;
   } catch (const qx::UsageError& e) {
     return report(app, 2, e.what());
+  } catch (const qx::GateError& e) {
+    return report(app, 3, e.what());
   } catch (const qx::Error& e) {
     return report(app, 1, e.what());
   } catch (const qx::Interrupted&) {

@@ -10,9 +10,9 @@
 namespace qx::e2e {
 namespace {
 
-const std::vector<std::string> kVerbs = {"import",   "convert",  "plan",  "inspect",
-                                         "tokenize", "generate", "score", "eval",
-                                         "compare",  "audit",    "data"};
+const std::vector<std::string> kVerbs = {"import",   "convert", "plan", "inspect", "tokenize",
+                                         "generate", "score",   "eval", "compare", "audit",
+                                         "data",     "verify",  "diff"};
 
 TEST(Cli, HelpListsEveryVerbAndEveryVerbHasAnExample) {
   const Outcome help = run_qx({"--help"});
@@ -67,7 +67,9 @@ TEST(Cli, MissingInputsExitWithOneAndNameThePlace) {
       {"eval", "-m", missing, "--tasks", "piqa", "-o", target},
       {"compare", missing, missing + "2"},
       {"audit", missing + ".md"},
-      {"data", "check", "--data", missing}};
+      {"data", "check", "--data", missing},
+      {"verify", missing, "--source", missing},
+      {"diff", missing, missing}};
   for (const auto& command : commands) {
     const Outcome o = run_qx(command);
     EXPECT_EQ(o.exit_code, 1) << command[0] << ": " << o.err;
