@@ -19,6 +19,23 @@ else()
   target_compile_definitions(qx_httplib INTERFACE CPPHTTPLIB_OPENSSL_SUPPORT)
 endif()
 target_link_libraries(qx_httplib INTERFACE OpenSSL::SSL OpenSSL::Crypto Threads::Threads)
+
+# MPI spreads evaluations over machines (docs/cluster.md). AUTO leaves it out of builds with sanitizers, which
+# know nothing of MPI's own memory and threads, and of cross builds, which would find the wrong machine's.
+set(QX_HAVE_MPI OFF)
+if(QX_MPI STREQUAL "ON")
+  set(MPI_CXX_SKIP_MPICXX ON)
+  find_package(MPI REQUIRED COMPONENTS CXX)
+  set(QX_HAVE_MPI ON)
+elseif(QX_MPI STREQUAL "AUTO" AND NOT QX_SANITIZE AND NOT CMAKE_CROSSCOMPILING)
+  set(MPI_CXX_SKIP_MPICXX ON)
+  find_package(MPI QUIET COMPONENTS CXX)
+  set(QX_HAVE_MPI ${MPI_CXX_FOUND})
+elseif(NOT QX_MPI MATCHES "^(AUTO|OFF)$")
+  message(FATAL_ERROR "QX_MPI: got '${QX_MPI}', expected ON, OFF or AUTO")
+endif()
+message(STATUS "MPI: ${QX_HAVE_MPI}")
+
 if(QX_TESTS)
   find_package(GTest REQUIRED)
 endif()

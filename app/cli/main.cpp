@@ -2,16 +2,22 @@
 // exceptions into messages and exit codes (0 done, 1 input or machine, 2 command line, 3 gate, 130
 // interrupt).
 // SPDX-License-Identifier: Apache-2.0
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
 #include <new>
+#include <optional>
+#include <sstream>
 #include <system_error>
 
 #include "base/build_info.h"
 #include "base/error.h"
 #include "base/gate_error.h"
 #include "base/interrupt.h"
+#include "cluster/launcher.h"
+#include "cluster/mpi.h"
 #include "kernels/api.h"
 #include "verbs.h"
 
@@ -38,8 +44,10 @@ constexpr qx::cli::AddVerb kVerbs[] = {
 
 std::string version_text() {
   const qx::BuildInfo& b = qx::build_info();
-  return fmt::format("qx {} (commit {}{})\ncompiler: {}\nkernels:  {}", b.version, b.commit,
-                     b.dirty ? ", with uncommitted changes" : "", b.compiler, qx::kernels().name);
+  const std::string mpi = qx::mpi_library();
+  return fmt::format("qx {} (commit {}{})\ncompiler: {}\nkernels:  {}\nMPI:      {}", b.version,
+                     b.commit, b.dirty ? ", with uncommitted changes" : "", b.compiler,
+                     qx::kernels().name, mpi.empty() ? "not built in" : mpi);
 }
 
 std::string verb_name(const CLI::App& app) {
@@ -53,6 +61,25 @@ int report(const CLI::App& app, int code, const std::string& message) {
   return code;
 }
 
+// Of several processes that a launcher started, rank 0 alone speaks, and eval alone knows what to do with them.
+void prepare_for(const qx::Launch& launch, CLI::App& app) {
+  if (!launch.parallel()) return;
+  if (launch.rank > 0 && std::freopen("/dev/null", "w", stdout) == nullptr) std::fclose(stdout);
+  for (CLI::App* verb : app.get_subcommands({})) {
+    if (verb->get_name() == "eval") continue;
+    verb->preparse_callback([launch](std::size_t) {
+      throw qx::UsageError(
+          "runs as one process, and this is one of several of one job; start it without mpirun or "
+          "srun (eval alone spreads over processes)");
+    });
+  }
+}
+
+// Launchers end a job when its first process fails: one that leaves silently waits for the one that says why.
+void let_rank_0_speak() {
+  ::sleep(2);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -62,6 +89,9 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   app.get_formatter()->column_width(34);
   for (const qx::cli::AddVerb add : kVerbs) add(app);
+  const std::optional<qx::Launch> launch = qx::find_launch();
+  if (launch) prepare_for(*launch, app);
+  const bool speaks = !launch || !launch->parallel() || launch->rank == 0;
 
   qx::install_interrupt_handler();
   try {
@@ -69,16 +99,22 @@ int main(int argc, char** argv) {
     if (std::fflush(stdout) != 0) return report(app, 1, "[stdout] writing failed");
     return 0;
   } catch (const CLI::ParseError& e) {
-    const int code = app.exit(e);
+    std::ostringstream nowhere;
+    const int code = speaks ? app.exit(e) : app.exit(e, nowhere, nowhere);
+    if (code != 0 && !speaks) let_rank_0_speak();
     return code == 0 ? 0 : 2;
   } catch (const qx::UsageError& e) {
+    if (!speaks) {
+      let_rank_0_speak();
+      return 2;
+    }
     return report(app, 2, e.what());
   } catch (const qx::GateError& e) {
     return report(app, 3, e.what());
   } catch (const qx::Error& e) {
     return report(app, 1, e.what());
-  } catch (const qx::Interrupted&) {
-    return report(app, 130, "interrupted");
+  } catch (const qx::Interrupted& e) {
+    return report(app, 130, e.hint.empty() ? "interrupted" : "interrupted; " + e.hint);
   } catch (const qx::InternalError& e) {
     return report(app, 1, fmt::format("internal error, please report it: {}", e.what()));
   } catch (const std::bad_alloc&) {

@@ -39,12 +39,14 @@ void add_compute_options(CLI::App& verb, ComputeOptions& options) {
                   "kernels to use instead of the fastest; here there are " + kernel_names());
 }
 
-std::unique_ptr<ThreadPool> start_compute(const ComputeOptions& options) {
+std::unique_ptr<ThreadPool> start_compute(const ComputeOptions& options, int processes) {
   if (!options.isa.empty() && !select_kernels(options.isa.c_str())) {
     throw UsageError(fmt::format("--isa: got '{}', expected one that this machine has: {}",
                                  options.isa, kernel_names()));
   }
-  return std::make_unique<ThreadPool>(options.threads > 0 ? options.threads : physical_cores());
+  // A launcher may have bound each process to cores of its own already: physical_cores() are those.
+  const int share = std::min(physical_cores(), std::max(1, machine_cores() / processes));
+  return std::make_unique<ThreadPool>(options.threads > 0 ? options.threads : share);
 }
 
 void add_memory_option(CLI::App& verb, bool& allow_swap) {
@@ -53,11 +55,12 @@ void add_memory_option(CLI::App& verb, bool& allow_swap) {
 }
 
 void require_memory(const char* verb, const fs::path& directory, std::int64_t context,
-                    KvBits kv_bits, bool allow_swap) {
+                    KvBits kv_bits, bool allow_swap, const MemoryUse& use) {
   const ModelConfig config = load_model_config(directory);
-  const std::string warning = check_memory(
-      directory, config, std::min(context, config.max_position_embeddings), kv_bits, allow_swap);
-  if (!warning.empty()) fmt::print(stderr, "qx {}: warning: {}\n", verb, warning);
+  const std::string warning =
+      check_memory(directory, config, std::min(context, config.max_position_embeddings), kv_bits,
+                   allow_swap, use.rows, use.processes);
+  if (use.warn && !warning.empty()) fmt::print(stderr, "qx {}: warning: {}\n", verb, warning);
 }
 
 void add_precision_option(CLI::App& verb, std::string& precision) {

@@ -9,6 +9,7 @@
 
 #include "base/thread_pool.h"
 #include "model/model.h"
+#include "recipe/summary.h"
 
 namespace qx::cli {
 
@@ -22,14 +23,20 @@ struct ComputeOptions {
   std::string isa;
 };
 void add_compute_options(CLI::App& verb, ComputeOptions& options);  // --threads --isa
-// Selects the kernels and starts the pool. Fails: UsageError.
-std::unique_ptr<ThreadPool> start_compute(const ComputeOptions& options);
+// Selects the kernels and starts the pool. processes: so many share this machine's cores, where no option
+// says how many threads. Fails: UsageError.
+std::unique_ptr<ThreadPool> start_compute(const ComputeOptions& options, int processes = 1);
 
 void add_memory_option(CLI::App& verb, bool& allow_swap);  // --allow-swap
 // Before loading: refuses a model that does not fit with so many positions (at most the model's),
 // warns when it is tight. Fails: Error.
+struct MemoryUse {
+  std::int64_t rows = kActivationRows;  // that go through the model at once
+  int processes = 1;  // of this machine that run the model: they share its mapped weights
+  bool warn = true;
+};
 void require_memory(const char* verb, const std::filesystem::path& directory, std::int64_t context,
-                    KvBits kv_bits, bool allow_swap);
+                    KvBits kv_bits, bool allow_swap, const MemoryUse& use = {});
 constexpr std::int64_t kDefaultContext = 4096;  // positions, where no option says how many
 
 void add_precision_option(CLI::App& verb, std::string& precision);  // --precision

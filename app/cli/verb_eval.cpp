@@ -5,8 +5,12 @@
 #include <memory>
 
 #include "base/error.h"
+#include "cluster/launcher.h"
+#include "cluster/mpi.h"
 #include "eval/estimate.h"
 #include "eval/evaluate.h"
+#include "eval/leader.h"
+#include "eval/worker.h"
 #include "options.h"
 #include "selection_options.h"
 #include "verbs.h"
@@ -177,57 +181,120 @@ void print_outcome(const EvalOutcome& outcome, bool json) {
   }
 }
 
-std::string duration_text(double seconds) {
+std::string about(double seconds) {
   if (seconds < 90) return fmt::format("{:.0f} s", seconds);
   if (seconds < 5400) return fmt::format("{:.0f} min", seconds / 60);
   return fmt::format("{:.1f} h", seconds / 3600);
 }
 
-void print_estimate(const EvalEstimate& estimate, bool json) {
-  if (json) {
-    Json document;
-    document["dry_run"] = true;
-    document["data"] = data_json(estimate.data);
-    for (const ModelEstimate& model : estimate.models) {
-      Json& entry = document["models"][model.model.name];
-      entry["seconds"] = model.seconds;
-      for (const TaskEstimate& task : model.tasks) {
-        Json& t = entry["tasks"][std::string(task.task->name)];
-        t["items"] = task.items;
-        t["tokens"] = task.tokens.forward;
-        t["tokens_unshared"] = task.tokens.unshared;
-        t["tokens_scored"] = task.tokens.scored;
-      }
-    }
-    fmt::print("{}\n", document.dump(2));
-    return;
-  }
-  for (const ModelEstimate& model : estimate.models) {
-    std::int64_t items = 0, tokens = 0;
-    fmt::print("{}\n  {:<14} {:>7} {:>12} {:>12} {:>12}\n", model.model.name, "task", "items",
-               "tokens", "unshared", "scored");
-    for (const TaskEstimate& task : model.tasks) {
-      fmt::print("  {:<14} {:>7} {:>12} {:>12} {:>12}\n", task.task->name, task.items,
-                 task.tokens.forward, task.tokens.unshared, task.tokens.scored);
-      items += task.items;
-      tokens += task.tokens.forward;
-    }
-    fmt::print("  {} items, {} tokens, about {}\n", items, tokens, duration_text(model.seconds));
-  }
-  fmt::print("{}", data_text(estimate.data));
+std::string about(const TimeRange& time) {
+  return fmt::format("{} ({} to {})", about(time.seconds), about(time.low), about(time.high));
 }
 
-void run(const Options& o) {
-  const EvalRequest request = make_request(o);
-  const std::unique_ptr<ThreadPool> pool = start_compute(o.compute);
-  for (const EvalModel& model : request.models) {
-    require_memory("eval", model.directory, kDefaultContext, request.kv_bits, o.allow_swap);
+Json time_json(const TimeRange& time) {
+  Json json;
+  json["seconds"] = time.seconds;
+  json["seconds_low"] = time.low;
+  json["seconds_high"] = time.high;
+  return json;
+}
+
+void print_estimate_json(const EvalEstimate& estimate, int ranks) {
+  Json document;
+  document["dry_run"] = true;
+  document["ranks"] = ranks;
+  document["data"] = data_json(estimate.data);
+  for (const ModelEstimate& model : estimate.models) {
+    Json& entry = document["models"][model.model.name];
+    entry = time_json(model.time);  // of one rank
+    if (!model.conflict.empty()) entry["conflict"] = model.conflict;
+    for (const TaskEstimate& task : model.tasks) {
+      Json& t = entry["tasks"][std::string(task.task->name)];
+      t = time_json(task.time);
+      t["items"] = task.items;
+      t["answered"] = task.answered;
+      t["tokens"] = task.tokens.forward;
+      t["tokens_unshared"] = task.tokens.unshared;
+      t["tokens_scored"] = task.tokens.scored;
+    }
   }
+  fmt::print("{}\n", document.dump(2));
+}
+
+void print_estimate(const EvalEstimate& estimate, int ranks) {
+  TimeRange total;
+  for (const ModelEstimate& model : estimate.models) {
+    std::int64_t items = 0, answered = 0, tokens = 0;
+    fmt::print("{}\n  {:<14} {:>7} {:>9} {:>11} {:>11} {:>9}  {}\n", model.model.name, "task",
+               "items", "answered", "tokens", "unshared", "scored", "time");
+    for (const TaskEstimate& task : model.tasks) {
+      fmt::print("  {:<14} {:>7} {:>9} {:>11} {:>11} {:>9}  {}\n", task.task->name, task.items,
+                 task.answered, task.tokens.forward, task.tokens.unshared, task.tokens.scored,
+                 about(task.time));
+      items += task.items;
+      answered += task.answered;
+      tokens += task.tokens.forward;
+    }
+    fmt::print("  {:<14} {:>7} {:>9} {:>11} {:>31}\n", "all", items, answered, tokens,
+               "  " + about(model.time));
+    if (!model.conflict.empty()) {
+      fmt::print("  the folder holds another run and would be refused. {}\n", model.conflict);
+    }
+    total.seconds += model.time.seconds;
+    total.low += model.time.low;
+    total.high += model.time.high;
+  }
+  fmt::print("{}", data_text(estimate.data));
+  if (estimate.models.size() > 1) fmt::print("all models: {}\n", about(total));
+  if (ranks > 1) {
+    fmt::print("on {} ranks as fast as this one: about {}\n", ranks, about(total.seconds / ranks));
+  }
+  fmt::print(
+      "times are from two short samples of each task on this machine as busy as it is now; the "
+      "start of the program and reading the weights are not in them\n");
+}
+
+// Everything that each rank does for itself before it answers. ranks: null when this process is alone.
+struct Ready {
+  EvalRequest request;
+  std::unique_ptr<ThreadPool> pool;
+};
+Ready get_ready(const Options& o, const Communicator* ranks) {
+  Ready ready{make_request(o), nullptr};
+  const int local = ranks != nullptr ? ranks->local_size() : 1;
+  ready.request.ranks = ranks != nullptr ? ranks->size() : 1;
+  ready.pool = start_compute(o.compute, local);
+  MemoryUse use;
+  use.rows = ready.request.pass.tokens;
+  use.processes = local;
+  use.warn = ranks == nullptr || ranks->rank() == 0;
+  for (const EvalModel& model : ready.request.models) {
+    require_memory("eval", model.directory, kDefaultContext, ready.request.kv_bits, o.allow_swap,
+                   use);
+  }
+  return ready;
+}
+
+void warn_of_bound_cores(const Options& o, const ThreadPool& pool, const Communicator& ranks) {
+  const int fair = machine_cores() / ranks.local_size();
+  if (o.out.quiet || o.compute.threads > 0 || pool.threads() >= fair) return;
+  fmt::print(
+      stderr,
+      "qx eval: the launcher bound this rank to {} of the machine's {} cores, which {} ranks "
+      "share; mpirun --bind-to none lets each use {}\n",
+      pool.threads(), machine_cores(), ranks.local_size(), fair);
+}
+
+void lead(const Options& o, RankTeam* team) {
+  const Communicator* ranks = team != nullptr ? &team->ranks() : nullptr;
+  const Ready ready = get_ready(o, ranks);
+  const EvalRequest& request = ready.request;
+  if (ranks != nullptr) warn_of_bound_cores(o, *ready.pool, *ranks);
   if (o.dry_run) {
-    print_estimate(estimate(request, *pool), o.out.json);
-    return;
+    const EvalEstimate e = estimate(request, *ready.pool);
+    return o.out.json ? print_estimate_json(e, request.ranks) : print_estimate(e, request.ranks);
   }
-  const EvalOutcome outcome = evaluate(request, *pool);
+  const EvalOutcome outcome = evaluate(request, *ready.pool, team);
   print_outcome(outcome, o.out.json);
   const auto asked_otherwise = [&](const ModelOutcome& m) {
     return m.run["mode"] != outcome.models.front().run["mode"];
@@ -237,6 +304,22 @@ void run(const Options& o) {
                "some models were asked in chat mode and some plainly, because not all have a "
                "chat template; say --plain to compare them\n");
   }
+}
+
+void run(const Options& o) {
+  const std::optional<Launch> launch = find_launch();
+  if (!launch || !launch->parallel()) return lead(o, nullptr);
+  const std::unique_ptr<Communicator> ranks = join_mpi(launch->size.value_or(0));
+  if (ranks->size() == 1) return lead(o, nullptr);
+  if (ranks->rank() == 0) {
+    RankTeam team(*ranks);
+    return lead(o, &team);
+  }
+  run_as_rank(*ranks, [&] {
+    if (o.dry_run) return;
+    const Ready ready = get_ready(o, ranks.get());
+    serve_evaluation(ready.request, *ready.pool, *ranks);
+  });
 }
 
 void add_few_shot_options(CLI::App& verb, Options& o) {

@@ -39,7 +39,8 @@ void run(const Options& o) {
   const std::unique_ptr<ThreadPool> pool = start_compute(o.compute);
   const Tokenizer tokenizer = Tokenizer::load(directory);
   const KvBits kv_bits = parse_kv_bits(o.kv_bits);
-  require_memory("score", directory, kDefaultContext, kv_bits, o.allow_swap);
+  require_memory("score", directory, kDefaultContext, kv_bits, o.allow_swap,
+                 {.rows = PassRules{}.tokens});
   const std::unique_ptr<Model> model = load_model(directory, *pool, precision, kv_bits);
 
   Json scores = Json::array();

@@ -3,9 +3,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <string>
+
 namespace qx {
 
-struct Interrupted {};  // thrown by check_interrupt(); main() turns it into exit code 130
+// Thrown by check_interrupt(); main() turns it into exit code 130.
+struct Interrupted {
+  std::string hint = {};  // what is kept and how to go on, when there is something to say
+};
 
 void install_interrupt_handler();
 bool interrupt_requested();

@@ -2,6 +2,7 @@
 #include "base/progress.h"
 
 #include <fmt/format.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,51 +12,104 @@
 
 namespace qx {
 namespace {
+
 using Clock = std::chrono::steady_clock;
 
+constexpr double kSilent = 2.0;  // seconds before anything is shown
+constexpr double kTerminalPeriod = 0.1, kPlainPeriod = 10.0;
+constexpr std::size_t kBarWidth = 24;
+
+std::size_t terminal_columns() {
+  winsize size{};
+  if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
+  return 80;
+}
+
+// The first `columns` characters, of UTF-8 text.
+std::string cut(const std::string& text, std::size_t columns) {
+  std::size_t bytes = 0;
+  for (std::size_t seen = 0; bytes < text.size(); ++bytes) {
+    if ((static_cast<unsigned char>(text[bytes]) & 0xC0) == 0x80) continue;
+    if (seen++ == columns) break;
+  }
+  return text.substr(0, bytes);
+}
+
+}  // namespace
+
 std::string duration_text(double seconds) {
-  const auto s = static_cast<long>(seconds + 0.5);
+  const auto s = static_cast<long>(std::clamp(seconds, 0.0, 9999.0 * 3600) + 0.5);
   if (s >= 3600) return fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
   return fmt::format("{}:{:02}", s / 60, s % 60);
 }
-}  // namespace
+
+std::string progress_text(const ProgressFacts& facts, bool bar) {
+  const bool weighed = facts.total_weight > 0;
+  const double seconds = std::max(facts.seconds, 1e-9);
+  const double rate = static_cast<double>(facts.done) / seconds;
+  const double weight_rate = static_cast<double>(facts.done_weight) / seconds;
+  std::string line = facts.title + " ";
+  if (facts.total == 0) return line + fmt::format("{} {}, {:.1f}/s", facts.done, facts.unit, rate);
+  const auto share_of = [](std::uint64_t part, std::uint64_t whole) {
+    return std::min(1.0, static_cast<double>(part) / static_cast<double>(whole));
+  };
+  const double share = share_of(facts.done, facts.total);
+  const double work = weighed ? share_of(facts.done_weight, facts.total_weight) : share;
+  if (bar) {
+    const auto full = static_cast<std::size_t>(work * kBarWidth);
+    line += "[" + std::string(full, '#') + std::string(kBarWidth - full, '.') + "] ";
+  }
+  line += fmt::format("{}/{} {} ({:.0f}%)", facts.done, facts.total, facts.unit, share * 100);
+  if (facts.done == 0) return line;
+  if (weighed) {
+    line +=
+        fmt::format(", {:.1f} {}/s, {:.0f} {}/s", rate, facts.unit, weight_rate, facts.weight_unit);
+  } else {
+    line += fmt::format(", {:.1f}/s", rate);
+  }
+  if (work > 0) line += ", " + duration_text(facts.seconds * (1 - work) / work) + " left";
+  return line;
+}
 
 struct Progress::State {
-  std::string title, unit, label;
-  std::uint64_t total = 0, done = 0;
+  ProgressFacts facts;
+  std::string label;
   bool quiet = false, terminal = false, drawn = false;
+  std::size_t lines_below = 0;  // of what is drawn, below its first line
   Clock::time_point start = Clock::now(), last_draw = start;
   std::mutex mutex;
 
+  bool silent() {
+    facts.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    return quiet || facts.seconds < kSilent;
+  }
+
+  void erase() {
+    if (!drawn || !terminal) return;
+    for (; lines_below > 0; --lines_below) fmt::print(stderr, "\r\033[K\033[A");
+    fmt::print(stderr, "\r\033[K");
+  }
+
   void draw(bool force) {
+    if (silent()) return;
     const auto now = Clock::now();
-    const double elapsed = std::chrono::duration<double>(now - start).count();
     const double since = std::chrono::duration<double>(now - last_draw).count();
-    if (quiet || elapsed < 2.0) return;
-    if (!force && since < (terminal ? 0.1 : 10.0)) return;
+    if (!force && since < (terminal ? kTerminalPeriod : kPlainPeriod)) return;
     last_draw = now;
-    const double rate = static_cast<double>(done) / std::max(elapsed, 1e-9);
-    std::string line = title + " ";
-    if (total > 0) {
-      const double share = std::min(1.0, static_cast<double>(done) / static_cast<double>(total));
-      if (terminal) {
-        const auto full = static_cast<std::size_t>(share * 24);
-        line += "[" + std::string(full, '#') + std::string(24 - full, '.') + "] ";
-      }
-      line += fmt::format("{}/{} {} ({:.0f}%)", done, total, unit, share * 100);
-      if (rate > 0 && done > 0) {
-        line +=
-            fmt::format(", {:.1f}/s, {} left", rate,
-                        duration_text(static_cast<double>(total - std::min(total, done)) / rate));
-      }
-    } else {
-      line += fmt::format("{} {}, {:.1f}/s", done, unit, rate);
-    }
-    if (!label.empty()) line += "  " + label;
-    if (terminal) {
-      fmt::print(stderr, "\r\033[K{}", line.substr(0, 110));
-    } else {
+    std::string line = progress_text(facts, terminal);
+    if (!terminal) {
+      if (!label.empty()) line += "; " + label;
       fmt::print(stderr, "{}\n", line);
+    } else {
+      erase();
+      const std::size_t columns = terminal_columns() - 1;
+      const bool below = line.size() + 2 + label.size() > columns;
+      if (!label.empty() && !below) line += "  " + label;
+      fmt::print(stderr, "{}", cut(line, columns));
+      if (!label.empty() && below) {
+        fmt::print(stderr, "\n{}", cut("  " + label, columns));
+        lines_below = 1;
+      }
     }
     std::fflush(stderr);
     drawn = true;
@@ -64,30 +118,45 @@ struct Progress::State {
 
 Progress::Progress(std::string_view title, std::uint64_t total, std::string_view unit, bool quiet)
     : state_(std::make_unique<State>()) {
-  state_->title = title;
-  state_->unit = unit;
-  state_->total = total;
+  state_->facts.title = title;
+  state_->facts.unit = unit;
+  state_->facts.total = total;
   state_->quiet = quiet;
   state_->terminal = ::isatty(STDERR_FILENO) == 1;
 }
 
 Progress::~Progress() {
-  if (state_->drawn && state_->terminal) {
-    fmt::print(stderr, "\r\033[K");
-    std::fflush(stderr);
-  }
+  state_->erase();
+  std::fflush(stderr);
 }
 
-void Progress::advance(std::uint64_t done_units) {
+void Progress::weigh(std::uint64_t total_weight, std::string_view weight_unit) {
   const std::lock_guard<std::mutex> lock(state_->mutex);
-  state_->done += done_units;
-  state_->draw(state_->total > 0 && state_->done == state_->total && state_->drawn);
+  state_->facts.total_weight = total_weight;
+  state_->facts.weight_unit = weight_unit;
+}
+
+void Progress::advance(std::uint64_t done_units, std::uint64_t done_weight) {
+  const std::lock_guard<std::mutex> lock(state_->mutex);
+  ProgressFacts& facts = state_->facts;
+  facts.done += done_units;
+  facts.done_weight += done_weight;
+  state_->draw(facts.total > 0 && facts.done == facts.total && state_->drawn);
 }
 
 void Progress::note(std::string_view label) {
   const std::lock_guard<std::mutex> lock(state_->mutex);
   state_->label = label;
   state_->draw(false);
+}
+
+void Progress::print(std::string_view line) {
+  const std::lock_guard<std::mutex> lock(state_->mutex);
+  if (state_->silent()) return;
+  state_->erase();
+  state_->drawn = false;
+  fmt::print(stderr, "{}\n", line);
+  std::fflush(stderr);
 }
 
 }  // namespace qx

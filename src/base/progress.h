@@ -11,7 +11,7 @@ namespace qx {
 
 // A bar with rate and time left on a terminal; a plain line at most every ten seconds elsewhere.
 // Nothing is shown before two seconds have passed, or ever when quiet.
-// Threads: advance() may be called from any thread.
+// Threads: any thread may call any member.
 class Progress {
  public:
   // unit: what total counts, in the plural ("items", "MB"). total 0: unknown.
@@ -20,12 +20,31 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  void advance(std::uint64_t done_units = 1);
-  void note(std::string_view label);  // a short text behind the bar: the tensor or task at hand
+  // A second measure of the same work, for units of unequal size ("tokens" of items): the time left comes
+  // from it. Before the first advance().
+  void weigh(std::uint64_t total_weight, std::string_view weight_unit);
+
+  void advance(std::uint64_t done_units = 1, std::uint64_t done_weight = 0);
+  // A text about the part at hand: behind the bar, or below it where the terminal is too narrow.
+  void note(std::string_view label);
+  // A line that stays, above the bar; not shown where progress is not.
+  void print(std::string_view line);
 
  private:
   struct State;
   std::unique_ptr<State> state_;
 };
+
+// What a progress line says: "eval [####....] 812/2100 items (39%), 40.1 items/s, 5003 tokens/s, 1:20 left".
+// Public for its tests.
+struct ProgressFacts {
+  std::string title, unit, weight_unit;
+  std::uint64_t total = 0, done = 0, total_weight = 0, done_weight = 0;
+  double seconds = 0;  // since the start
+};
+std::string progress_text(const ProgressFacts& facts, bool bar);
+
+// "0:07", "12:34", "3:04:05"; no more than 9999 hours.
+std::string duration_text(double seconds);
 
 }  // namespace qx

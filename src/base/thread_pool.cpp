@@ -16,6 +16,7 @@
 
 #if defined(__linux__)
 #include <sched.h>
+#include <unistd.h>
 #endif
 
 #include "base/error.h"
@@ -106,28 +107,48 @@ int usable_cpus() {
 
 }  // namespace
 
+#if defined(__linux__)
+namespace {
+
+// Distinct cores among the CPUs that `chosen` takes; 0 when the system does not say.
+template <typename Chosen>
+int distinct_cores(Chosen chosen) {
+  std::set<std::pair<std::string, std::string>> cores;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (!chosen(cpu)) continue;
+    const std::string base = "/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/";
+    std::string package, core;
+    std::ifstream(base + "physical_package_id") >> package;
+    std::ifstream(base + "core_id") >> core;
+    if (core.empty()) return 0;
+    cores.insert({package, core});
+  }
+  return static_cast<int>(cores.size());
+}
+
+}  // namespace
+#endif
+
 int physical_cores() {
-  int usable = usable_cpus();
 #if defined(__linux__)
   cpu_set_t allowed;
   CPU_ZERO(&allowed);
   if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) {
-    std::set<std::pair<std::string, std::string>> cores;
-    usable = 0;
-    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-      if (!CPU_ISSET(cpu, &allowed)) continue;
-      ++usable;
-      const std::string base = "/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/";
-      std::string package, core;
-      std::ifstream(base + "physical_package_id") >> package;
-      std::ifstream(base + "core_id") >> core;
-      if (core.empty()) return std::max(1, usable);
-      cores.insert({package, core});
-    }
-    if (!cores.empty()) return static_cast<int>(cores.size());
+    const int cores = distinct_cores([&](int cpu) { return CPU_ISSET(cpu, &allowed); });
+    if (cores > 0) return cores;
   }
 #endif
-  return std::max(1, usable);
+  return usable_cpus();
+}
+
+int machine_cores() {
+  int cores = 0;
+#if defined(__linux__)
+  const long cpus = ::sysconf(_SC_NPROCESSORS_ONLN);
+  cores = distinct_cores([&](int cpu) { return cpu < cpus; });
+  if (cores == 0) cores = static_cast<int>(cpus);
+#endif
+  return std::max(cores, physical_cores());
 }
 
 struct ThreadPool::State {

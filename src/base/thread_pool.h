@@ -10,6 +10,8 @@ namespace qx {
 
 // Number of physical cores this process may run on; at least 1.
 int physical_cores();
+// Number of physical cores of the machine, whether this process may run on them or not; at least 1.
+int machine_cores();
 
 class ThreadPool {
  public:

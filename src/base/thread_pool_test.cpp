@@ -9,8 +9,33 @@
 #include <thread>
 #include <vector>
 
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
 namespace qx {
 namespace {
+
+TEST(ThreadPool, AProcessMayUseNoMoreCoresThanThereAre) {
+  EXPECT_GE(physical_cores(), 1);
+  EXPECT_LE(physical_cores(), machine_cores());
+#if defined(__linux__)
+  // Bound to one processor, as a launcher binds its ranks: the machine keeps its cores.
+  const int cores = machine_cores();
+  std::thread([cores] {
+    cpu_set_t allowed, one;
+    CPU_ZERO(&allowed);
+    CPU_ZERO(&one);
+    ASSERT_EQ(sched_getaffinity(0, sizeof allowed, &allowed), 0);
+    int cpu = 0;
+    while (!CPU_ISSET(cpu, &allowed)) ++cpu;
+    CPU_SET(cpu, &one);
+    ASSERT_EQ(sched_setaffinity(0, sizeof one, &one), 0);
+    EXPECT_EQ(physical_cores(), 1);
+    EXPECT_EQ(machine_cores(), cores);
+  }).join();
+#endif
+}
 
 TEST(ThreadPool, EveryIndexRunsOnce) {
   for (int threads : {1, 2, 5}) {

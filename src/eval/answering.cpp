@@ -57,6 +57,32 @@ std::vector<ScoreRequest> requests_of(std::span<const EncodedItem> items) {
   return requests;
 }
 
+TokenCounts count_in_windows(std::span<const EncodedItem> items, const PassRules& rules) {
+  TokenCounts sum;
+  for (std::size_t first = 0; first < items.size(); first += kWindowItems) {
+    const std::size_t count = std::min(kWindowItems, items.size() - first);
+    const TokenCounts counts = count_tokens(requests_of(items.subspan(first, count)), rules);
+    sum.forward += counts.forward;
+    sum.unshared += counts.unshared;
+    sum.scored += counts.scored;
+  }
+  return sum;
+}
+
+std::vector<std::int64_t> item_costs(std::span<const EncodedItem> items, const PassRules& rules) {
+  std::vector<std::int64_t> costs;
+  std::int64_t alone = 0;
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    costs.push_back(count_tokens(requests_of(items.subspan(i, 1)), rules).forward);
+    alone += costs.back();
+  }
+  const std::int64_t together = count_in_windows(items, rules).forward;
+  for (std::int64_t& cost : costs) {
+    if (alone > 0) cost = std::max<std::int64_t>(1, cost * together / alone);
+  }
+  return costs;
+}
+
 void answer_items(Model& model, const Task& task, std::span<const EncodedItem> items,
                   const PassRules& rules, const std::function<void(Answer)>& on_answer) {
   for (std::size_t first = 0; first < items.size(); first += kWindowItems) {

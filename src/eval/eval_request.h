@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "eval/pair_encoding.h"
+#include "eval/scorer.h"
 #include "io/json.h"
 #include "model/model.h"
 #include "runs/run_folder.h"
@@ -36,6 +37,8 @@ struct EvalRequest {
   std::optional<bool> multiturn;
   Precision precision = Precision::kExact;
   KvBits kv_bits = KvBits::k32;
+  PassRules pass = {};  // no answer depends on it
+  int ranks = 1;        // processes that answer, for run.json
   bool write_prompts = false, quiet = false;
   OpenRun how = OpenRun::kNewOrContinue;
 };

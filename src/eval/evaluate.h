@@ -12,6 +12,8 @@
 
 namespace qx {
 
+class RankTeam;  // eval/leader.h
+
 // What one model was asked and what it answered.
 struct ModelOutcome {
   EvalModel model;
@@ -25,9 +27,12 @@ struct EvalOutcome {
   std::vector<DataUsed> data;
 };
 
-// Checks everything that can be checked before the first model is loaded: data, models, templates, folders.
-// Answers that the folders hold already are kept. Fails: Error, UsageError (--chat without a template),
-// Interrupted; what was answered until then is in the folders.
-EvalOutcome evaluate(const EvalRequest& request, ThreadPool& pool);
+// Checks everything that can be checked before the first model is loaded: data, models, templates, folders,
+// and every prompt. Answers that the folders hold already are kept.
+// team: the other processes that answer (eval/worker.h), which this one, rank 0, leads; null when there are
+// none.
+// Fails: Error, UsageError (--chat without a template), Interrupted; what was answered until then is in the
+// folders.
+EvalOutcome evaluate(const EvalRequest& request, ThreadPool& pool, RankTeam* team = nullptr);
 
 }  // namespace qx

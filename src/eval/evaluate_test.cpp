@@ -222,7 +222,48 @@ TEST_F(Evaluate, EstimateWritesNothing) {
   ASSERT_EQ(e.models.size(), 2u);
   EXPECT_EQ(e.models[0].tasks[0].items, 5);
   EXPECT_LT(e.models[0].tasks[0].tokens.forward, e.models[0].tasks[0].tokens.unshared);
+  const TimeRange& time = e.models[0].time;
+  EXPECT_LT(0, time.low);
+  EXPECT_LT(time.low, time.seconds);
+  EXPECT_LT(time.seconds, time.high);
   EXPECT_FALSE(std::filesystem::exists(temp_ / "dry"));
+}
+
+TEST_F(Evaluate, EstimateCountsWhatIsLeft) {
+  EvalRequest few = request("runs");
+  few.rows.limit = 2;
+  evaluate(few, pool_);
+  const std::string before = answers("runs/a/answers-arc_easy.jsonl");
+  EvalEstimate e = estimate(request("runs"), pool_);
+  EXPECT_EQ(e.models[0].tasks[0].items, 3);
+  EXPECT_EQ(e.models[0].tasks[0].answered, 2);
+  EXPECT_EQ(answers("runs/a/answers-arc_easy.jsonl"), before);
+  evaluate(request("runs"), pool_);
+  e = estimate(request("runs"), pool_);
+  EXPECT_EQ(e.models[0].tasks[0].items, 0);
+  EXPECT_EQ(e.models[0].time.seconds, 0);
+  EvalRequest other = request("runs");
+  other.chat = true;
+  e = estimate(other, pool_);
+  EXPECT_NE(e.models[0].conflict.find("mode"), std::string::npos) << e.models[0].conflict;
+  EXPECT_EQ(e.models[0].tasks[0].items, 5);
+  other.how = OpenRun::kStartOver;
+  EXPECT_EQ(estimate(other, pool_).models[0].conflict, "");
+}
+
+TEST(Estimate, TheRangeCoversBothSamples) {
+  const std::int64_t tokens[2] = {100, 300};
+  const double seconds[2] = {2, 3};  // 50 and 100 tokens a second
+  const TimeRange time = extrapolate(4000, tokens, seconds);
+  EXPECT_DOUBLE_EQ(time.seconds, 50);
+  EXPECT_LE(time.low, 40);
+  EXPECT_GE(time.high, 80);
+  const double alike[2] = {1, 3};
+  EXPECT_DOUBLE_EQ(extrapolate(4000, tokens, alike).high, 40 * (1 + kLeastError));
+  const std::int64_t one[2] = {100, 0}, none[2] = {0, 0};
+  const double once[2] = {2, 0};
+  EXPECT_DOUBLE_EQ(extrapolate(200, one, once).seconds, 4);
+  EXPECT_EQ(extrapolate(200, none, once).seconds, 0);
 }
 
 }  // namespace

@@ -56,6 +56,7 @@ Json run_json(const Asker& asker, const std::vector<TaskData>& data, const EvalR
   run["kv_bits"] = static_cast<int>(request.kv_bits);
   run["kernels"] = kernels().name;
   run["threads"] = threads;
+  if (request.ranks > 1) run["ranks"] = request.ranks;
   const BuildInfo& build = build_info();
   run["version"] = build.version;
   run["commit"] = build.commit;

@@ -22,6 +22,12 @@ MachineMemory limited_memory() {
 
 namespace {
 
+// A hostile context makes sizes near the end of the range.
+std::int64_t times(std::int64_t bytes, int processes) {
+  constexpr std::int64_t kMost = std::int64_t{1} << 61;
+  return bytes > kMost / processes ? kMost : bytes * processes;
+}
+
 std::string needs_text(const MemoryNeeds& needs, std::int64_t context_tokens) {
   return fmt::format("{} of memory (weights {}, {} tokens of context {}, activations about {})",
                      bytes_text(needs.total()), bytes_text(needs.weights), context_tokens,
@@ -58,16 +64,22 @@ std::string check_memory(const std::string& place, const MemoryNeeds& needs,
 }
 
 std::string check_memory(const std::filesystem::path& directory, const ModelConfig& config,
-                         std::int64_t context_tokens, KvBits kv_bits, bool allow_swap) {
+                         std::int64_t context_tokens, KvBits kv_bits, bool allow_swap,
+                         std::int64_t rows, int processes) {
   std::int64_t weights = 0;
   for (const std::filesystem::path& file : checkpoint_files(directory)) {
     std::error_code missing;  // the loader says so better
     const std::uintmax_t size = std::filesystem::file_size(file, missing);
     if (!missing) weights += static_cast<std::int64_t>(size);
   }
-  const MemoryNeeds needs =
-      memory_needs(config, weights, context_tokens, static_cast<int>(kv_bits));
-  return check_memory(directory.string(), needs, context_tokens, limited_memory(), allow_swap);
+  MemoryNeeds needs =
+      memory_needs(config, weights, context_tokens, static_cast<int>(kv_bits), rows);
+  needs.cache = times(needs.cache, processes);
+  needs.activations = times(needs.activations, processes);
+  const std::string place = processes == 1
+                                ? directory.string()
+                                : fmt::format("{} in {} processes", directory.string(), processes);
+  return check_memory(place, needs, context_tokens, limited_memory(), allow_swap);
 }
 
 }  // namespace qx

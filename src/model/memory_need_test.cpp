@@ -3,7 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+
 #include "base/error.h"
+#include "support/test_folder.h"
+#include "support/tiny_model.h"
 
 namespace qx {
 namespace {
@@ -55,6 +59,29 @@ TEST(MemoryNeed, TheMessageHasBothFiguresAndWhatToDo) {
   EXPECT_NE(warning.find("19.00 GB"), std::string::npos) << warning;
   EXPECT_NE(check_memory("m", needs(13 * kGB, 0), 1, machine, false), "");
   EXPECT_EQ(check_memory("m", needs(11 * kGB, 0), 1, machine, false), "");
+}
+
+// Eight ranks on one machine: eight contexts, one copy of the weights; and the rows of the passes that they make.
+TEST(MemoryNeed, ProcessesShareWeightsAndNothingElse) {
+  const TestFolder temp;
+  write_tiny_model(temp / "m", TinyModel{});
+  const ModelConfig config = load_model_config(temp / "m");
+  const auto weights =
+      static_cast<std::int64_t>(std::filesystem::file_size(temp / "m/model.safetensors"));
+  const MemoryNeeds one = memory_needs(config, weights, 4096, 32, 1024);
+  EXPECT_GT(one.activations, memory_needs(config, weights, 4096).activations);
+  const auto limited_to = [&](std::int64_t bytes, int processes) {
+    ::setenv("QX_MEMORY_LIMIT", std::to_string(bytes).append("B").c_str(), 1);
+    const std::string warning =
+        check_memory(temp / "m", config, 4096, KvBits::k32, false, 1024, processes);
+    ::unsetenv("QX_MEMORY_LIMIT");
+    return warning;
+  };
+  const std::int64_t fixed = one.cache + one.activations;
+  EXPECT_EQ(limited_to(weights + fixed, 1), "");
+  EXPECT_EQ(limited_to(weights + 8 * fixed, 8), "");
+  EXPECT_THROW(limited_to(weights + 8 * fixed - 1, 8), Error);
+  ::unsetenv("QX_MEMORY_LIMIT");
 }
 
 }  // namespace

@@ -157,7 +157,7 @@ std::string summary_table(std::span<const SummaryLine> lines, std::int64_t layer
 }
 
 MemoryNeeds memory_needs(const ModelConfig& config, std::int64_t weight_bytes, std::int64_t context,
-                         int kv_bits) {
+                         int kv_bits, std::int64_t rows) {
   constexpr std::int64_t kFloat = 4;
   const std::int64_t q = config.num_attention_heads * config.head_dim;
   const std::int64_t kv = config.num_key_value_heads * config.head_dim;
@@ -173,7 +173,7 @@ MemoryNeeds memory_needs(const ModelConfig& config, std::int64_t weight_bytes, s
   // The residual, its normed copy, the outputs of attention and MLP, q k v and the heads' outputs,
   // gate and up; and one row of logits.
   const std::int64_t row = 4 * config.hidden_size + 2 * q + 2 * kv + 2 * config.intermediate_size;
-  needs.activations = (std::min(context, kActivationRows) * row + config.vocab_size) * kFloat;
+  needs.activations = (std::min(context, rows) * row + config.vocab_size) * kFloat;
   return needs;
 }
 

@@ -43,16 +43,18 @@ std::string summary_table(std::span<const SummaryLine> lines, std::int64_t layer
 std::string layers_text(const std::vector<int>& layers, std::int64_t total);
 
 // What a run with `context` tokens of one sequence needs. kv_bits: 32, 16, or 8 with a float32 scale
-// for each 32 values (model/kv_segment.h).
+// for each 32 values (model/kv_segment.h). rows: tokens of the largest forward pass; a shorter context has
+// fewer.
 struct MemoryNeeds {
   std::int64_t weights = 0;
   std::int64_t cache = 0;  // 2 * layers * kv_heads * head_dim values a position, of kv_bits each
-  std::int64_t activations = 0;  // an estimate: kActivationRows rows of float32, and one of logits
+  std::int64_t activations = 0;  // an estimate: rows of float32, and one of logits
   std::int64_t total() const { return weights + cache + activations; }
 };
-constexpr std::int64_t kActivationRows = 512;  // a prompt goes through in pieces of so many tokens
+constexpr std::int64_t kActivationRows =
+    512;  // a prompt that is generated from goes through in such pieces
 MemoryNeeds memory_needs(const ModelConfig& config, std::int64_t weight_bytes, std::int64_t context,
-                         int kv_bits = 32);
+                         int kv_bits = 32, std::int64_t rows = kActivationRows);
 
 // "4.29 GB", "12.3 MB", "512 bytes"; powers of 1000.
 std::string bytes_text(std::int64_t bytes);

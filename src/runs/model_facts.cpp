@@ -2,11 +2,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runs/model_facts.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <set>
 #include <system_error>
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "base/interrupt.h"
 #include "io/staged.h"
 #include "recipe/directory_map.h"
 #include "tasks/dataset.h"
@@ -27,6 +33,7 @@ class FileHashes {
     const fs::path directory = cache_directory();
     if (directory.empty()) return;
     file_ = directory / "file_hashes.json";
+    lock(directory);
     try {
       if (fs::exists(file_)) known_ = read_json_file(file_);
     } catch (const Error&) {
@@ -34,6 +41,12 @@ class FileHashes {
     }
     if (!known_.is_object()) known_ = Json::object();
   }
+
+  ~FileHashes() {
+    if (lock_fd_ >= 0) ::close(lock_fd_);
+  }
+  FileHashes(const FileHashes&) = delete;
+  FileHashes& operator=(const FileHashes&) = delete;
 
   std::string hash(const fs::path& path) {
     const std::string key = fs::canonical(path).string();
@@ -68,6 +81,15 @@ class FileHashes {
   }
 
  private:
+  // Several processes that measure one model at once (ranks of one evaluation) hash its files once: the
+  // others wait, and then find the hashes.
+  void lock(const fs::path& directory) {
+    std::error_code ignored;
+    fs::create_directories(directory, ignored);
+    lock_fd_ = ::open((directory / "file_hashes.lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    while (lock_fd_ >= 0 && ::flock(lock_fd_, LOCK_EX) != 0 && errno == EINTR) check_interrupt();
+  }
+
   void forget_removed_files() {
     Json kept = Json::object();
     std::error_code ignored;
@@ -80,6 +102,7 @@ class FileHashes {
   fs::path file_;
   Json known_ = Json::object();
   bool dirty_ = false;
+  int lock_fd_ = -1;
 };
 
 }  // namespace

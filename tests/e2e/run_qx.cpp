@@ -27,13 +27,8 @@ struct Pipe {
   }
 };
 
-// Another program than this build's: a wrapper that runs one of another architecture.
-const char* program() {
-  const char* other = std::getenv("QX_TEST_PROGRAM");
-  return other != nullptr && *other != '\0' ? other : QX_PROGRAM;
-}
-
-[[noreturn]] void exec_child(const std::vector<std::string>& arguments,
+[[noreturn]] void exec_child(const std::string& program_name,
+                             const std::vector<std::string>& arguments,
                              const std::vector<std::string>& environment) {
   ::unsetenv("QX_DATA");
   for (const std::string& entry : environment) {
@@ -45,10 +40,10 @@ const char* program() {
       ::setenv(name.c_str(), value.c_str(), 1);
     }
   }
-  std::vector<char*> argv{const_cast<char*>(program())};
+  std::vector<char*> argv{const_cast<char*>(program_name.c_str())};
   for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
   argv.push_back(nullptr);
-  ::execv(program(), argv.data());
+  ::execvp(program_name.c_str(), argv.data());
   ::_exit(127);
 }
 
@@ -90,9 +85,21 @@ void exchange(const std::string& input, int in, int out, int err, Outcome& outco
 
 }  // namespace
 
+// Another program than this build's: a wrapper that runs one of another architecture.
+const char* program() {
+  const char* other = std::getenv("QX_TEST_PROGRAM");
+  return other != nullptr && *other != '\0' ? other : QX_PROGRAM;
+}
+
 Outcome run_qx(const std::vector<std::string>& arguments, const std::string& input,
                const std::vector<std::string>& environment,
                const std::function<void(int)>& started) {
+  return run_program(program(), arguments, input, environment, started);
+}
+
+Outcome run_program(const std::string& program_name, const std::vector<std::string>& arguments,
+                    const std::string& input, const std::vector<std::string>& environment,
+                    const std::function<void(int)>& started) {
   const Pipe in, out, err;
   const pid_t child = ::fork();
   QX_CHECK(child >= 0);
@@ -104,7 +111,7 @@ Outcome run_qx(const std::vector<std::string>& arguments, const std::string& inp
       ::close(p->read_end);
       ::close(p->write_end);
     }
-    exec_child(arguments, environment);
+    exec_child(program_name, arguments, environment);
   }
   if (started) started(child);
   ::close(in.read_end);

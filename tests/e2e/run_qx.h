@@ -22,6 +22,14 @@ Outcome run_qx(const std::vector<std::string>& arguments, const std::string& inp
                const std::vector<std::string>& environment = {},
                const std::function<void(int)>& started = {});
 
+// The same with another program, which is looked for in $PATH.
+Outcome run_program(const std::string& program, const std::vector<std::string>& arguments,
+                    const std::string& input = "", const std::vector<std::string>& environment = {},
+                    const std::function<void(int process)>& started = {});
+
+// The program that run_qx runs.
+const char* program();
+
 // Runs with --json, expects exit code 0 and returns the document.
 Json run_json(std::vector<std::string> arguments);
 
