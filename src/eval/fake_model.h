@@ -114,6 +114,9 @@ class FakeModel final : public Model {
   void logits(std::span<const float>, std::span<float>) override {
     throw std::logic_error("not used");
   }
+  void logits_rows(const Hidden&, std::int64_t, std::int64_t, std::span<float>) override {
+    throw std::logic_error("not used");
+  }
 
   std::vector<TokenScore> score(const Hidden& hidden, std::span<const TokenId> targets) override {
     std::vector<TokenScore> scores;
