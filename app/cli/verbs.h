@@ -23,5 +23,7 @@ void add_compare(CLI::App& app);
 void add_audit(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_data(CLI::App& app);
+void add_perplexity(CLI::App& app);
+void add_divergence(CLI::App& app);
 
 }  // namespace qx::cli

@@ -2,40 +2,22 @@
 #include "distance/statistics.h"
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 
 #include "base/error.h"
+#include "stats/clusters.h"
 
 namespace qx {
 
 Estimate estimate_mean(std::span<const double> values, std::span<const std::int64_t> counts) {
-  constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
-  Estimate estimate{kNone, kNone, kNone};
-  if (values.empty()) return estimate;
-  const auto n = static_cast<double>(values.size());
-  double sum = 0;
-  for (const double v : values) sum += v;
-  estimate.mean = sum / n;
-
-  double squares = 0, window_squares = 0, windows = 0;
-  std::size_t at = 0;
-  for (const std::int64_t count : counts) {
-    double window = 0;
-    for (std::int64_t i = 0; i < count; ++i, ++at) {
-      const double d = values[at] - estimate.mean;
-      squares += d * d;
-      window += d;
-    }
-    window_squares += window * window;
-    if (count > 0) ++windows;
+  std::vector<std::int64_t> windows;
+  windows.reserve(values.size());
+  for (std::size_t w = 0; w < counts.size(); ++w) {
+    windows.insert(windows.end(), static_cast<std::size_t>(counts[w]),
+                   static_cast<std::int64_t>(w));
   }
-  QX_CHECK(at == values.size());
-  if (n > 1) estimate.stderr_tokens = std::sqrt(squares / n / (n - 1));
-  if (windows > 1) {
-    estimate.stderr_windows = std::sqrt(windows / (windows - 1) * window_squares) / n;
-  }
-  return estimate;
+  QX_CHECK(windows.size() == values.size());
+  const MeanError tokens = mean_error(values);
+  return {tokens.mean, tokens.stderr_, clustered_mean_error(values, windows).stderr_};
 }
 
 double quantile(std::span<const double> sorted, double fraction) {

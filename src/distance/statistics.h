@@ -16,12 +16,13 @@ struct Estimate {
   double stderr_tokens = 0;
   // With values of one window correlated in any way and windows independent: the mean is the ratio of
   // sums over the windows, whose linearization gives sqrt(W / (W - 1) sum_w (S_w - mean n_w)^2) / n
-  // (Cochran, Sampling Techniques, 3rd ed., section 6.3). NaN when there are fewer than two windows.
+  // (Cochran, Sampling Techniques, 3rd ed., section 6.3; stats/clusters.h). NaN when there are fewer than
+  // two windows.
   double stderr_windows = 0;
 };
 
 // values: in the order of the windows; counts: how many belong to each, sum(counts) == values.size().
-// Sums are taken in order, around the mean. An empty list gives NaN.
+// An empty list gives NaN.
 Estimate estimate_mean(std::span<const double> values, std::span<const std::int64_t> counts);
 
 // Linear interpolation at fraction * (n - 1), as numpy and llama.cpp; the median averages the middle

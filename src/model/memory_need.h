@@ -33,6 +33,9 @@ MemoryVerdict judge_memory(const MemoryNeeds& needs, const MachineMemory& machin
 std::string check_memory(const std::filesystem::path& directory, const ModelConfig& config,
                          std::int64_t context_tokens, KvBits kv_bits, bool allow_swap);
 
+// Bytes of a model directory's weight files. Fails: Error when there are none.
+std::int64_t weight_file_bytes(const std::filesystem::path& directory);
+
 // This machine's memory, lowered to QX_MEMORY_LIMIT. Fails: UsageError when that is no size.
 MachineMemory limited_memory();
 
