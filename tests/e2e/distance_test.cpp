@@ -133,7 +133,7 @@ TEST_F(Distance, MemoryFileAndTogetherGiveTheSameBits) {
   EXPECT_EQ(
       run_qx(divergence("q4-hi", {"--base-cache", cache, "--chunks", "2", "--force"})).exit_code,
       0);
-  std::ofstream(cache, std::ios::in | std::ios::out | std::ios::binary).seekp(1000) << "x";
+  std::ofstream(cache, std::ios::in | std::ios::out | std::ios::binary).seekp(10000) << "x";
   const Outcome damaged = run_qx(divergence("q4-hi", {"--base-cache", cache, "--chunks", "2"}));
   EXPECT_EQ(damaged.exit_code, 1);
   EXPECT_NE(damaged.err.find("damaged"), std::string::npos) << damaged.err;
