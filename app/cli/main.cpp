@@ -39,6 +39,8 @@ constexpr qx::cli::AddVerb kVerbs[] = {
     qx::cli::add_data,
     qx::cli::add_verify,
     qx::cli::add_diff,
+    qx::cli::add_perplexity,
+    qx::cli::add_divergence,
     // clang-format on
 };
 

@@ -63,15 +63,16 @@ void require_memory(const char* verb, const fs::path& directory, std::int64_t co
   if (use.warn && !warning.empty()) fmt::print(stderr, "qx {}: warning: {}\n", verb, warning);
 }
 
-void add_precision_option(CLI::App& verb, std::string& precision) {
+void add_precision_option(CLI::App& verb, std::string& precision, Precision fallback) {
   verb.add_option("--precision", precision,
-                  "arithmetic of linear layers. reference: float32 activations; exact (default): "
-                  "16 bits a group of activations on quantized weights; fast: 8 bits, "
-                  "and bfloat16 ones on bfloat16 weights");
+                  fmt::format("arithmetic of linear layers (default: {}). reference: float32 "
+                              "activations; exact: 16 bits a group of activations on quantized "
+                              "weights; fast: 8 bits, and bfloat16 ones on bfloat16 weights",
+                              precision_name(fallback)));
 }
 
-Precision parse_precision(const std::string& precision) {
-  if (precision.empty()) return Precision::kExact;
+Precision parse_precision(const std::string& precision, Precision fallback) {
+  if (precision.empty()) return fallback;
   for (const Precision p : {Precision::kReference, Precision::kExact, Precision::kFast}) {
     if (precision == precision_name(p)) return p;
   }

@@ -39,9 +39,11 @@ void require_memory(const char* verb, const std::filesystem::path& directory, st
                     KvBits kv_bits, bool allow_swap, const MemoryUse& use = {});
 constexpr std::int64_t kDefaultContext = 4096;  // positions, where no option says how many
 
-void add_precision_option(CLI::App& verb, std::string& precision);  // --precision
-// Empty: exact. Fails: UsageError.
-Precision parse_precision(const std::string& precision);
+// --precision; fallback: what an option that was not given means
+void add_precision_option(CLI::App& verb, std::string& precision,
+                          Precision fallback = Precision::kExact);
+// Fails: UsageError.
+Precision parse_precision(const std::string& precision, Precision fallback = Precision::kExact);
 
 // --kv-bits: 32, 16 or 8
 void add_kv_bits_option(CLI::App& verb, int& kv_bits);

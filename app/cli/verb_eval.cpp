@@ -11,6 +11,7 @@
 #include "eval/evaluate.h"
 #include "eval/leader.h"
 #include "eval/worker.h"
+#include "named_models.h"
 #include "options.h"
 #include "selection_options.h"
 #include "verbs.h"
@@ -32,45 +33,6 @@ struct Options {
   OutputOptions out;
   ComputeOptions compute;
 };
-
-// The last part of a directory's canonical path; of a Hub id, the repository's name.
-std::string default_name(const std::string& given, const fs::path& directory) {
-  if (fs::is_directory(given)) return fs::canonical(directory).filename().string();
-  const std::string id = given.substr(0, given.find('@'));
-  return id.substr(id.rfind('/') + 1);
-}
-
-// DIR or NAME=DIR; a path that exists and holds '=' is a path.
-EvalModel parse_model(const std::string& given) {
-  const std::size_t equals = given.find('=');
-  if (equals == std::string::npos || fs::exists(given)) {
-    const fs::path directory = resolve_model(given);
-    return {default_name(given, directory), directory};
-  }
-  const std::string name = given.substr(0, equals);
-  if (name.empty() || name.front() == '.' || name.find('/') != std::string::npos) {
-    throw UsageError(fmt::format(
-        "--model: got the name '{}', expected NAME=DIR with a name fit for a folder", name));
-  }
-  return {name, resolve_model(given.substr(equals + 1))};
-}
-
-std::vector<EvalModel> parse_models(const std::vector<std::string>& given) {
-  std::vector<EvalModel> models;
-  for (const std::string& text : given) {
-    EvalModel model = parse_model(text);
-    for (const EvalModel& other : models) {
-      if (other.name == model.name) {
-        throw UsageError(
-            fmt::format("--model: two models are named '{}', and each needs a folder of its own; "
-                        "say OTHER_NAME={}",
-                        model.name, model.directory.string()));
-      }
-    }
-    models.push_back(std::move(model));
-  }
-  return models;
-}
 
 void put_few_shot(const Options& o, EvalRequest& request) {
   request.shots = o.shots;
@@ -116,7 +78,9 @@ EvalRequest make_request(const Options& o) {
   request.runs = o.runs;
   request.write_prompts = o.write_prompts;
   request.quiet = o.out.quiet;
-  request.models = parse_models(o.models);
+  for (NamedModel& model : parse_named_models(o.models)) {
+    request.models.push_back({std::move(model.name), std::move(model.directory)});
+  }
   return request;
 }
 

@@ -25,5 +25,7 @@ void add_bench(CLI::App& app);
 void add_data(CLI::App& app);
 void add_diff(CLI::App& app);
 void add_verify(CLI::App& app);
+void add_perplexity(CLI::App& app);
+void add_divergence(CLI::App& app);
 
 }  // namespace qx::cli

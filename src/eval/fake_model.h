@@ -4,7 +4,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <limits>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <vector>
 
@@ -114,15 +116,39 @@ class FakeModel final : public Model {
   void logits(std::span<const float>, std::span<float>) override {
     throw std::logic_error("not used");
   }
+  // In [0, 4), from all tokens before, the salt, and the token.
+  float logit(std::uint64_t prefix, TokenId token) const {
+    return static_cast<float>(mix_hash(prefix + salt * 77 + static_cast<std::uint64_t>(token)) >>
+                              42) *
+           0x1p-20f;
+  }
+  void logits_rows(const Hidden& hidden, std::int64_t first, std::int64_t count,
+                   std::span<float> out) override {
+    if (static_cast<std::int64_t>(out.size()) != count * config_.vocab_size) {
+      throw std::logic_error("size of the logits");
+    }
+    auto next = out.begin();
+    for (std::int64_t i = first; i < first + count; ++i) {
+      for (TokenId token = 0; token < config_.vocab_size; ++token) {
+        *next++ = broken_prefix && prefix_of(hidden, i) == *broken_prefix
+                      ? std::numeric_limits<float>::quiet_NaN()
+                      : logit(prefix_of(hidden, i), token);
+      }
+    }
+  }
+  static std::uint64_t prefix_of(const Hidden& hidden, std::int64_t row) {
+    std::uint64_t h = 0;
+    for (int part = 0; part < 3; ++part) {
+      h |= static_cast<std::uint64_t>(hidden.row(row)[static_cast<std::size_t>(part)])
+           << (22 * part);
+    }
+    return h;
+  }
 
   std::vector<TokenScore> score(const Hidden& hidden, std::span<const TokenId> targets) override {
     std::vector<TokenScore> scores;
     for (std::int64_t i = 0; i < hidden.rows; ++i) {
-      std::uint64_t h = 0;
-      for (int part = 0; part < 3; ++part) {
-        h |= static_cast<std::uint64_t>(hidden.row(i)[static_cast<std::size_t>(part)])
-             << (22 * part);
-      }
+      const std::uint64_t h = prefix_of(hidden, i);
       scores.push_back({logprob(h, targets[static_cast<std::size_t>(i)]), best(h)});
     }
     scored_rows += hidden.rows;
@@ -130,6 +156,8 @@ class FakeModel final : public Model {
   }
 
   int live_segments = 0, largest_live = 0;
+  std::uint64_t salt = 0;                      // of logits_rows: another model
+  std::optional<std::uint64_t> broken_prefix;  // whose logits are NaN
   std::int64_t passes = 0, forwarded_tokens = 0, largest_pass = 0, scored_rows = 0;
 
  private:

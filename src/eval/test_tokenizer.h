@@ -27,7 +27,7 @@ inline std::string byte_token(int byte) {
 
 struct TestTokenizerOptions {
   bool adds_bos = false, has_bos = true;
-  std::vector<std::string> more_tokens;  // added to the vocabulary as special tokens
+  std::vector<std::string> more_tokens = {};  // added to the vocabulary as special tokens
 };
 
 inline constexpr TokenId kAb = 256, kSpaceA = 257, kBos = 258, kEos = 259;

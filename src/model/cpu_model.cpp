@@ -138,21 +138,33 @@ void CpuModel::fail_not_finite(std::int64_t row) const {
        row);
 }
 
-void CpuModel::logits(std::span<const float> hidden_row, std::span<float> out) {
+void CpuModel::multiply_head(const float* rows, std::int64_t count, std::span<float> out) {
   const WeightRows& head = weights_->head.rows;
-  QX_CHECK(static_cast<std::int64_t>(hidden_row.size()) == head.cols);
-  QX_CHECK(static_cast<std::int64_t>(out.size()) == head.rows);
+  QX_CHECK(static_cast<std::int64_t>(out.size()) == count * head.rows);
   for (Scratch::Worker& w : scratch_.per_worker) {
     w.decode.reserve(linear_scratch_floats(head.cols));
   }
-  head_input_.prepare(pool_, precision_, hidden_row.data(), 1, head.cols, {&weights_->head});
-  for_each_tile(pool_, 1, head.rows, [&](const TileRange& t, int worker) {
-    head_input_.multiply(weights_->head, t, out.data() + t.n_begin, head.rows,
+  head_input_.prepare(pool_, precision_, rows, count, head.cols, {&weights_->head});
+  for_each_tile(pool_, count, head.rows, [&](const TileRange& t, int worker) {
+    head_input_.multiply(weights_->head, t, out.data() + t.m_begin * head.rows + t.n_begin,
+                         head.rows,
                          scratch_.per_worker[static_cast<std::size_t>(worker)].decode.data());
   });
+}
+
+void CpuModel::logits(std::span<const float> hidden_row, std::span<float> out) {
+  QX_CHECK(static_cast<std::int64_t>(hidden_row.size()) == weights_->head.rows.cols);
+  multiply_head(hidden_row.data(), 1, out);
   for (const float v : out) {
     if (!std::isfinite(v)) fail_not_finite(0);
   }
+}
+
+void CpuModel::logits_rows(const Hidden& hidden, std::int64_t first, std::int64_t count,
+                           std::span<float> out) {
+  QX_CHECK(hidden.width == weights_->head.rows.cols);
+  QX_CHECK(first >= 0 && count >= 0 && first + count <= hidden.rows);
+  if (count > 0) multiply_head(hidden.values.data() + first * hidden.width, count, out);
 }
 
 void CpuModel::score_rows(const Hidden& hidden, std::int64_t first, std::int64_t count,

@@ -24,6 +24,8 @@ class CpuModel final : public Model {
                                          std::int64_t capacity_tokens) override;
   Hidden forward(std::span<const Chunk> chunks) override;
   void logits(std::span<const float> hidden_row, std::span<float> out) override;
+  void logits_rows(const Hidden& hidden, std::int64_t first, std::int64_t count,
+                   std::span<float> out) override;
   std::vector<TokenScore> score(const Hidden& hidden, std::span<const TokenId> targets) override;
 
  private:
@@ -37,6 +39,7 @@ class CpuModel final : public Model {
   void check_chunks(std::span<const Chunk> chunks) const;
   void score_rows(const Hidden& hidden, std::int64_t first, std::int64_t count,
                   std::span<const TokenId> targets, std::vector<TokenScore>& out);
+  void multiply_head(const float* rows, std::int64_t count, std::span<float> out);
   [[noreturn]] void fail_not_finite(std::int64_t row) const;
 
   std::unique_ptr<ModelWeights> weights_;

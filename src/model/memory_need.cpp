@@ -63,17 +63,21 @@ std::string check_memory(const std::string& place, const MemoryNeeds& needs,
                      place, figures);
 }
 
-std::string check_memory(const std::filesystem::path& directory, const ModelConfig& config,
-                         std::int64_t context_tokens, KvBits kv_bits, bool allow_swap,
-                         std::int64_t rows, int processes) {
-  std::int64_t weights = 0;
+std::int64_t weight_file_bytes(const std::filesystem::path& directory) {
+  std::int64_t bytes = 0;
   for (const std::filesystem::path& file : checkpoint_files(directory)) {
     std::error_code missing;  // the loader says so better
     const std::uintmax_t size = std::filesystem::file_size(file, missing);
-    if (!missing) weights += static_cast<std::int64_t>(size);
+    if (!missing) bytes += static_cast<std::int64_t>(size);
   }
-  MemoryNeeds needs =
-      memory_needs(config, weights, context_tokens, static_cast<int>(kv_bits), rows);
+  return bytes;
+}
+
+std::string check_memory(const std::filesystem::path& directory, const ModelConfig& config,
+                         std::int64_t context_tokens, KvBits kv_bits, bool allow_swap,
+                         std::int64_t rows, int processes) {
+  MemoryNeeds needs = memory_needs(config, weight_file_bytes(directory), context_tokens,
+                                   static_cast<int>(kv_bits), rows);
   needs.cache = times(needs.cache, processes);
   needs.activations = times(needs.activations, processes);
   const std::string place = processes == 1

@@ -35,6 +35,9 @@ std::string check_memory(const std::filesystem::path& directory, const ModelConf
                          std::int64_t context_tokens, KvBits kv_bits, bool allow_swap,
                          std::int64_t rows = kActivationRows, int processes = 1);
 
+// Bytes of a model directory's weight files. Fails: Error when there are none.
+std::int64_t weight_file_bytes(const std::filesystem::path& directory);
+
 // This machine's memory, lowered to QX_MEMORY_LIMIT. Fails: UsageError when that is no size.
 MachineMemory limited_memory();
 

@@ -88,6 +88,11 @@ class Model {
   // logits[v] for one hidden row; out has vocab_size elements.
   virtual void logits(std::span<const float> hidden_row, std::span<float> out) = 0;
 
+  // The same for rows [first, first + count) together, as [count, vocab_size]: the bits of one row at
+  // a time, at the speed of many. The values are not looked at: they may be NaN or infinite.
+  virtual void logits_rows(const Hidden& hidden, std::int64_t first, std::int64_t count,
+                           std::span<float> out) = 0;
+
   // Log-probability of one target per row, and the argmax, with the log-sum-exp streamed over
   // blocks of the vocabulary: never a matrix of all logits. targets.size() == hidden.rows.
   virtual std::vector<TokenScore> score(const Hidden& hidden, std::span<const TokenId> targets) = 0;

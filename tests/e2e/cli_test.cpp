@@ -10,9 +10,9 @@
 namespace qx::e2e {
 namespace {
 
-const std::vector<std::string> kVerbs = {"import",   "convert", "plan", "inspect", "tokenize",
-                                         "generate", "score",   "eval", "compare", "audit",
-                                         "data",     "verify",  "diff"};
+const std::vector<std::string> kVerbs = {"import",   "convert", "plan", "inspect",    "tokenize",
+                                         "generate", "score",   "eval", "compare",    "audit",
+                                         "data",     "verify",  "diff", "perplexity", "divergence"};
 
 TEST(Cli, HelpListsEveryVerbAndEveryVerbHasAnExample) {
   const Outcome help = run_qx({"--help"});
@@ -69,7 +69,9 @@ TEST(Cli, MissingInputsExitWithOneAndNameThePlace) {
       {"audit", missing + ".md"},
       {"data", "check", "--data", missing},
       {"verify", missing, "--source", missing},
-      {"diff", missing, missing}};
+      {"diff", missing, missing},
+      {"perplexity", "-m", missing, "--text", "/nonexistent.txt"},
+      {"divergence", "-m", missing, "--base", missing, "--text", "/nonexistent.txt"}};
   for (const auto& command : commands) {
     const Outcome o = run_qx(command);
     EXPECT_EQ(o.exit_code, 1) << command[0] << ": " << o.err;
@@ -97,6 +99,8 @@ TEST(Completion, BashCompletesVerbsAndOptions) {
   EXPECT_EQ(complete("qx conv", 1), "convert\n");
   EXPECT_NE(complete("qx convert --rec", 2).find("--recipe"), std::string::npos);
   EXPECT_EQ(complete("qx eval --tasks hella", 3), "hellaswag\n");
+  EXPECT_EQ(complete("qx divergence --convention s", 3), "sliding\n");
+  EXPECT_EQ(complete("qx eval --convention l", 3), "lm-eval\n");
   EXPECT_EQ(complete("qx bench --random qwen3-8", 3), "qwen3-8b:\n");
   EXPECT_EQ(complete("qx data fe", 2), "fetch\n");
   EXPECT_EQ(complete("qx data fetch piqa hella", 4), "hellaswag\n");
