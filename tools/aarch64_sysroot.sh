@@ -26,6 +26,11 @@ if [[ ! -d $root ]]; then
     exit 1
   fi
   for deb in "$work"/debs/*.deb; do dpkg-deb -x "$deb" "$work/root"; done
+  # Some packages still name /lib, which is /usr/lib on the systems that they are for.
+  if [[ -d $work/root/lib ]]; then
+    cp -a "$work/root/lib/." "$work/root/usr/lib"
+    rm -r "$work/root/lib"
+  fi
   mkdir -p "$(dirname "$root")"
   # Whole or absent, also when another run was faster.
   copy=$(mktemp -d "$root.XXXXXX")

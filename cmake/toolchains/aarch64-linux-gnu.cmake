@@ -17,3 +17,5 @@ set(ENV{PKG_CONFIG_LIBDIR} ${QX_AARCH64_SYSROOT}/usr/lib/aarch64-linux-gnu/pkgco
 set(ENV{PKG_CONFIG_SYSROOT_DIR} ${QX_AARCH64_SYSROOT})
 # Headers that differ by architecture; the compiler looks for them only where the packages would put them.
 set(CMAKE_CXX_STANDARD_INCLUDE_DIRECTORIES ${QX_AARCH64_SYSROOT}/usr/include/aarch64-linux-gnu)
+# The libraries' own libraries lie there too, and only the older kind of run path is searched for those.
+set(CMAKE_EXE_LINKER_FLAGS_INIT "-Wl,--disable-new-dtags")
