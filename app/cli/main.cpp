@@ -17,9 +17,10 @@
 namespace {
 
 constexpr qx::cli::AddVerb kVerbs[] = {
-    qx::cli::add_import,   qx::cli::add_convert,  qx::cli::add_plan,  qx::cli::add_inspect,
-    qx::cli::add_tokenize, qx::cli::add_generate, qx::cli::add_score, qx::cli::add_eval,
-    qx::cli::add_compare,  qx::cli::add_audit,    qx::cli::add_bench, qx::cli::add_data,
+    qx::cli::add_import,   qx::cli::add_convert,    qx::cli::add_plan,  qx::cli::add_inspect,
+    qx::cli::add_tokenize, qx::cli::add_generate,   qx::cli::add_score, qx::cli::add_eval,
+    qx::cli::add_compare,  qx::cli::add_audit,      qx::cli::add_bench, qx::cli::add_data,
+    qx::cli::add_runs,     qx::cli::add_merge_runs,
 };
 
 std::string version_text() {

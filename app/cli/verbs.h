@@ -23,5 +23,7 @@ void add_compare(CLI::App& app);
 void add_audit(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_data(CLI::App& app);
+void add_runs(CLI::App& app);
+void add_merge_runs(CLI::App& app);
 
 }  // namespace qx::cli

@@ -6,6 +6,8 @@
 namespace qx {
 namespace {
 
+constexpr std::int64_t kMaxItems = 20'000'000;  // a thousand times the largest task; bounds memory
+
 void require_object(const Json& value, std::string_view key, std::string_view place) {
   if (!value.is_object()) {
     fail(place, "key '{}': got {}, expected an object", key, value.type_name());
@@ -32,6 +34,9 @@ TaskRecord parse_task(const Json& task, const Json& selection, const std::string
   if (json_int(task, "items", place) != record.items.count()) {
     fail(place, "key 'items': got {}, expected {}, as many as 'indices' names",
          json_int(task, "items", place), record.items.count());
+  }
+  if (record.items.count() > kMaxItems) {
+    fail(place, "got {} items, expected at most {}", record.items.count(), kMaxItems);
   }
   record.rows = json_int_or(task, "rows", 0, place);
   record.data_hash = json_string_or(task, "data_hash", "", place);

@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <sys/types.h>
+
 #include <filesystem>
 #include <functional>
 #include <string>
@@ -21,6 +23,9 @@ struct Outcome {
 Outcome run_qx(const std::vector<std::string>& arguments, const std::string& input = "",
                const std::vector<std::string>& environment = {},
                const std::function<void(int)>& started = {});
+
+// Starts it with nothing on stdin and its output thrown away. The caller waits for the process.
+pid_t start_qx(const std::vector<std::string>& arguments);
 
 // Runs with --json, expects exit code 0 and returns the document.
 Json run_json(std::vector<std::string> arguments);
