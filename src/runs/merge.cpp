@@ -215,15 +215,12 @@ Json merged_run(const std::vector<Part>& parts, const std::map<std::string, Join
 
 std::int64_t count_right(const std::vector<Answer>& answers, const std::string& metric,
                          const std::string& place) {
-  const auto is_right = [&](const Answer& answer) {
-    if (metric == "acc") return answer.acc == 1;
-    if (metric == "acc_norm") return answer.acc_norm.value_or(0) == 1;
-    if (metric == "acc_bytes") {
-      return picked_by_ll_per_byte(answer.choices) == static_cast<std::size_t>(answer.gold);
-    }
-    fail(place, "got the metric '{}', which this version does not know", metric);
-  };
-  return std::count_if(answers.begin(), answers.end(), is_right);
+  constexpr std::string_view kKnown[] = {"acc", "acc_norm", "acc_bytes", "acc_token"};
+  if (std::find(std::begin(kKnown), std::end(kKnown), metric) == std::end(kKnown)) {
+    fail(place, "got the metric '{}', expected one of {}", metric, fmt::join(kKnown, ", "));
+  }
+  return std::count_if(answers.begin(), answers.end(),
+                       [&](const Answer& answer) { return is_right(answer, metric); });
 }
 
 // Metrics are recomputed from the answers; the other entries say the same in every shard.
