@@ -227,7 +227,8 @@ std::int64_t count_right(const std::vector<Answer>& answers, const std::string& 
 Json merged_scores(Json entry, const std::vector<Answer>& answers, const std::string& place) {
   const std::string suffix = ",none", error_suffix = "_stderr,none";
   const auto n = static_cast<std::int64_t>(answers.size());
-  for (const auto& [key, value] : Json(entry).items()) {
+  const Json before = entry;
+  for (const auto& [key, value] : before.items()) {
     if (key == "sample_len") entry[key] = n;
     if (!key.ends_with(suffix)) continue;
     const bool is_error = key.ends_with(error_suffix);

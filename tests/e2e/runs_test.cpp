@@ -112,7 +112,7 @@ class Runs : public testing::Test {
     EXPECT_EQ(o.exit_code, 0) << o.err;
     return root_ / runs / "m";
   }
-  static constexpr int kRows = 120;
+  static constexpr int kRows = 240;
   static inline fs::path root_;
 };
 
@@ -304,10 +304,10 @@ TEST_F(Runs, ListsOfIndicesChooseTheItems) {
   fs::copy_file(folder / "answers-piqa.jsonl", root_ / "log");
   evaluate("again", {"--indices", root_ / "log"}, "piqa");
   EXPECT_EQ(read_text(root_ / "again/m/answers-piqa.jsonl"), text);
-  std::ofstream(root_ / "list") << "7\n120\n";
+  std::ofstream(root_ / "list") << "7\n" << kRows << "\n";
   const Outcome o = run_qx(command("past", {"--indices", root_ / "list"}, "piqa"));
   EXPECT_EQ(o.exit_code, 1);
-  EXPECT_NE(o.err.find("list:2] got row 120"), std::string::npos) << o.err;
+  EXPECT_NE(o.err.find("list:2] got row 240"), std::string::npos) << o.err;
   EXPECT_FALSE(fs::exists(root_ / "past"));
 }
 
