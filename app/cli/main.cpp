@@ -41,6 +41,8 @@ constexpr qx::cli::AddVerb kVerbs[] = {
     qx::cli::add_diff,
     qx::cli::add_perplexity,
     qx::cli::add_divergence,
+    qx::cli::add_runs,
+    qx::cli::add_merge_runs,
     // clang-format on
 };
 

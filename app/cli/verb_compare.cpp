@@ -18,7 +18,7 @@ namespace {
 struct CompareOptions {
   std::vector<std::string> runs;
   std::string baseline, metric = "default", format = "text", output;
-  bool json = false, force = false;
+  bool json = false, force = false, intersect = false;
 };
 
 std::size_t find_baseline(const std::vector<RunResults>& runs, const CompareOptions& options) {
@@ -37,7 +37,8 @@ void compare(const CompareOptions& options) {
   const Metric metric = parse_metric(options.metric);
   if (options.runs.size() < 2) throw UsageError("got one run, expected at least two to compare");
   if (!options.output.empty()) require_absent(options.output, options.force);
-  LoadedRuns loaded = load_runs({options.runs.begin(), options.runs.end()}, metric);
+  LoadedRuns loaded =
+      load_runs({options.runs.begin(), options.runs.end()}, metric, options.intersect);
   Comparison comparison = compare_runs(loaded.runs, find_baseline(loaded.runs, options));
   comparison.notes.insert(comparison.notes.begin(), loaded.notes.begin(), loaded.notes.end());
 
@@ -64,6 +65,8 @@ void add_compare(CLI::App& app) {
   verb->add_option("--metric", options->metric,
                    "default (acc_norm where a task has it, else acc), acc, acc_norm or acc_bytes")
       ->capture_default_str();
+  verb->add_flag("--intersect", options->intersect,
+                 "compare the items that all runs answered, where they answered different ones");
   verb->add_option("--format", options->format, "text or json")
       ->check(CLI::IsMember({"text", "json"}))
       ->capture_default_str();

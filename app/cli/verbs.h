@@ -27,5 +27,7 @@ void add_diff(CLI::App& app);
 void add_verify(CLI::App& app);
 void add_perplexity(CLI::App& app);
 void add_divergence(CLI::App& app);
+void add_runs(CLI::App& app);
+void add_merge_runs(CLI::App& app);
 
 }  // namespace qx::cli

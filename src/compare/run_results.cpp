@@ -2,6 +2,7 @@
 #include "compare/run_results.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <utility>
 
@@ -50,7 +51,6 @@ std::string metric_of(const std::vector<Answer>& answers, Metric metric) {
 
 TaskResults load_task(const fs::path& file, const std::string& task, Metric metric) {
   std::vector<Answer> answers = read_answers(file);
-  if (answers.empty()) fail(file.string(), "holds no answers, expected at least one");
   std::sort(answers.begin(), answers.end(),
             [](const Answer& a, const Answer& b) { return a.index < b.index; });
   TaskResults results{task, metric_of(answers, metric), {}};
@@ -84,10 +84,12 @@ RunResults load_run(const fs::path& folder, const Json& run, Metric metric) {
     if (!name.starts_with(prefix) || !name.ends_with(suffix)) continue;
     const std::string task =
         name.substr(prefix.size(), name.size() - prefix.size() - suffix.size());
-    results.tasks[task] = load_task(entry.path(), task, metric);
+    TaskResults answered = load_task(entry.path(), task, metric);
+    if (!answered.items.empty()) results.tasks[task] = std::move(answered);
   }
-  if (results.tasks.empty())
-    fail(folder.string(), "holds no answers-TASK.jsonl, expected a run of qx eval");
+  if (results.tasks.empty()) {
+    fail(folder.string(), "holds no answers in answers-TASK.jsonl, expected a run of qx eval");
+  }
   return results;
 }
 
@@ -156,6 +158,92 @@ void check_metrics(const std::vector<RunResults>& runs) {
   }
 }
 
+// How many items of a task run.json says the run is about; 0 when it does not say.
+std::int64_t asked_items(const Json& run, const std::string& task) {
+  const Json& tasks = member(run, "tasks");
+  const auto entry = tasks.is_object() ? tasks.find(task) : tasks.end();
+  if (entry == tasks.end() || !entry->is_object()) return 0;
+  const Json& items = member(*entry, "items");
+  return items.is_number_integer() ? items.get<std::int64_t>() : 0;
+}
+
+// The items of one task over all runs.
+struct ItemSets {
+  std::set<std::int64_t> common;  // rows that every run answered
+  std::string counts;             // "base 300, q4 200 of 300 so far"
+  bool equal = true;
+};
+
+ItemSets item_sets(const std::vector<RunResults>& runs, const std::vector<Json>& jsons,
+                   const std::string& task) {
+  ItemSets sets;
+  std::map<std::int64_t, std::size_t> times;
+  for (std::size_t r = 0; r < runs.size(); ++r) {
+    const auto found = runs[r].tasks.find(task);
+    const std::size_t n = found == runs[r].tasks.end() ? 0 : found->second.items.size();
+    const std::int64_t asked = asked_items(jsons[r], task);
+    sets.counts += fmt::format("{}{} {}", r == 0 ? "" : ", ", runs[r].name, n);
+    if (static_cast<std::int64_t>(n) < asked) sets.counts += fmt::format(" of {} so far", asked);
+    for (std::size_t i = 0; i < n; ++i) ++times[found->second.items[i].index];
+  }
+  for (const auto& [row, count] : times) {
+    if (count == runs.size()) sets.common.insert(row);
+  }
+  sets.equal = sets.common.size() == times.size();
+  return sets;
+}
+
+// Tasks that every run has answered in part, or is to answer by its run.json.
+std::set<std::string> tasks_of_all(const std::vector<RunResults>& runs,
+                                   const std::vector<Json>& jsons) {
+  std::set<std::string> all, common;
+  for (const RunResults& run : runs) {
+    for (const auto& [task, results] : run.tasks) all.insert(task);
+  }
+  for (const std::string& task : all) {
+    bool everywhere = true;
+    for (std::size_t r = 0; r < runs.size(); ++r) {
+      everywhere = everywhere && (runs[r].tasks.contains(task) || asked_items(jsons[r], task) > 0);
+    }
+    if (everywhere) common.insert(task);
+  }
+  return common;
+}
+
+// Keeps the common items of a task; drops the task when there are none.
+void keep_common(std::vector<RunResults>& runs, const std::string& task,
+                 const std::set<std::int64_t>& common) {
+  for (RunResults& run : runs) {
+    const auto found = run.tasks.find(task);
+    if (found == run.tasks.end()) continue;
+    std::erase_if(found->second.items,
+                  [&](const ItemResult& item) { return !common.contains(item.index); });
+    if (found->second.items.empty()) run.tasks.erase(found);
+  }
+}
+
+void require_same_items(LoadedRuns& loaded, const std::vector<Json>& jsons, bool intersect) {
+  std::string differences;
+  for (const std::string& task : tasks_of_all(loaded.runs, jsons)) {
+    const ItemSets sets = item_sets(loaded.runs, jsons, task);
+    if (sets.equal) continue;
+    differences += fmt::format("\n  {}: {}; {} in common", task, sets.counts, sets.common.size());
+    if (!intersect) continue;
+    keep_common(loaded.runs, task, sets.common);
+    loaded.notes.push_back(
+        sets.common.empty()
+            ? fmt::format("{} is left out: the runs have no item of it in common ({})", task,
+                          sets.counts)
+            : fmt::format("{}: only the {} items that every run answered are compared ({})", task,
+                          sets.common.size(), sets.counts));
+  }
+  if (differences.empty() || intersect) return;
+  fail("items",
+       "the runs answered different items, expected the same in each:{}\nCompare the common items "
+       "with --intersect, or finish the runs with the same selection of items first.",
+       differences);
+}
+
 }  // namespace
 
 Metric parse_metric(const std::string& name) {
@@ -167,7 +255,7 @@ Metric parse_metric(const std::string& name) {
       fmt::format("--metric: got '{}', expected default, acc, acc_norm or acc_bytes", name));
 }
 
-LoadedRuns load_runs(const std::vector<fs::path>& folders, Metric metric) {
+LoadedRuns load_runs(const std::vector<fs::path>& folders, Metric metric, bool intersect) {
   LoadedRuns loaded;
   std::vector<Json> runs;
   for (const fs::path& folder : folders) {
@@ -182,6 +270,7 @@ LoadedRuns load_runs(const std::vector<fs::path>& folders, Metric metric) {
   }
   check_conditions(folders, runs, loaded.notes);
   check_metrics(loaded.runs);
+  require_same_items(loaded, runs, intersect);
   return loaded;
 }
 

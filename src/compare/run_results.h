@@ -17,6 +17,8 @@ enum class Metric { kDefault, kAcc, kAccNorm, kAccBytes };
 Metric parse_metric(const std::string& name);
 
 // Loads RUNS/NAME folders; a run is called after its folder. acc_norm falls back to acc for tasks that have none.
+// Runs that answered different items of a task (another selection, or one is not finished) are refused, unless
+// `intersect`: then only the items that all have stay, and a note says so for each task.
 // Fails: Error when a folder holds no run or a broken one, or when two runs were made under conditions that
 // forbid a comparison (chat and plain, another convention, other few-shot settings). Conditions that may change
 // a score slightly (precision, kernels) are returned as notes.
@@ -24,6 +26,7 @@ struct LoadedRuns {
   std::vector<RunResults> runs;
   std::vector<std::string> notes;
 };
-LoadedRuns load_runs(const std::vector<std::filesystem::path>& folders, Metric metric);
+LoadedRuns load_runs(const std::vector<std::filesystem::path>& folders, Metric metric,
+                     bool intersect = false);
 
 }  // namespace qx

@@ -93,5 +93,42 @@ TEST(LoadRuns, BrokenFoldersAreErrors) {
       Error);
 }
 
+TEST(LoadRuns, OtherItemsAreRefusedOrIntersectedAndSaid) {
+  std::string run = kRun;
+  run.insert(1, R"("tasks":{"piqa":{"items":2}},)");
+  const std::string both = kAnswers, first = both.substr(0, both.find('\n') + 1);
+  const std::string other = both.substr(first.size());
+  const fs::path a = write_run("a", run, both), b = write_run("b", run, first);
+  try {
+    load_runs({a, b}, Metric::kDefault);
+    FAIL();
+  } catch (const Error& e) {
+    const std::string text = e.what();
+    EXPECT_NE(text.find("piqa: a 2, b 1 of 2 so far; 1 in common"), std::string::npos) << text;
+    EXPECT_NE(text.find("--intersect"), std::string::npos) << text;
+  }
+  const LoadedRuns common = load_runs({a, b}, Metric::kDefault, true);
+  ASSERT_EQ(common.runs[0].tasks.at("piqa").items.size(), 1u);
+  EXPECT_EQ(common.runs[0].tasks.at("piqa").items[0].index, 0);
+  ASSERT_EQ(common.notes.size(), 1u);
+  EXPECT_NE(
+      common.notes[0].find("only the 1 items that every run answered are compared (a 2, b 1 of 2"),
+      std::string::npos);
+  // Nothing in common, and nothing answered yet.
+  const LoadedRuns none = load_runs({b, write_run("o", run, other)}, Metric::kDefault, true);
+  EXPECT_TRUE(none.runs[0].tasks.empty());
+  EXPECT_EQ(none.notes.size(), 1u);
+  const fs::path started = write_run("st", run, "");
+  std::ofstream(started / "answers-boolq.jsonl")
+      << R"({"task":"boolq","index":0,"doc_hash":"","gold":0,"choices":[{"ll":1,"tokens":1,"chars":1,"bytes":1,"greedy":true}],"acc":1})"
+      << "\n";
+  EXPECT_THROW(load_runs({a, started}, Metric::kDefault), Error);
+  // A task that a run was never to answer is left out by compare_runs(), with a note.
+  run.replace(run.find("piqa"), 4, "rest");
+  fs::copy_file(started / "answers-boolq.jsonl",
+                write_run("never", run, "") / "answers-boolq.jsonl");
+  EXPECT_NO_THROW(load_runs({a, a.parent_path() / "never"}, Metric::kDefault));
+}
+
 }  // namespace
 }  // namespace qx

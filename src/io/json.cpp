@@ -63,7 +63,7 @@ class Builder : public nlohmann::json_sax<Json> {
     const std::size_t colon = reason.find(": ");
     if (colon != std::string::npos) reason.erase(0, colon + 2);
     if (text_.empty()) reason = "got nothing, expected a JSON value";
-    fail(origin_, "not valid JSON at byte {}: {}", at, reason.substr(0, 300));
+    fail(place_of(at), "not valid JSON at byte {}: {}", at, reason.substr(0, 300));
   }
 
  private:
@@ -72,6 +72,13 @@ class Builder : public nlohmann::json_sax<Json> {
     std::string key;
     std::unordered_set<std::string> keys;
   };
+
+  // With the line, where there are several.
+  std::string place_of(std::size_t at) const {
+    if (text_.find('\n') == std::string_view::npos) return std::string(origin_);
+    const std::string_view before = text_.substr(0, std::min(at, text_.size()));
+    return fmt::format("{}:{}", origin_, 1 + std::count(before.begin(), before.end(), '\n'));
+  }
 
   bool open(Json container) {
     if (stack_.size() >= kMaxDepth) {

@@ -14,9 +14,8 @@
 #include "base/error.h"
 
 namespace qx {
-namespace {
 
-[[noreturn]] void fail_errno(const std::filesystem::path& path, const char* action, int error) {
+void fail_errno(const std::filesystem::path& path, const char* action, int error) {
   if (error == ENOSPC)
     fail(path.string(), "{}: the disk is full, expected more free space", action);
   if (error == EDQUOT) {
@@ -27,6 +26,8 @@ namespace {
   }
   fail(path.string(), "{}: {}", action, std::strerror(error));
 }
+
+namespace {
 
 int reserve_blocks(int fd, std::uint64_t size_bytes) {
   if (size_bytes == 0) return 0;

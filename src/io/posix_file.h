@@ -32,6 +32,10 @@ class PosixFile {
   int fd_ = -1;
 };
 
+// Throws Error for an errno value; a full disk, a quota and a file size limit are told apart.
+// action: "cannot write".
+[[noreturn]] void fail_errno(const std::filesystem::path& path, const char* action, int error);
+
 // fsync of a file or directory by path. Fails: Error.
 void sync_path(const std::filesystem::path& path);
 

@@ -2,19 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runs/answer_log.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <algorithm>
-#include <cerrno>
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 #include "base/error.h"
 #include "base/mapped_file.h"
 #include "io/json.h"
-#include "io/staged.h"
 
 namespace qx {
 namespace {
@@ -40,36 +33,6 @@ int read_flag(const Json& json, std::string_view key, std::string_view place) {
   const std::int64_t value = json_int(json, key, place);
   if (value != 0 && value != 1) fail(place, "key '{}': got {}, expected 0 or 1", key, value);
   return static_cast<int>(value);
-}
-
-// The answers of all whole lines, and the bytes that these take.
-struct LogText {
-  std::vector<Answer> answers;
-  std::size_t whole_bytes = 0;
-};
-
-LogText parse_log(std::string_view text, const std::string& file) {
-  LogText log;
-  std::int64_t line = 0;
-  while (log.whole_bytes < text.size()) {
-    const std::size_t end = text.find('\n', log.whole_bytes);
-    if (end == std::string_view::npos) break;  // torn: no line feed yet
-    const std::string_view content = text.substr(log.whole_bytes, end - log.whole_bytes);
-    try {
-      log.answers.push_back(parse_answer(content, fmt::format("{}:{}", file, ++line)));
-    } catch (const Error&) {
-      if (end + 1 != text.size()) throw;
-      break;  // the last line: its bytes did not all reach the disk
-    }
-    log.whole_bytes = end + 1;
-  }
-  return log;
-}
-
-std::string all_lines(const std::vector<Answer>& answers) {
-  std::string text;
-  for (const Answer& answer : answers) text += answer_line(answer) + '\n';
-  return text;
 }
 
 }  // namespace
@@ -161,66 +124,30 @@ Answer parse_answer(std::string_view line, std::string_view place) {
   return answer;
 }
 
+ParsedLog parse_answers(std::string_view text, const std::string& file) {
+  ParsedLog log;
+  for (std::int64_t line = 1; log.whole_bytes < text.size(); ++line) {
+    const std::size_t end = text.find('\n', log.whole_bytes);
+    if (end == std::string_view::npos) break;  // torn: no line feed yet
+    const std::string_view content = text.substr(log.whole_bytes, end - log.whole_bytes);
+    if (content.find('\0') != std::string_view::npos) {
+      ++log.lost_lines;
+    } else {
+      try {
+        log.answers.push_back(parse_answer(content, fmt::format("{}:{}", file, line)));
+      } catch (const Error&) {
+        if (end + 1 != text.size()) throw;
+        break;  // the last line: its bytes did not all reach the disk
+      }
+    }
+    log.whole_bytes = end + 1;
+  }
+  return log;
+}
+
 std::vector<Answer> read_answers(const std::filesystem::path& file) {
   const MappedFile map(file);
-  return parse_log(map.text(), file.string()).answers;
-}
-
-AnswerLog::AnswerLog(std::filesystem::path file) : file_(std::move(file)) {
-  std::size_t keep = 0;
-  if (std::filesystem::exists(file_)) {
-    const MappedFile map(file_);
-    LogText log = parse_log(map.text(), file_.string());
-    answers_ = std::move(log.answers);
-    keep = log.whole_bytes;
-  }
-  fd_ = ::open(file_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
-  if (fd_ < 0) fail(file_.string(), "cannot write: {}", std::strerror(errno));
-  const auto length = static_cast<off_t>(keep);
-  if (::ftruncate(fd_, length) != 0 || ::lseek(fd_, length, SEEK_SET) != length) {
-    const int error = errno;
-    ::close(fd_);
-    fail(file_.string(), "cannot write: {}", std::strerror(error));
-  }
-  last_sync_ = std::chrono::steady_clock::now();
-}
-
-AnswerLog::~AnswerLog() {
-  ::fsync(fd_);
-  ::close(fd_);
-}
-
-void AnswerLog::write(std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t written = ::write(fd_, text.data(), text.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) fail(file_.string(), "cannot write: {}", std::strerror(errno));
-    text.remove_prefix(static_cast<std::size_t>(written));
-  }
-}
-
-void AnswerLog::sync() {
-  if (::fsync(fd_) != 0) fail(file_.string(), "cannot sync: {}", std::strerror(errno));
-  last_sync_ = std::chrono::steady_clock::now();
-}
-
-void AnswerLog::append(Answer answer) {
-  write(answer_line(answer) + '\n');
-  answers_.push_back(std::move(answer));
-  if (std::chrono::steady_clock::now() - last_sync_ >= std::chrono::seconds(1)) sync();
-}
-
-void AnswerLog::finish() {
-  sync();
-  const auto by_index = [](const Answer& a, const Answer& b) { return a.index < b.index; };
-  if (std::is_sorted(answers_.begin(), answers_.end(), by_index)) return;
-  std::sort(answers_.begin(), answers_.end(), by_index);
-  write_file_atomic(file_, all_lines(answers_), true);
-  // The descriptor names the old file; appending goes on at the end of the new one.
-  const int fd = ::open(file_.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
-  if (fd < 0) fail(file_.string(), "cannot write: {}", std::strerror(errno));
-  ::close(fd_);
-  fd_ = fd;
+  return parse_answers(map.text(), file.string()).answers;
 }
 
 }  // namespace qx

@@ -3,13 +3,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <chrono>
+#include <condition_variable>
 #include <cstdint>
+#include <exception>
 #include <filesystem>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
+
+#include "io/append_file.h"
 
 namespace qx {
 
@@ -52,33 +58,49 @@ std::string answer_line(const Answer& answer);
 // Fails: Error at `place`.
 Answer parse_answer(std::string_view line, std::string_view place);
 
-// All answers of a file, in the order they lie in. A last line that a killed run left torn is
-// dropped (without a line feed, or not JSON); anything else that is wrong is an error naming file
-// and line.
+// The answers of a log's text, in the order they lie in. A killed run leaves a torn last line (without a
+// line feed, or not JSON), and a machine that stopped can leave zeros where lines were: these are dropped.
+// Anything else that is wrong is an error naming file and line.
+struct ParsedLog {
+  std::vector<Answer> answers;
+  std::size_t whole_bytes = 0;  // up to the torn line
+  std::size_t lost_lines = 0;   // of zeros, among these bytes
+};
+ParsedLog parse_answers(std::string_view text, const std::string& file);
 std::vector<Answer> read_answers(const std::filesystem::path& file);
 
-// Appends answers to a file. Threads: one caller at a time.
+// Appends answers to a file. A thread of its own syncs the file, so that an answer is on the disk within a
+// second even when the next one takes minutes. Threads: one caller at a time.
 class AnswerLog {
  public:
-  // Keeps what the file holds already (see answers()); cuts a torn last line off. Fails: Error.
+  // Keeps what the file holds already (see answers()); cuts off what is torn. Fails: Error.
   explicit AnswerLog(std::filesystem::path file);
   ~AnswerLog();
   AnswerLog(const AnswerLog&) = delete;
   AnswerLog& operator=(const AnswerLog&) = delete;
 
   const std::vector<Answer>& answers() const { return answers_; }
-  // Written at once, synced to the disk at most once a second.
+  // Written at once. A line is whole in the file or absent. Fails: Error, also for an earlier answer that
+  // could not be synced, and when the file was deleted meanwhile.
   void append(Answer answer);
-  // Syncs, and rewrites the file in order of index unless it is already.
+  // Syncs, and rewrites the file in order of index unless it is already. Fails as append().
   void finish();
+  std::size_t durable() const;  // how many answers, from the first, are on the disk for certain
 
  private:
-  void write(std::string_view text);
-  void sync();
-  std::filesystem::path file_;
+  void flush_until_stopped();  // the flusher's work
+  void stop_flusher();
+
+  std::filesystem::path path_;
   std::vector<Answer> answers_;
-  int fd_ = -1;
-  std::chrono::steady_clock::time_point last_sync_;
+  std::unique_ptr<AppendFile> file_;  // replaced only while no flusher runs
+
+  std::thread flusher_;
+  std::condition_variable wake_;
+  mutable std::mutex mutex_;  // guards what follows
+  std::size_t written_ = 0, durable_ = 0;
+  bool stop_ = false;
+  std::exception_ptr failure_;  // of the flusher
 };
 
 }  // namespace qx

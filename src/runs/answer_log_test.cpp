@@ -4,8 +4,10 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cmath>
 #include <limits>
+#include <thread>
 
 #include "base/error.h"
 #include "base/random.h"
@@ -95,6 +97,55 @@ TEST(AnswerLog, DamageElsewhereIsAnErrorWithItsLine) {
        R"({"task":"t","index":0,"doc_hash":"","gold":0,"choices":[{"ll":1,"tokens":1,"chars":1,"bytes":1,"greedy":true}],"acc":2})"}) {
     EXPECT_THROW(parse_answer(bad, "x"), Error) << bad;
   }
+}
+
+TEST(AnswerLog, AnAnswerBecomesDurableWithoutAnotherOne) {
+  const TestFolder folder;
+  AnswerLog log(folder / "a.jsonl");
+  for (std::int64_t i = 0; i < 3; ++i) {
+    log.append(make(i));
+    const auto wanted = static_cast<std::size_t>(i + 1);
+    // Half a second; the bound only ends a test that would never end.
+    for (int wait = 0; wait < 6000 && log.durable() < wanted; ++wait) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    ASSERT_EQ(log.durable(), wanted);
+  }
+}
+
+TEST(AnswerLog, AFileThatVanishesIsAnError) {
+  const TestFolder folder;
+  AnswerLog log(folder / "a.jsonl");
+  log.append(make(0));
+  std::filesystem::remove(folder / "a.jsonl");
+  log.append(make(1));
+  EXPECT_THROW(log.finish(), Error);
+  // The flusher's own failure arrives at the next answer.
+  AnswerLog other(folder / "b.jsonl");
+  other.append(make(0));
+  std::filesystem::remove(folder / "b.jsonl");
+  EXPECT_THROW(
+      {
+        for (std::int64_t i = 1; i < 6000; ++i) {
+          other.append(make(i));
+          std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        }
+      },
+      Error);
+  EXPECT_THROW(other.finish(), Error);
+}
+
+TEST(AnswerLog, ZerosOfAMachineThatStoppedAreAnsweredAgain) {
+  const TestFolder folder;
+  const auto line = [](std::int64_t i) { return answer_line(make(i)) + "\n"; };
+  write_text(folder / "a.jsonl",
+             line(0) + std::string(5000, '\0') + line(1) + line(2) + std::string(40, '\0'));
+  EXPECT_EQ(read_answers(folder / "a.jsonl").size(), 2u);
+  AnswerLog log(folder / "a.jsonl");
+  EXPECT_EQ(read_text(folder / "a.jsonl"), line(0) + line(2));
+  log.append(make(1));
+  log.finish();
+  EXPECT_EQ(read_text(folder / "a.jsonl"), line(0) + line(1) + line(2));
 }
 
 }  // namespace

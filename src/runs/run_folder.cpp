@@ -8,13 +8,17 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <ctime>
+#include <map>
 #include <system_error>
+#include <thread>
 
 #include "base/error.h"
+#include "io/posix_file.h"
 #include "io/staged.h"
-#include "tasks/index_set.h"
+#include "runs/run_record.h"
 
 namespace qx {
 namespace fs = std::filesystem;
@@ -26,115 +30,84 @@ constexpr const char* kIdentity[] = {
     "template_hash", "template_variables", "max_length",         "precision", "kv_bits",
     "version"};
 // Of "selection": a larger limit or sample contains the smaller one, so these are left out.
-constexpr const char* kSelectionIdentity[] = {"kind", "offset", "seed", "shard"};
+constexpr const char* kSelectionIdentity[] = {"kind", "offset", "seed"};
 
 std::string shown(const Json& value) {
   return value.is_null() ? "none" : value.dump();
 }
 
-std::string difference(std::string_view what, const Json& found, const Json& wanted) {
+std::string difference(std::string_view what, const Json& found, const Json& wanted,
+                       const RunNames& names) {
   if (found == wanted) return "";
-  return fmt::format("{}: this command has {}, the folder has {}", what, shown(wanted),
+  return fmt::format("{}: {} has {}, {} has {}", what, names.wanted, shown(wanted), names.found,
                      shown(found));
-}
-
-Json member(const Json& object, std::string_view key) {
-  if (!object.is_object()) return {};
-  const auto found = object.find(std::string(key));
-  return found == object.end() ? Json() : *found;
 }
 
 // Runs that do not say how many bits their keys and values had are of versions that knew 32 only.
 Json identity(const Json& run, std::string_view key) {
-  Json value = member(run, key);
+  Json value = run_member(run, key);
   return key == "kv_bits" && value.is_null() ? Json(32) : value;
 }
 
-std::string model_difference(const Json& found, const Json& wanted) {
-  std::string text =
-      difference("plan_hash", member(found, "plan_hash"), member(wanted, "plan_hash"));
+std::string model_difference(const Json& found, const Json& wanted, const RunNames& names) {
+  std::string text = difference("plan_hash", run_member(found, "plan_hash"),
+                                run_member(wanted, "plan_hash"), names);
   if (!text.empty()) return text;
-  const Json old_files = member(found, "files"), new_files = member(wanted, "files");
+  const Json old_files = run_member(found, "files"), new_files = run_member(wanted, "files");
   for (const auto& [name, hash] : new_files.items()) {
-    text = difference("SHA-256 of the model's " + name, member(old_files, name), hash);
+    text = difference("SHA-256 of the model's " + name, run_member(old_files, name), hash, names);
     if (!text.empty()) return text;
   }
   for (const auto& [name, hash] : old_files.items()) {
-    text = difference("SHA-256 of the model's " + name, hash, member(new_files, name));
+    text = difference("SHA-256 of the model's " + name, hash, run_member(new_files, name), names);
     if (!text.empty()) return text;
   }
   return "";
 }
 
-// Runs of versions that knew an offset and a limit only say "offset" outside.
-Json selection_of(const Json& run) {
-  Json selection = member(run, "selection");
-  if (!selection.is_object()) {
-    selection = Json{{"kind", "rows"}, {"offset", member(run, "offset")}};
-  }
-  return selection;
-}
-
-std::string selection_difference(const Json& found, const Json& wanted) {
-  for (const char* key : kSelectionIdentity) {
-    std::string text =
-        difference(fmt::format("selection of items, {}", key), member(selection_of(found), key),
-                   member(selection_of(wanted), key));
-    if (!text.empty()) return text;
-  }
-  return "";
-}
-
-// The rows of a task of a run.
-IndexSet items_of(const Json& run, const std::string& name) {
-  const Json task = member(member(run, "tasks"), name);
-  const std::string place = "run.json: task " + name;
-  if (!member(task, "indices").is_null()) {
-    return IndexSet::parse(json_string(task, "indices", place), place);
-  }
-  const std::int64_t offset = json_int_or(selection_of(run), "offset", 0, place);
-  const std::int64_t items = json_int(task, "items", place);
-  if (offset < 0 || items < 1 || items > INT64_MAX - offset) {
-    fail(place, "got {} items from row {} on, expected some", items, offset);
-  }
-  return IndexSet::parse(fmt::format("{}-{}", offset, offset + items - 1), place);
-}
-
-std::string task_difference(const Json& found, const Json& wanted) {
-  const Json old_tasks = member(found, "tasks"), new_tasks = member(wanted, "tasks");
+// Of the tasks that both have.
+std::string data_difference(const Json& found, const Json& wanted, const RunNames& names) {
+  const Json old_tasks = run_member(found, "tasks"), new_tasks = run_member(wanted, "tasks");
   for (const auto& [name, task] : new_tasks.items()) {
-    const Json old = member(old_tasks, name);
+    const Json old = run_member(old_tasks, name);
     if (old.is_null()) continue;
-    std::string text = difference("SHA-256 of the data of " + name, member(old, "data_hash"),
-                                  member(task, "data_hash"));
+    std::string text = difference("SHA-256 of the data of " + name, run_member(old, "data_hash"),
+                                  run_member(task, "data_hash"), names);
     if (!text.empty()) return text;
-    text = difference("SHA-256 of the examples of " + name, member(old, "examples_hash"),
-                      member(task, "examples_hash"));
+    text = difference("SHA-256 of the examples of " + name, run_member(old, "examples_hash"),
+                      run_member(task, "examples_hash"), names);
     // A shipped description is as good as the version, which has been compared.
-    const Json now = member(task, "description");
+    const Json now = run_member(task, "description");
     if (text.empty() && !now.is_null() && now != "shipped") {
-      text = difference("SHA-256 of the description of " + name, member(old, "description_hash"),
-                        member(task, "description_hash"));
+      text = difference("SHA-256 of the description of " + name,
+                        run_member(old, "description_hash"), run_member(task, "description_hash"),
+                        names);
     }
     if (!text.empty()) return text;
-    const IndexSet old_items = items_of(found, name), new_items = items_of(wanted, name);
-    if (new_items.includes(old_items)) continue;
+  }
+  return "";
+}
+
+std::string items_difference(const RunRecord& found, const RunRecord& wanted) {
+  for (const auto& [name, task] : wanted.tasks) {
+    const auto old = found.tasks.find(name);
+    if (old == found.tasks.end() || task.items.includes(old->second.items)) continue;
     return fmt::format(
         "items of {}: this command has {}, the folder has {} and not all of them are among these "
         "(items may be added, not taken away)",
-        name, new_items.count(), old_items.count());
+        name, task.items.count(), old->second.items.count());
   }
   return "";
 }
 
 // Other builds or machines that gave answers to this folder before; equal ones are told once.
 Json earlier_sessions(const Json& found, const Json& now) {
-  Json earlier = member(found, "earlier_sessions");
+  Json earlier = run_member(found, "earlier_sessions");
   if (!earlier.is_array()) earlier = Json::array();
   Json last, current;
   for (const char* key : {"commit", "dirty", "compiler", "kernels", "threads"}) {
-    last[key] = member(found, key);
-    current[key] = member(now, key);
+    last[key] = run_member(found, key);
+    current[key] = run_member(now, key);
   }
   if (last != current && std::find(earlier.begin(), earlier.end(), last) == earlier.end()) {
     earlier.push_back(last);
@@ -157,16 +130,87 @@ bool is_own_file(const std::string& name) {
           name.ends_with(".jsonl"));
 }
 
+// The order in which tasks were asked does not show, so that a run that grew equals one made at once.
+Json sorted_by_key(const Json& object) {
+  std::map<std::string, Json> sorted;
+  for (const auto& [key, value] : object.items()) sorted[key] = value;
+  Json result = Json::object();
+  for (auto& [key, value] : sorted) result[key] = std::move(value);
+  return result;
+}
+
+// {} when there is none.
+Json read_results(const fs::path& file) {
+  if (!fs::exists(file)) return Json::object();
+  Json results = read_json_file(file);
+  const auto is_object = [](const Json& section) { return section.is_object(); };
+  if (!results.is_object() || !std::all_of(results.begin(), results.end(), is_object)) {
+    fail(file.string(),
+         "expected an object of objects; remove the file, it is made from the answers again");
+  }
+  return results;
+}
+
+// What a killed run was about to rename.
+void remove_stale_partials(const fs::path& folder) {
+  std::vector<fs::path> stale;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    constexpr std::string_view kSuffix = ".qx-partial";
+    if (!name.starts_with('.') || !name.ends_with(kSuffix)) continue;
+    if (is_own_file(name.substr(1, name.size() - 1 - kSuffix.size())))
+      stale.push_back(entry.path());
+  }
+  for (const fs::path& path : stale) fs::remove(path);
+}
+
+// The lock of a run folder: a descriptor, or -1 when another process holds it. On the folder itself; where a
+// file system cannot lock what is open for reading only (NFS: EBADF), on a hidden file in it.
+int try_lock(const fs::path& folder) {
+  int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) fail(folder.string(), "cannot open: {}", std::strerror(errno));
+  int result = ::flock(fd, LOCK_EX | LOCK_NB);
+  if (result != 0 && errno == EBADF) {
+    ::close(fd);
+    fd = ::open((folder / ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (fd < 0) fail_errno(folder / ".lock", "cannot create the lock", errno);
+    result = ::flock(fd, LOCK_EX | LOCK_NB);
+  }
+  if (result == 0) return fd;
+  const int error = errno;
+  ::close(fd);
+  if (error != EWOULDBLOCK) fail(folder.string(), "cannot lock: {}", std::strerror(error));
+  return -1;
+}
+
 }  // namespace
 
-std::string first_run_difference(const Json& found, const Json& wanted) {
-  std::string text = model_difference(member(found, "model"), member(wanted, "model"));
+std::string first_condition_difference(const Json& found, const Json& wanted,
+                                       const RunNames& names) {
+  std::string text =
+      model_difference(run_member(found, "model"), run_member(wanted, "model"), names);
   for (const char* key : kIdentity) {
-    if (text.empty()) text = difference(key, identity(found, key), identity(wanted, key));
+    if (text.empty()) text = difference(key, identity(found, key), identity(wanted, key), names);
   }
-  if (text.empty()) text = selection_difference(found, wanted);
-  if (text.empty()) text = task_difference(found, wanted);
-  return text;
+  for (const char* key : kSelectionIdentity) {
+    if (!text.empty()) break;
+    text = difference(fmt::format("selection of items, {}", key),
+                      run_member(run_selection(found), key), run_member(run_selection(wanted), key),
+                      names);
+  }
+  return text.empty() ? data_difference(found, wanted, names) : text;
+}
+
+std::string first_run_difference(const Json& found, const Json& wanted) {
+  const RunNames names;
+  std::string text = first_condition_difference(found, wanted, names);
+  if (text.empty()) {
+    text = difference("selection of items, shard", run_member(run_selection(found), "shard"),
+                      run_member(run_selection(wanted), "shard"), names);
+  }
+  if (!text.empty()) return text;
+  return items_difference(parse_run_record(found, "run.json"),
+                          parse_run_record(wanted, "this command"));
 }
 
 std::string utc_now() {
@@ -199,18 +243,18 @@ RunFolder::~RunFolder() {
 }
 
 void RunFolder::lock() {
-  lock_fd_ = ::open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (lock_fd_ < 0) fail(folder_.string(), "cannot open: {}", std::strerror(errno));
-  if (::flock(lock_fd_, LOCK_EX | LOCK_NB) == 0) return;
-  const int error = errno;
-  ::close(lock_fd_);
-  if (error == EWOULDBLOCK)
-    fail(folder_.string(), "another qx eval writes here; wait for it to end");
-  fail(folder_.string(), "cannot lock: {}", std::strerror(error));
+  // `qx runs` looks at the lock for a moment; that alone must not stop anybody.
+  for (int attempt = 0; attempt < 5; ++attempt) {
+    lock_fd_ = try_lock(folder_);
+    if (lock_fd_ >= 0) return;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  fail(folder_.string(), "another qx eval writes here; wait for it to end");
 }
 
 void RunFolder::open(Json wanted, OpenRun how) {
   const fs::path file = folder_ / "run.json";
+  remove_stale_partials(folder_);
   if (how == OpenRun::kStartOver) remove_own_files();
   run_ = std::move(wanted);
   run_["start"] = utc_now();
@@ -218,6 +262,8 @@ void RunFolder::open(Json wanted, OpenRun how) {
   run_["earlier_sessions"] = Json::array();
   if (fs::exists(file)) {
     const Json found = read_json_file(file);
+    parse_run_record(found, file.string());
+    read_results(folder_ / "results.json");
     const std::string text = first_run_difference(found, run_);
     if (!text.empty()) {
       fail(folder_.string(),
@@ -225,8 +271,8 @@ void RunFolder::open(Json wanted, OpenRun how) {
            text);
     }
     // The run as a whole began when the folder was made; tasks that this command leaves out stay.
-    run_["start"] = member(found, "start");
-    Json tasks = member(found, "tasks");
+    run_["start"] = run_member(found, "start");
+    Json tasks = run_member(found, "tasks");
     for (const auto& [name, task] : run_["tasks"].items()) tasks[name] = task;
     run_["tasks"] = tasks;
     run_["earlier_sessions"] = earlier_sessions(found, run_);
@@ -234,6 +280,7 @@ void RunFolder::open(Json wanted, OpenRun how) {
     fail(folder_.string(),
          "is not empty and holds no run.json, expected a new name or a run folder");
   }
+  run_["tasks"] = sorted_by_key(run_["tasks"]);
   write_run_json();
 }
 
@@ -241,8 +288,10 @@ void RunFolder::remove_own_files() const {
   if (!fs::exists(folder_ / "run.json")) return;
   std::vector<fs::path> own;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder_)) {
-    if (is_own_file(entry.path().filename().string())) own.push_back(entry.path());
+    const std::string name = entry.path().filename().string();
+    if (is_own_file(name) && name != "run.json") own.push_back(entry.path());
   }
+  own.push_back(folder_ / "run.json");  // last: killed before, it is still a run folder
   for (const fs::path& path : own) fs::remove(path);
 }
 
@@ -260,13 +309,21 @@ fs::path RunFolder::prompts_file(std::string_view task) const {
 
 void RunFolder::finish(const Json& results) {
   const fs::path file = folder_ / "results.json";
-  Json all = fs::exists(file) ? read_json_file(file) : Json::object();
+  Json all = read_results(file);
   for (const auto& [section, tasks] : results.items()) {
-    for (const auto& [task, value] : tasks.items()) all[section][task] = value;
+    Json merged = run_member(all, section);
+    for (const auto& [task, value] : tasks.items()) merged[task] = value;
+    all[section] = sorted_by_key(merged);
   }
   write_file_atomic(file, dump_json(all, 2, false, false) + "\n", true);
   run_["end"] = utc_now();
   write_run_json();
+}
+
+bool is_being_written(const fs::path& folder) {
+  const int fd = try_lock(folder);
+  if (fd >= 0) ::close(fd);
+  return fd < 0;
 }
 
 }  // namespace qx

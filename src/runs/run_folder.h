@@ -15,9 +15,20 @@ namespace qx {
 
 enum class OpenRun { kNewOrContinue, kContinueOnly, kStartOver };
 
-// What distinguishes two runs in run.json, or "" when `wanted` may continue `found`. The first difference
-// in words: "precision: this command has "fast", the folder has "exact"". Tasks and items may be added
-// (a larger limit, or sample of the same seed); the paths of model and data, the machine and the times may differ.
+// How a message calls the two sides of a difference.
+struct RunNames {
+  std::string wanted = "this command", found = "the folder";
+};
+
+// What distinguishes the conditions of two runs in run.json: model files, prompts, arithmetic, the way items
+// are selected, the data of the tasks that both have. The first difference in words, "" when there is none:
+// "precision: this command has "fast", the folder has "exact"". The paths of model and data, the machine and
+// the times may differ, and a limit or sample may be larger.
+std::string first_condition_difference(const Json& found, const Json& wanted,
+                                       const RunNames& names);
+// The same, and the shard, and whether every item of `found` is one of `wanted`: "" when `wanted` may
+// continue `found`. Tasks and items may be added. Fails: Error for a run.json that parse_run_record()
+// refuses.
 std::string first_run_difference(const Json& found, const Json& wanted);
 
 // Owns the folder: a lock keeps other processes out while it lives.
@@ -48,6 +59,9 @@ class RunFolder {
   Json run_;
   int lock_fd_ = -1;
 };
+
+// Whether a process holds the lock of a run folder at this moment. Fails: Error.
+bool is_being_written(const std::filesystem::path& folder);
 
 // The time now in UTC: "2026-01-31T12:00:00Z".
 std::string utc_now();

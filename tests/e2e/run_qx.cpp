@@ -91,6 +91,17 @@ const char* program() {
   return other != nullptr && *other != '\0' ? other : QX_PROGRAM;
 }
 
+pid_t start_qx(const std::vector<std::string>& arguments) {
+  const pid_t child = ::fork();
+  QX_CHECK(child >= 0);
+  if (child == 0) {
+    const int null = ::open("/dev/null", O_RDWR);
+    for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::dup2(null, fd);
+    exec_child(arguments, {});
+  }
+  return child;
+}
+
 Outcome run_qx(const std::vector<std::string>& arguments, const std::string& input,
                const std::vector<std::string>& environment,
                const std::function<void(int)>& started) {

@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <sys/types.h>
+
 #include <filesystem>
 #include <functional>
 #include <string>
@@ -29,6 +31,9 @@ Outcome run_program(const std::string& program, const std::vector<std::string>& 
 
 // The program that run_qx runs.
 const char* program();
+
+// Starts it with nothing on stdin and its output thrown away. The caller waits for the process.
+pid_t start_qx(const std::vector<std::string>& arguments);
 
 // Runs with --json, expects exit code 0 and returns the document.
 Json run_json(std::vector<std::string> arguments);
