@@ -12,14 +12,16 @@
 #include "base/error.h"
 #include "base/interrupt.h"
 #include "kernels/api.h"
+#include "text/visible.h"
 #include "verbs.h"
 
 namespace {
 
 constexpr qx::cli::AddVerb kVerbs[] = {
-    qx::cli::add_import,   qx::cli::add_convert,  qx::cli::add_plan,  qx::cli::add_inspect,
-    qx::cli::add_tokenize, qx::cli::add_generate, qx::cli::add_score, qx::cli::add_eval,
-    qx::cli::add_compare,  qx::cli::add_audit,    qx::cli::add_bench, qx::cli::add_data,
+    qx::cli::add_import,   qx::cli::add_convert,    qx::cli::add_plan,       qx::cli::add_inspect,
+    qx::cli::add_tokenize, qx::cli::add_generate,   qx::cli::add_score,      qx::cli::add_eval,
+    qx::cli::add_compare,  qx::cli::add_audit,      qx::cli::add_bench,      qx::cli::add_data,
+    qx::cli::add_show,     qx::cli::add_import_run, qx::cli::add_export_run,
 };
 
 std::string version_text() {
@@ -35,7 +37,8 @@ std::string verb_name(const CLI::App& app) {
 
 int report(const CLI::App& app, int code, const std::string& message) {
   std::fflush(stdout);
-  fmt::print(stderr, "{}: {}\n", verb_name(app), message);
+  // Messages quote data, which must not steer the terminal.
+  fmt::print(stderr, "{}: {}\n", verb_name(app), qx::without_controls(message));
   return code;
 }
 

@@ -23,5 +23,8 @@ void add_compare(CLI::App& app);
 void add_audit(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_data(CLI::App& app);
+void add_show(CLI::App& app);
+void add_import_run(CLI::App& app);
+void add_export_run(CLI::App& app);
 
 }  // namespace qx::cli
