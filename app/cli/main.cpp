@@ -19,6 +19,7 @@
 #include "cluster/launcher.h"
 #include "cluster/mpi.h"
 #include "kernels/api.h"
+#include "text/visible.h"
 #include "verbs.h"
 
 namespace {
@@ -43,6 +44,9 @@ constexpr qx::cli::AddVerb kVerbs[] = {
     qx::cli::add_divergence,
     qx::cli::add_runs,
     qx::cli::add_merge_runs,
+    qx::cli::add_show,
+    qx::cli::add_import_run,
+    qx::cli::add_export_run,
     // clang-format on
 };
 
@@ -61,7 +65,8 @@ std::string verb_name(const CLI::App& app) {
 
 int report(const CLI::App& app, int code, const std::string& message) {
   std::fflush(stdout);
-  fmt::print(stderr, "{}: {}\n", verb_name(app), message);
+  // Messages quote data, which must not steer the terminal.
+  fmt::print(stderr, "{}: {}\n", verb_name(app), qx::without_controls(message));
   return code;
 }
 

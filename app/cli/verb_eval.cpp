@@ -9,6 +9,7 @@
 #include "cluster/mpi.h"
 #include "eval/estimate.h"
 #include "eval/evaluate.h"
+#include "eval/export_run.h"
 #include "eval/leader.h"
 #include "eval/worker.h"
 #include "named_models.h"
@@ -28,8 +29,8 @@ struct Options {
   int shots = 0;
   std::optional<std::uint64_t> few_shot_seed;
   bool multiturn = false, single_turn = false;
-  bool chat = false, plain = false, write_prompts = false, dry_run = false, resume = false,
-       force = false, allow_swap = false;
+  bool chat = false, plain = false, write_prompts = false, export_samples = false, dry_run = false,
+       resume = false, force = false, allow_swap = false;
   OutputOptions out;
   ComputeOptions compute;
 };
@@ -259,6 +260,11 @@ void lead(const Options& o, RankTeam* team) {
     return o.out.json ? print_estimate_json(e, request.ranks) : print_estimate(e, request.ranks);
   }
   const EvalOutcome outcome = evaluate(request, *ready.pool, team);
+  if (o.export_samples) {
+    for (const ModelOutcome& model : outcome.models) {
+      export_run(RecordedRun(model.folder), {model.folder, {}, {}, false, true});
+    }
+  }
   print_outcome(outcome, o.out.json);
   const auto asked_otherwise = [&](const ModelOutcome& m) {
     return m.run["mode"] != outcome.models.front().run["mode"];
@@ -330,6 +336,8 @@ void add_options(CLI::App& verb, Options& o) {
                   "further variables of the template: '{\"enable_thinking\": false}'");
   verb.add_flag("--write-prompts", o.write_prompts,
                 "write prompts-TASK.jsonl: texts, token ids and scored spans");
+  verb.add_flag("--export-samples", o.export_samples,
+                "write samples_TASK.jsonl in lm-eval's layout into the run folder, too");
   verb.add_flag("--dry-run", o.dry_run,
                 "only say how many items and tokens there are, and the time");
   verb.add_flag("--resume", o.resume, "continue a run; an error when there is none to continue");

@@ -29,5 +29,8 @@ void add_perplexity(CLI::App& app);
 void add_divergence(CLI::App& app);
 void add_runs(CLI::App& app);
 void add_merge_runs(CLI::App& app);
+void add_show(CLI::App& app);
+void add_import_run(CLI::App& app);
+void add_export_run(CLI::App& app);
 
 }  // namespace qx::cli

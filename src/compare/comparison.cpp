@@ -124,6 +124,17 @@ PairedCounts count_pairs(const std::vector<const ItemResult*>& baseline,
   return counts;
 }
 
+// Other wrong answers than the baseline's: accuracy cannot see these.
+std::int64_t count_changed(const std::vector<const ItemResult*>& baseline,
+                           const std::vector<const ItemResult*>& variant) {
+  std::int64_t changed = 0;
+  for (std::size_t i = 0; i < baseline.size(); ++i) {
+    const bool both_wrong = !baseline[i]->right && !variant[i]->right;
+    changed += both_wrong && baseline[i]->chosen != variant[i]->chosen ? 1 : 0;
+  }
+  return changed;
+}
+
 Verdict decide(double p, double difference) {
   if (!(p < kAlpha)) return Verdict::kIndistinguishable;
   return difference > 0 ? Verdict::kBetter : Verdict::kWorse;
@@ -162,6 +173,7 @@ PairSummary summarize_pair(std::size_t baseline, std::size_t variant,
   for (std::size_t t = 0; t < tasks.size(); ++t) {
     Difference d;
     d.counts = count_pairs(items[t].by_run[baseline], items[t].by_run[variant]);
+    d.changed = count_changed(items[t].by_run[baseline], items[t].by_run[variant]);
     d.difference =
         to_double(d.counts.wrong_to_right - d.counts.right_to_wrong) / to_double(d.counts.n());
     const double reference = tasks[t].scores[baseline].accuracy;

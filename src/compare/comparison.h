@@ -21,6 +21,7 @@ struct ItemResult {
   std::string doc_hash;
   int gold = 0, chosen = 0, choices = 0;
   bool right = false;
+  double margin = 0;  // gold_margin (runs/choice_metric.h)
 };
 
 struct TaskResults {
@@ -62,6 +63,7 @@ struct Score {
 
 struct Difference {
   PairedCounts counts;
+  std::int64_t changed = 0;        // another pick, wrong before and after
   double difference = 0;           // variant - baseline, in accuracy
   std::optional<double> relative;  // difference / baseline accuracy; nothing when that is 0
   Interval interval;               // Newcombe, paired, 95 %

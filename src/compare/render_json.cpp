@@ -22,6 +22,7 @@ void add_difference(Json& out, const Difference& d) {
   out["diff_ci"] = interval(d.interval);
   out["right_to_wrong"] = d.counts.right_to_wrong;
   out["wrong_to_right"] = d.counts.wrong_to_right;
+  out["changed"] = d.changed;
   out["p"] = d.p;
   out["p_holm"] = d.p_holm;
   out["detectable"] = number(d.detectable);

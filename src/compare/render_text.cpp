@@ -96,8 +96,8 @@ std::string scores_table(const Comparison& c) {
 }
 
 std::string pair_table(const Comparison& c, const PairSummary& pair) {
-  Table table({"task", "difference", "relative", "95 % interval", "right>wrong", "wrong>right", "p",
-               "p (Holm)", "verdict"});
+  Table table({"task", "difference", "relative", "95 % interval", "right>wrong", "wrong>right",
+               "changed", "p", "p (Holm)", "verdict"});
   for (std::size_t t = 0; t < c.tasks.size(); ++t) {
     const Difference& d = pair.tasks[t];
     table.add({c.tasks[t].task + (c.tasks[t].informative ? "" : " !"),
@@ -105,14 +105,14 @@ std::string pair_table(const Comparison& c, const PairSummary& pair) {
                d.relative ? fmt::format("{:+.1f} %", *d.relative * 100) : "-",
                fmt::format("{:+.4f} to {:+.4f}", d.interval.low, d.interval.high),
                fmt::format("{}", d.counts.right_to_wrong),
-               fmt::format("{}", d.counts.wrong_to_right), p_text(d.p), p_text(d.p_holm),
-               verdict_name(d.verdict)});
+               fmt::format("{}", d.counts.wrong_to_right), fmt::format("{}", d.changed),
+               p_text(d.p), p_text(d.p_holm), verdict_name(d.verdict)});
   }
   if (pair.average) {
     const AverageDifference& a = *pair.average;
     table.add_rule();
     table.add({"average (macro)", fmt::format("{:+.4f}", a.difference), "",
-               fmt::format("{:+.4f} to {:+.4f}", a.interval.low, a.interval.high), "", "",
+               fmt::format("{:+.4f} to {:+.4f}", a.interval.low, a.interval.high), "", "", "",
                p_text(a.p), "", verdict_name(a.verdict)});
   }
   return fmt::format("{} against {} (same items, paired)\n", c.runs[pair.variant].name,

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "io/json.h"
 #include "runs/answer_log.h"
+#include "runs/choice_metric.h"
 
 namespace qx {
 namespace fs = std::filesystem;
@@ -27,18 +28,32 @@ const Json& member(const Json& object, const char* key) {
   return found == object.end() ? null : *found;
 }
 
+bool is_imported(const Json& run) {
+  return !member(run, "imported_from").is_null();
+}
+
+// An imported run may not know under which conditions it was made; null then means unknown.
+bool is_unknown(const Json& run, const char* key) {
+  return is_imported(run) && member(run, key).is_null();
+}
+
 // A run that does not say how many bits its keys and values had had 32.
 Json setting(const Json& run, std::string_view key) {
   const Json& value = member(run, std::string(key).c_str());
-  return key == "kv_bits" && value.is_null() ? Json(32) : value;
+  return key == "kv_bits" && value.is_null() && !is_imported(run) ? Json(32) : value;
 }
 
 ItemResult item_result(const Answer& answer, const std::string& metric) {
-  ItemResult item{
-      answer.index, answer.doc_hash, answer.gold, 0, static_cast<int>(answer.choices.size()),
-      false};
+  ItemResult item{answer.index,
+                  answer.doc_hash,
+                  answer.gold,
+                  0,
+                  static_cast<int>(answer.choices.size()),
+                  false,
+                  0};
   item.chosen = static_cast<int>(picked_choice(answer.choices, metric));
   item.right = item.chosen == answer.gold;
+  item.margin = gold_margin(answer.choices, answer.gold, *find_choice_metric(metric));
   return item;
 }
 
@@ -46,6 +61,7 @@ std::string metric_of(const std::vector<Answer>& answers, Metric metric) {
   const bool has_norm = std::all_of(answers.begin(), answers.end(),
                                     [](const Answer& a) { return a.acc_norm.has_value(); });
   if (metric == Metric::kAcc || !has_norm) return "acc";
+  if (metric == Metric::kAccToken) return "acc_token";
   return metric == Metric::kAccBytes ? "acc_bytes" : "acc_norm";
 }
 
@@ -59,6 +75,10 @@ TaskResults load_task(const fs::path& file, const std::string& task, Metric metr
       fail(file.string(), "got an answer to '{}', expected '{}'", answer.task, task);
     if (!results.items.empty() && results.items.back().index == answer.index) {
       fail(file.string(), "item {} is answered twice, expected once", answer.index);
+    }
+    if (!has_choice_metric(answer.choices, *find_choice_metric(results.metric))) {
+      fail(file.string(), "item {} does not say how many tokens were scored, which acc_token needs",
+           answer.index);
     }
     results.items.push_back(item_result(answer, results.metric));
   }
@@ -112,7 +132,10 @@ void check_tasks(const std::vector<fs::path>& folders, const Json& first, const 
     for (const auto& [key, what] : {std::pair("description_hash", "description"),
                                     std::pair("examples_hash", "file of examples")}) {
       const bool matters = key != std::string_view("description_hash") || !shipped;
-      if (!matters || member(same, key) == member(task, key)) continue;
+      // An imported run does not know it.
+      const bool unknown = (is_imported(first) && member(same, key).is_null()) ||
+                           (is_imported(other) && member(task, key).is_null());
+      if (!matters || unknown || member(same, key) == member(task, key)) continue;
       fail(folders[r].string(),
            "{} was asked with another {} than in {}; such scores cannot be compared", name, what,
            folders[0].string());
@@ -120,18 +143,35 @@ void check_tasks(const std::vector<fs::path>& folders, const Json& first, const 
   }
 }
 
+// What a run does not know about itself, in one note.
+void note_unknown(const fs::path& folder, const Json& run, std::vector<std::string>& notes) {
+  std::string unknown;
+  const auto add = [&](const char* key) {
+    if (is_unknown(run, key)) unknown += (unknown.empty() ? "" : ", ") + std::string(key);
+  };
+  for (const char* key : kMustAgree) add(key);
+  for (const char* key : kShouldAgree) add(key);
+  if (unknown.empty()) return;
+  notes.push_back(fmt::format(
+      "{} is imported and does not say its {}: a difference of scores may come from that",
+      folder.filename().string(), unknown));
+}
+
 void check_conditions(const std::vector<fs::path>& folders, const std::vector<Json>& runs,
                       std::vector<std::string>& notes) {
   for (std::size_t r = 1; r < runs.size(); ++r) {
     for (const char* key : kMustAgree) {
       const Json &first = member(runs[0], key), &other = member(runs[r], key);
-      if (first == other) continue;
+      if (first == other || is_unknown(runs[0], key) || is_unknown(runs[r], key)) continue;
       fail(folders[r].string(), "{} is {}, expected {} as in {}; such scores cannot be compared",
            key, other.dump(), first.dump(), folders[0].string());
     }
     check_tasks(folders, runs[0], runs[r], r);
     for (const char* key : kShouldAgree) {
-      if (setting(runs[0], key) == setting(runs[r], key)) continue;
+      if (setting(runs[0], key) == setting(runs[r], key) || is_unknown(runs[0], key) ||
+          is_unknown(runs[r], key)) {
+        continue;
+      }
       notes.push_back(
           fmt::format("{} differs between {} and {}: a small difference of scores may come from "
                       "that",
@@ -139,6 +179,7 @@ void check_conditions(const std::vector<fs::path>& folders, const std::vector<Js
     }
   }
   for (std::size_t r = 0; r < runs.size(); ++r) {
+    note_unknown(folders[r], runs[r], notes);
     if (member(runs[r], "end").is_null()) {
       notes.push_back(fmt::format("{} is not finished: what it has so far is compared",
                                   folders[r].filename().string()));
@@ -251,8 +292,9 @@ Metric parse_metric(const std::string& name) {
   if (name == "acc") return Metric::kAcc;
   if (name == "acc_norm") return Metric::kAccNorm;
   if (name == "acc_bytes") return Metric::kAccBytes;
-  throw UsageError(
-      fmt::format("--metric: got '{}', expected default, acc, acc_norm or acc_bytes", name));
+  if (name == "acc_token") return Metric::kAccToken;
+  throw UsageError(fmt::format(
+      "--metric: got '{}', expected default, acc, acc_norm, acc_bytes or acc_token", name));
 }
 
 LoadedRuns load_runs(const std::vector<fs::path>& folders, Metric metric, bool intersect) {

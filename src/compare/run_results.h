@@ -10,13 +10,14 @@
 
 namespace qx {
 
-enum class Metric { kDefault, kAcc, kAccNorm, kAccBytes };
+enum class Metric { kDefault, kAcc, kAccNorm, kAccBytes, kAccToken };
 
-// "default" "acc" "acc_norm" "acc_bytes". Default: acc_norm where a task has it, else acc.
+// "default" "acc" "acc_norm" "acc_bytes" "acc_token". Default: acc_norm where a task has it, else acc.
 // Fails: UsageError.
 Metric parse_metric(const std::string& name);
 
-// Loads RUNS/NAME folders; a run is called after its folder. acc_norm falls back to acc for tasks that have none.
+// Loads RUNS/NAME folders; a run is called after its folder. acc_norm, acc_bytes and acc_token fall back to acc for
+// tasks without acc_norm.
 // Runs that answered different items of a task (another selection, or one is not finished) are refused, unless
 // `intersect`: then only the items that all have stay, and a note says so for each task.
 // Fails: Error when a folder holds no run or a broken one, or when two runs were made under conditions that

@@ -25,6 +25,12 @@ std::string_view convention_name(Convention convention) {
   return convention == Convention::kLmEval ? "lm-eval" : "mlx-lm";
 }
 
+Convention parse_convention(std::string_view name, std::string_view place) {
+  if (name == "lm-eval") return Convention::kLmEval;
+  if (name == "mlx-lm") return Convention::kMlxLm;
+  fail(place, "got the convention '{}', expected lm-eval or mlx-lm", name);
+}
+
 PairEncoder::PairEncoder(const Tokenizer& tokenizer, const PairRules& rules)
     : tokenizer_(&tokenizer), rules_(rules) {
   QX_CHECK(rules.max_length > 0);

@@ -18,6 +18,8 @@ namespace qx {
 enum class Convention { kLmEval, kMlxLm };
 
 std::string_view convention_name(Convention convention);  // "lm-eval", "mlx-lm"
+// Fails: Error at `place`.
+Convention parse_convention(std::string_view name, std::string_view place);
 
 // The model reads context + continuation without its last token, and predicts every continuation
 // token. Both are non-empty unless `dropped`.

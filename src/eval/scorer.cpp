@@ -25,11 +25,12 @@ struct Piece {
 class Run {
  public:
   Run(Model& model, std::span<const ScoreRequest> requests, const PassRules& rules,
-      const std::function<void(std::size_t, const PairScore&)>& on_score)
+      const std::function<void(std::size_t, const PairScore&)>& on_score, const OnToken& on_token)
       : model_(model),
         requests_(requests),
         rules_(rules),
         on_score_(on_score),
+        on_token_(on_token),
         trie_(requests, rules.min_shared),
         nodes_(trie_.size()),
         pending_(requests.size()) {
@@ -166,6 +167,7 @@ class Run {
 
   void record(const RequestTrie::Target& target, const TokenScore& score) {
     Pending& pending = pending_[target.request];
+    if (on_token_) on_token_(target.request, target.position, score);
     pending.logprobs[target.position] = score.logprob;
     pending.greedy = pending.greedy && score.best == target.token;
     if (--pending.left > 0) return;
@@ -202,6 +204,7 @@ class Run {
   std::span<const ScoreRequest> requests_;
   PassRules rules_;
   const std::function<void(std::size_t, const PairScore&)>& on_score_;
+  const OnToken& on_token_;
   RequestTrie trie_;
   std::vector<NodeState> nodes_;
   std::vector<Pending> pending_;
@@ -229,7 +232,13 @@ TokenCounts count_tokens(std::span<const ScoreRequest> requests, const PassRules
 
 void score_pairs(Model& model, std::span<const ScoreRequest> requests, const PassRules& rules,
                  const std::function<void(std::size_t, const PairScore&)>& on_score) {
-  Run(model, requests, rules, on_score).run();
+  score_pairs(model, requests, rules, on_score, {});
+}
+
+void score_pairs(Model& model, std::span<const ScoreRequest> requests, const PassRules& rules,
+                 const std::function<void(std::size_t, const PairScore&)>& on_score,
+                 const OnToken& on_token) {
+  Run(model, requests, rules, on_score, on_token).run();
 }
 
 }  // namespace qx

@@ -43,4 +43,12 @@ TokenCounts count_tokens(std::span<const ScoreRequest> requests, const PassRules
 void score_pairs(Model& model, std::span<const ScoreRequest> requests, const PassRules& rules,
                  const std::function<void(std::size_t request, const PairScore&)>& on_score);
 
+// The same, and calls on_token once per scored token; position counts within the continuation. Within a
+// request positions come in no promised order, all of them before its on_score. Dropped pairs have none.
+using OnToken =
+    std::function<void(std::size_t request, std::size_t position, const TokenScore& score)>;
+void score_pairs(Model& model, std::span<const ScoreRequest> requests, const PassRules& rules,
+                 const std::function<void(std::size_t request, const PairScore&)>& on_score,
+                 const OnToken& on_token);
+
 }  // namespace qx

@@ -21,7 +21,7 @@ namespace qx {
 
 struct ChoiceAnswer {
   double ll = 0;  // sum of log-probabilities in nats; -inf when the context was cut away entirely
-  std::int64_t tokens = 0;  // scored
+  std::int64_t tokens = 0;  // scored; 0: not known (an imported run)
   std::int64_t chars = 0;   // Unicode code points of the scored text without delimiter
   std::int64_t bytes = 0;   // the same in UTF-8 bytes
   bool greedy = false;      // every scored token is the most likely one

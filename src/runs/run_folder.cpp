@@ -126,7 +126,8 @@ bool holds_files(const fs::path& folder) {
 
 bool is_own_file(const std::string& name) {
   return name == "run.json" || name == "results.json" ||
-         ((name.starts_with("answers-") || name.starts_with("prompts-")) &&
+         ((name.starts_with("answers-") || name.starts_with("prompts-") ||
+           name.starts_with("samples_")) &&
           name.ends_with(".jsonl"));
 }
 

@@ -61,6 +61,14 @@ std::string_view shipped_task_text(std::string_view task) {
   return {};
 }
 
+std::string recorded_data_text(const std::string& origin, const std::string& file) {
+  if (origin != "shipped") return std::string(MappedFile(file).text());
+  for (const auto& [name, text] : embedded_tasks()) {
+    if (name == file) return std::string(text);
+  }
+  fail(file, "is no task file that ships inside the program");
+}
+
 TaskData parse_task_data(const Task& task, std::string_view text, std::string file,
                          const Selection& selection) {
   const std::vector<std::string_view> lines = split_rows(text);

@@ -64,6 +64,9 @@ TaskData load_task_data(const Task& task,
 // The rows of the small set that ships with the program; empty for a task that has none there.
 std::string_view shipped_task_text(std::string_view task);
 
+// The text of a data file that a run recorded, by TaskData's origin and file. Fails: Error when it is gone.
+std::string recorded_data_text(const std::string& origin, const std::string& file);
+
 // The same from text. file: for places.
 TaskData parse_task_data(const Task& task, std::string_view text, std::string file,
                          const Selection& selection);

@@ -97,7 +97,7 @@ pid_t start_qx(const std::vector<std::string>& arguments) {
   if (child == 0) {
     const int null = ::open("/dev/null", O_RDWR);
     for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::dup2(null, fd);
-    exec_child(arguments, {});
+    exec_child(program(), arguments, {});
   }
   return child;
 }
