@@ -10,9 +10,10 @@
 namespace qx::e2e {
 namespace {
 
-const std::vector<std::string> kVerbs = {"import",   "convert", "plan", "inspect",    "tokenize",
-                                         "generate", "score",   "eval", "compare",    "audit",
-                                         "data",     "verify",  "diff", "perplexity", "divergence"};
+const std::vector<std::string> kVerbs = {
+    "import",     "convert",    "plan",  "inspect", "verify", "diff",       "tokenize",
+    "generate",   "bench",      "score", "eval",    "show",   "runs",       "merge-runs",
+    "import-run", "export-run", "data",  "compare", "audit",  "perplexity", "divergence"};
 
 TEST(Cli, HelpListsEveryVerbAndEveryVerbHasAnExample) {
   const Outcome help = run_qx({"--help"});
