@@ -259,7 +259,8 @@ TEST_F(Show, ExportedRunsComeBackAsTheyWere) {
   const std::string samples = read_text(root_ / "runs/a/samples_piqa.jsonl");
   EXPECT_FALSE(samples.empty());
   for (const auto& entry : fs::directory_iterator(root_ / "exported")) {
-    if (entry.path().extension() == ".jsonl") EXPECT_EQ(read_text(entry.path()), samples);
+    if (entry.path().extension() != ".jsonl") continue;
+    EXPECT_EQ(read_text(entry.path()), samples);
   }
 }
 
