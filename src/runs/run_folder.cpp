@@ -79,9 +79,9 @@ std::string data_difference(const Json& found, const Json& wanted, const RunName
     // A shipped description is as good as the version, which has been compared.
     const Json now = run_member(task, "description");
     if (text.empty() && !now.is_null() && now != "shipped") {
-      text = difference("SHA-256 of the description of " + name,
-                        run_member(old, "description_hash"), run_member(task, "description_hash"),
-                        names);
+      text =
+          difference("SHA-256 of the description of " + name, run_member(old, "description_hash"),
+                     run_member(task, "description_hash"), names);
     }
     if (!text.empty()) return text;
   }
