@@ -248,9 +248,14 @@ class Page {
 
 std::string conditions_text(const RecordedRun& run) {
   if (run.imported()) {
-    return fmt::format("mode {}, convention {}, few-shot {}; imported from {}",
+    const Json& from = run.setting("imported_from");
+    const auto part = [&](const char* key) {
+      const bool known = from.is_object() && from.contains(key) && from[key].is_string();
+      return known ? without_controls(from[key].get<std::string>()) : std::string("unknown");
+    };
+    return fmt::format("mode {}, {} convention, {}-shot; imported from {}, version {}",
                        setting_text(run, "mode"), setting_text(run, "convention"),
-                       setting_text(run, "few_shot"), setting_text(run, "imported_from"));
+                       setting_text(run, "few_shot"), part("program"), part("version"));
   }
   return fmt::format("{}, {} convention, {}-shot, precision {}, {}-bit keys and values, kernels {}",
                      setting_text(run, "mode"), setting_text(run, "convention"),

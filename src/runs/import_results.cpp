@@ -102,6 +102,9 @@ Sources collect(const ImportRequest& request) {
     std::error_code ignored;
     if (!fs::exists(path, ignored)) fail(path.string(), "no such file or folder");
     if (!fs::is_directory(path, ignored)) {
+      if (path.extension() == ".jsonl" && !is_sample_file(path)) {
+        fail(path.string(), "got a name that tells no task, expected samples_TASK.jsonl");
+      }
       (is_sample_file(path) ? sources.samples : sources.results).push_back(path);
       continue;
     }
