@@ -9,6 +9,7 @@
 #include "audit/audit.h"
 #include "base/mapped_file.h"
 #include "options.h"
+#include "text/visible.h"
 #include "verbs.h"
 
 namespace qx::cli {
@@ -30,7 +31,7 @@ void run(const Options& options) {
   if (options.out.json) {
     fmt::print("{}\n", dump_json(audit_json(audit), 2, false, false));
   } else {
-    fmt::print("{}", audit_report(audit, 80));
+    fmt::print("{}", without_controls(audit_report(audit, 80)));
   }
 }
 

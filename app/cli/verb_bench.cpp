@@ -200,10 +200,10 @@ void run(Options o) {
       {"conditions", conditions}};
   if (!record.empty()) {
     fs::create_directories(record.parent_path());
-    write_file_atomic(record, document.dump(2) + '\n', o.force);
+    write_file_atomic(record, dump_json(document, 2, false, false) + '\n', o.force);
   }
   if (o.out.json) {
-    fmt::print("{}\n", document.dump(2));
+    fmt::print("{}\n", dump_json(document, 2, false, false));
   } else {
     print_text(document);
   }

@@ -13,6 +13,7 @@
 #include "compare/unpaired.h"
 #include "io/staged.h"
 #include "options.h"
+#include "text/visible.h"
 #include "verbs.h"
 
 namespace qx::cli {
@@ -22,7 +23,8 @@ struct CompareOptions {
   std::vector<std::string> runs;
   std::string baseline, metric = "default", format = "text", output;
   std::optional<std::string> flips;  // empty: of all tasks
-  bool json = false, force = false, intersect = false;
+  bool force = false, intersect = false;
+  OutputOptions out;
 };
 
 namespace fs = std::filesystem;
@@ -152,7 +154,7 @@ Json json_of(const Outcome& outcome, const CompareOptions& options) {
 }
 
 void compare(const CompareOptions& options) {
-  const std::string format = options.json ? "json" : options.format;
+  const std::string format = options.out.json ? "json" : options.format;
   const Metric metric = parse_metric(options.metric);
   if (options.runs.size() < 2) throw UsageError("got one run, expected at least two to compare");
   if (!options.output.empty()) require_absent(options.output, options.force);
@@ -161,7 +163,7 @@ void compare(const CompareOptions& options) {
                                ? dump_json(json_of(outcome, options), 2, false, false) + "\n"
                                : text_of(outcome, options);
   if (options.output.empty()) {
-    fmt::print("{}", text);
+    fmt::print("{}", format == "json" ? text : without_controls(text));
   } else {
     write_file_atomic(options.output, text, options.force);
   }
@@ -197,7 +199,7 @@ void add_compare(CLI::App& app) {
       ->capture_default_str();
   verb->add_option("-o,--output", options->output, "write to this file instead of stdout");
   verb->add_flag("--force", options->force, "replace the output file");
-  verb->add_flag("--json", options->json, "the same as --format json");
+  add_output_options(*verb, options->out);  // --json: the same as --format json
   set_example(*verb, "qx compare runs/base runs/q4-hi runs/qx63-hi --baseline base");
   verb->callback([options] { compare(*options); });
 }

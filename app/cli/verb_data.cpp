@@ -18,6 +18,7 @@
 #include "hub/settings.h"
 #include "options.h"
 #include "tasks/dataset.h"
+#include "text/visible.h"
 #include "verbs.h"
 
 namespace qx::cli {
@@ -105,7 +106,7 @@ void run_fetch(const Options& o) {
   const fs::path folder = fetch_folder(o);
   const HubSettings settings = hub_settings(process_environment);
   const auto notice = [](const std::string& text) {
-    fmt::print(stderr, "qx data fetch: {}\n", text);
+    fmt::print(stderr, "qx data fetch: {}\n", without_controls(text));
     std::fflush(stderr);
   };
   if (!settings.token_withheld.empty()) notice("warning: " + settings.token_withheld);
@@ -243,9 +244,11 @@ Findings print_checks(const std::vector<TaskCheck>& checks, const Options& o) {
   }
   for (const TaskCheck& check : checks) {
     for (const FileCheck* file : {&check.evaluation, &check.train}) {
-      for (const std::string& text : file->errors) fmt::print("error: {}: {}\n", file->path, text);
+      for (const std::string& text : file->errors) {
+        fmt::print("error: {}: {}\n", file->path, without_controls(text));
+      }
       for (const std::string& text : file->warnings) {
-        fmt::print("warning: {}: {}\n", file->path, text);
+        fmt::print("warning: {}: {}\n", file->path, without_controls(text));
       }
     }
   }

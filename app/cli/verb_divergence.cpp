@@ -298,7 +298,7 @@ void run(const Options& options) {
   const Setup setup = make_setup(options);
   const Json json = document(setup, measure(setup));
   if (options.distance.out.json) {
-    fmt::print("{}\n", json.dump(2));
+    fmt::print("{}\n", dump_json(json, 2, false, false));
   } else {
     print_table(setup, json);
   }

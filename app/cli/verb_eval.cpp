@@ -129,7 +129,7 @@ void print_outcome(const EvalOutcome& outcome, bool json) {
       entry["run"] = model.run;
       document["models"][model.model.name] = std::move(entry);
     }
-    fmt::print("{}\n", document.dump(2));
+    fmt::print("{}\n", dump_json(document, 2, false, false));
     return;
   }
   std::vector<NamedResults> named;
@@ -183,7 +183,7 @@ void print_estimate_json(const EvalEstimate& estimate, int ranks) {
       t["tokens_scored"] = task.tokens.scored;
     }
   }
-  fmt::print("{}\n", document.dump(2));
+  fmt::print("{}\n", dump_json(document, 2, false, false));
 }
 
 void print_estimate(const EvalEstimate& estimate, int ranks) {
@@ -279,7 +279,7 @@ void lead(const Options& o, RankTeam* team) {
 void run(const Options& o) {
   const std::optional<Launch> launch = find_launch();
   if (!launch || !launch->parallel()) return lead(o, nullptr);
-  const std::unique_ptr<Communicator> ranks = join_mpi(launch->size.value_or(0));
+  const std::unique_ptr<Communicator> ranks = join_mpi(launch->size);
   if (ranks->size() == 1) return lead(o, nullptr);
   if (ranks->rank() == 0) {
     RankTeam team(*ranks);

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "options.h"
 #include "runs/merge.h"
+#include "text/visible.h"
 #include "verbs.h"
 
 namespace qx::cli {
@@ -14,11 +15,12 @@ namespace {
 struct MergeOptions {
   std::vector<std::string> folders;
   std::string output;
-  bool partial = false, force = false, json = false;
+  bool partial = false, force = false;
+  OutputOptions out;
 };
 
 void print_merge(const Merge& merge, const MergeOptions& o) {
-  if (o.json) {
+  if (o.out.json) {
     Json json;
     json["folder"] = o.output;
     json["shards"] = merge.shards;
@@ -33,7 +35,8 @@ void print_merge(const Merge& merge, const MergeOptions& o) {
     fmt::print("{:<16} {:>6} of {} items\n", task.name, task.answered, task.items);
   }
   fmt::print("run   {}{}\n", o.output, merge.missing.empty() ? "" : " (not whole)");
-  for (const std::string& text : merge.missing) fmt::print(stderr, "missing: {}\n", text);
+  for (const std::string& text : merge.missing)
+    fmt::print(stderr, "missing: {}\n", without_controls(text));
 }
 
 }  // namespace
@@ -47,7 +50,7 @@ void add_merge_runs(CLI::App& app) {
       "--partial", o->partial,
       "join what there is when shards or answers are missing; qx eval can go on with it");
   verb->add_flag("--force", o->force, "replace an existing folder");
-  verb->add_flag("--json", o->json, "print one JSON document");
+  add_output_options(*verb, o->out);
   set_example(*verb, "qx merge-runs shards/*/q4-hi -o runs/q4-hi");
   verb->callback([o] {
     print_merge(merge_runs({o->folders.begin(), o->folders.end()}, o->output, o->partial, o->force),

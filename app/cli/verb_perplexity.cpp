@@ -61,7 +61,7 @@ void run(const Options& options) {
     Json json = result_json(result, text);
     json["model"] = model_facts_json(facts);
     put_run_facts(json, o, *pool);
-    fmt::print("{}\n", json.dump(2));
+    fmt::print("{}\n", dump_json(json, 2, false, false));
     return;
   }
   fmt::print(

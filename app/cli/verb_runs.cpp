@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "options.h"
 #include "runs/run_list.h"
+#include "text/visible.h"
 #include "verbs.h"
 
 namespace qx::cli {
@@ -13,18 +14,18 @@ namespace {
 
 struct RunsOptions {
   std::string root;
-  bool json = false;
+  OutputOptions out;
 };
 
 void run(const RunsOptions& o) {
   const RunList list = list_runs(o.root);
-  if (list.runs.empty() && list.broken.empty() && !o.json) {
+  if (list.runs.empty() && list.broken.empty() && !o.out.json) {
     fail(o.root, "holds no runs, expected folders RUNS/NAME of qx eval");
   }
-  if (o.json) {
+  if (o.out.json) {
     fmt::print("{}\n", dump_json(run_list_json(list), 2, false, false));
   } else {
-    fmt::print("{}", render_run_list(list));
+    fmt::print("{}", without_controls(render_run_list(list)));
   }
 }
 
@@ -35,7 +36,7 @@ void add_runs(CLI::App& app) {
   CLI::App* verb = app.add_subcommand(
       "runs", "list the runs in a folder: how far they are, and which can be compared or joined");
   verb->add_option("RUNS", o->root, "folder that qx eval wrote into (-o)")->required();
-  verb->add_flag("--json", o->json, "print one JSON document");
+  add_output_options(*verb, o->out);
   set_example(*verb, "qx runs runs");
   verb->callback([o] { run(*o); });
 }

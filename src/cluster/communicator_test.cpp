@@ -65,11 +65,17 @@ class Environment : public testing::Test {
   void TearDown() override { SetUp(); }
   static constexpr const char* kNames[] = {
       "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "PMI_RANK", "PMI_SIZE", "PMIX_RANK",
-      "SLURM_NTASKS"};
+      "SLURM_STEP_NUM_TASKS", "OMPI_MCA_ess"};
 };
 
 TEST_F(Environment, NoLauncherIsNoLaunch) {
-  ::setenv("SLURM_NTASKS", "4", 1);  // an interactive allocation
+  ::setenv("SLURM_STEP_NUM_TASKS", "4", 1);  // a rank is missing
+  EXPECT_FALSE(find_launch().has_value());
+  SetUp();
+  ::setenv("PMIX_RANK", "0", 1);  // left by a parent that initialized MPI for itself
+  EXPECT_FALSE(find_launch().has_value());
+  ::setenv("SLURM_STEP_NUM_TASKS", "4", 1);  // and that runs in a job of several
+  ::setenv("OMPI_MCA_ess", "singleton", 1);
   EXPECT_FALSE(find_launch().has_value());
 }
 
@@ -85,16 +91,16 @@ TEST_F(Environment, EveryLauncherIsKnown) {
   EXPECT_FALSE(find_launch()->parallel());
   SetUp();
   ::setenv("PMIX_RANK", "2", 1);
+  ::setenv("SLURM_STEP_NUM_TASKS", "64", 1);
   EXPECT_EQ(find_launch()->rank, 2);
-  EXPECT_TRUE(find_launch()->parallel());
-  EXPECT_FALSE(find_launch()->size.has_value());
-  ::setenv("SLURM_NTASKS", "64", 1);
   EXPECT_EQ(find_launch()->size, 64);
+  EXPECT_TRUE(find_launch()->parallel());
 }
 
 TEST_F(Environment, NonsenseIsNoLaunch) {
   for (const char* text : {"", "x", "-1", "3x", "99999999999999"}) {
     ::setenv("OMPI_COMM_WORLD_RANK", text, 1);
+    ::setenv("OMPI_COMM_WORLD_SIZE", "8", 1);
     EXPECT_FALSE(find_launch().has_value()) << text;
   }
 }

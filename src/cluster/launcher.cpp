@@ -24,15 +24,19 @@ std::optional<int> number(const char* variable) {
 }  // namespace
 
 std::optional<Launch> find_launch() {
+  // A process that initialized MPI on its own (as mlx and other Python packages do) hands PMIX_RANK=0 down to
+  // what it starts. That is no launcher.
+  const char* singleton = std::getenv("OMPI_MCA_ess");
+  if (singleton != nullptr && std::strcmp(singleton, "singleton") == 0) return {};
   struct Variables {
     const char *launcher, *rank, *size;
   };
   constexpr Variables kKnown[] = {{"Open MPI", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"},
                                   {"PMI", "PMI_RANK", "PMI_SIZE"},
-                                  {"PMIx", "PMIX_RANK", "SLURM_NTASKS"}};
+                                  {"PMIx", "PMIX_RANK", "SLURM_STEP_NUM_TASKS"}};
   for (const Variables& known : kKnown) {
-    const std::optional<int> rank = number(known.rank);
-    if (rank) return Launch{known.launcher, *rank, number(known.size)};
+    const std::optional<int> rank = number(known.rank), size = number(known.size);
+    if (rank && size) return Launch{known.launcher, *rank, *size};
   }
   return {};
 }

@@ -89,7 +89,8 @@ class Estimator {
     std::string lines;
     std::vector<EncodedItem> items =
         run_.asker().encode(task, data.items, pool_, request_.write_prompts ? &lines : nullptr);
-    if (request_.write_prompts) {
+    // Never among the files of another run, or of one that is being written.
+    if (request_.write_prompts && result_.conflict.empty()) {
       const std::string name = fmt::format("prompts-{}.jsonl", task.name);
       write_file_atomic(request_.runs / result_.model.name / name, lines, true);
     }

@@ -64,14 +64,16 @@ class Evaluation final : public LeaderEvents {
     Unit& unit = units_.at(model).at(task);
     QX_CHECK(unit.left > 0);
     const std::int64_t tokens = unit.tokens.at(answer.index);
+    const int right = answer.acc;
+    // First: an answer that cannot be written must not count, or the run could end without it.
+    runs_[model]->log(task).append(std::move(answer));
     TaskState& state = unit.state;
     ++state.answered;
     ++state.answered_now;
-    state.right += answer.acc;
+    state.right += right;
     state.tokens += tokens;
     state.tokens_left -= tokens;
     --unit.left;
-    runs_[model]->log(task).append(std::move(answer));
     progress_->answered(state, tokens);
     if (unit.left > 0) return;
     runs_[model]->log(task).finish();

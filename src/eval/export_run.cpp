@@ -7,6 +7,7 @@
 
 #include "base/build_info.h"
 #include "base/error.h"
+#include "base/interrupt.h"
 #include "io/staged.h"
 #include "runs/lm_eval_samples.h"
 
@@ -41,9 +42,13 @@ std::string target_of(const TaskItem& item) {
 std::string samples_text(const RecordedRun& run, const std::string& task,
                          const RecordedPrompter& prompter, const ExportRequest& request) {
   const RecordedData data(run, task, request.data);
+  const std::vector<Answer> answers = run.answers(task);
+  const std::vector<DataItem> items = data.items(answers);
   std::string text;
-  for (const Answer& answer : run.answers(task)) {
-    const DataItem item = data.item(answer);
+  for (std::size_t i = 0; i < answers.size(); ++i) {
+    check_interrupt();
+    const Answer& answer = answers[i];
+    const DataItem& item = items[i];
     std::vector<SampleChoice> asked;
     for (const Prompt& prompt : prompter.prompts(data.task(), item)) {
       asked.push_back({prompt.context, prompt.continuation});

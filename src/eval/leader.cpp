@@ -20,6 +20,8 @@ using std::chrono::milliseconds;
 constexpr milliseconds kAloneNap(100), kRemoteNap(2);
 // After a failure: how long other ranks may take to end their pass before they are given up.
 constexpr milliseconds kGrace(5000);
+// After everything was answered: a rank may be slow to hear it, and its end is part of a good end.
+constexpr milliseconds kGoodEndGrace(60'000);
 // Launchers kill soon after they ask to end.
 constexpr milliseconds kInterruptedGrace(300);
 
@@ -62,7 +64,7 @@ void Leader::run(WorkList work, LeaderEvents& events) {
   start_local_worker();
   try {
     lead(work, events);
-    stop(&events, kGrace);
+    stop(&events, kGoodEndGrace);
   } catch (const Interrupted&) {
     events.on_interrupt();
     stop(&events, remote_ != nullptr ? kInterruptedGrace : kGrace);

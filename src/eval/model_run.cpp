@@ -12,15 +12,23 @@
 namespace qx {
 namespace {
 
+// A file as another working directory finds it; shipped data have a name only.
+std::string lasting_path(const std::filesystem::path& file) {
+  if (file.empty()) return "";
+  std::error_code error;
+  const std::filesystem::path absolute = std::filesystem::absolute(file, error);
+  return error ? file.string() : absolute.lexically_normal().string();
+}
+
 // What the questions of a task were made with, for readers that do not have its description.
 void put_task_facts(Json& task, const TaskData& data) {
   task["metrics"] = data.task->metrics();
   task["version"] = data.task->version;
-  task["description"] = data.task->shipped() ? "shipped" : data.task->file.string();
+  task["description"] = data.task->shipped() ? "shipped" : lasting_path(data.task->file);
   task["description_hash"] = data.task->description_hash;
   if (data.task->cloze) task["cloze"] = true;
   if (data.few_shot.shots == 0) return;
-  task["examples"] = data.pool.file;
+  task["examples"] = data.origin == "shipped" ? data.pool.file : lasting_path(data.pool.file);
   task["examples_hash"] = data.pool.hash;
   task["examples_rows"] = data.pool.rows;
 }
@@ -45,7 +53,7 @@ Json run_json(const Asker& asker, const std::vector<TaskData>& data, const EvalR
   run["tasks"] = Json::object();
   for (const TaskData& d : data) {
     Json& task = run["tasks"][std::string(d.task->name)];
-    task["data"] = d.file;
+    task["data"] = d.origin == "shipped" ? d.file : lasting_path(d.file);
     task["origin"] = d.origin;
     task["data_hash"] = d.hash;
     task["rows"] = d.rows;

@@ -182,21 +182,29 @@ Json RecordedData::row(const Answer& answer) const {
   return row;
 }
 
-DataItem RecordedData::item(const Answer& answer) const {
-  row(answer);
+std::vector<DataItem> RecordedData::items(std::span<const Answer> answers) const {
   Selection selection;
-  selection.offset = answer.index;
-  selection.limit = 1;
+  IndexList::Entry entry;
+  std::vector<IndexList::Entry>& rows = selection.indices.emplace().by_task[""];
+  for (const Answer& answer : answers) {
+    row(answer);
+    entry.row = answer.index;
+    rows.push_back(entry);
+  }
   TaskData data = parse_task_data(*task_, text_, file_, selection);
   if (few_shot_.shots > 0) draw_examples_from(data, few_shot_, text_, pool_text_, pool_file_);
-  DataItem item = std::move(data.items.at(0));
-  if (item.item.continuations.size() != answer.choices.size() || item.item.gold != answer.gold) {
-    fail(item.place,
-         "got {} choices and gold {}, expected {} and {} as answered: the task is read by other "
-         "rules now",
-         item.item.continuations.size(), item.item.gold, answer.choices.size(), answer.gold);
+  QX_CHECK(data.items.size() == answers.size());
+  for (std::size_t i = 0; i < answers.size(); ++i) {
+    const DataItem& item = data.items[i];
+    const Answer& answer = answers[i];
+    if (item.item.continuations.size() != answer.choices.size() || item.item.gold != answer.gold) {
+      fail(item.place,
+           "got {} choices and gold {}, expected {} and {} as answered: the task is read by other "
+           "rules now",
+           item.item.continuations.size(), item.item.gold, answer.choices.size(), answer.gold);
+    }
   }
-  return item;
+  return std::move(data.items);
 }
 
 RecordedPrompter::RecordedPrompter(const RecordedRun& run, const fs::path& model_directory)

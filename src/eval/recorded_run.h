@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -55,9 +56,10 @@ class RecordedData {
   const std::string& file() const { return file_; }
   bool same_file() const { return same_file_; }  // byte for byte the one that the run read
   const Task& task() const { return *task_; }
-  // The row that an answer belongs to, with its examples, checked by its doc_hash. Fails: Error when the row is
-  // another one now.
-  DataItem item(const Answer& answer) const;
+  // The rows that answers (rising by index) belong to, with their examples, checked by their doc_hash. One pass
+  // over the file, however many. Fails: Error when a row is another one now.
+  std::vector<DataItem> items(std::span<const Answer> answers) const;
+  DataItem item(const Answer& answer) const { return std::move(items({&answer, 1}).front()); }
   Json row(const Answer& answer) const;
 
  private:

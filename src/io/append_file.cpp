@@ -53,7 +53,9 @@ void AppendFile::append(std::string_view text) {
 }
 
 void AppendFile::sync() const {
-  if (::fsync(fd_) != 0 && errno != EINVAL) fail_errno(path_, "cannot sync", errno);
+  int result = ::fsync(fd_);
+  while (result != 0 && errno == EINTR) result = ::fsync(fd_);
+  if (result != 0 && errno != EINVAL) fail_errno(path_, "cannot sync", errno);
 }
 
 void AppendFile::check_linked() const {

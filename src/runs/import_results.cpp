@@ -5,6 +5,7 @@
 #include <cmath>
 #include <map>
 #include <optional>
+#include <set>
 #include <system_error>
 
 #include "base/error.h"
@@ -13,6 +14,7 @@
 #include "io/staged.h"
 #include "runs/lm_eval_samples.h"
 #include "runs/run_folder.h"
+#include "tasks/index_set.h"
 
 namespace qx {
 namespace fs = std::filesystem;
@@ -408,6 +410,9 @@ class Importer {
       Json& entry = run["tasks"][task.task];
       entry["items"] = task.items;
       entry["per_item"] = task.per_item;
+      for (const SampleFile& file : samples_) {
+        if (file.task == task.task) put_rows(entry, file);
+      }
     }
     run["version"] = nullptr;
     run["start"] = nullptr;
@@ -418,6 +423,14 @@ class Importer {
       }
     }
     return run;
+  }
+
+  static void put_rows(Json& entry, const SampleFile& file) {
+    std::set<std::int64_t> rows;
+    for (const ImportedSample& sample : file.samples.items) rows.insert(sample.answer.index);
+    const IndexSet set(std::vector<std::int64_t>(rows.begin(), rows.end()));
+    entry["indices"] = set.text();
+    entry["items_hash"] = set.hash();
   }
 
   Json imported_from(bool mlx) const {

@@ -250,13 +250,15 @@ Json merged_results(const std::vector<Part>& parts,
   for (auto& [section, tasks] : all.items()) tasks = Json::object();
   for (const auto& [task, items] : joined) {
     std::int64_t cut = 0;
+    std::set<std::int64_t> counted;  // a shard may be given twice
     for (const Part& part : parts) {
+      const bool again = !counted.insert(part.run.shard.index).second;
       const std::string place = (part.folder / "results.json").string();
       for (const auto& [section, tasks] : part.results.items()) {
         const Json value = run_member(tasks, task);
         if (value.is_null()) continue;
         if (section == "truncated_requests") {
-          cut += json_int(tasks, task, place);
+          if (!again) cut += json_int(tasks, task, place);
           all[section][task] = cut;
         } else if (section == "results") {
           all[section][task] = merged_scores(value, items.answers, place);

@@ -228,7 +228,12 @@ RunFolder::RunFolder(fs::path folder, Json wanted, OpenRun how) : folder_(std::m
   if (how == OpenRun::kContinueOnly && !fs::exists(folder_ / "run.json", error)) {
     fail(folder_.string(), "holds no run to resume; leave out --resume to start one");
   }
-  fs::create_directories(folder_, error);
+  const bool created = fs::create_directories(folder_, error);
+  if (!error && created) {
+    const fs::path runs = fs::absolute(folder_).lexically_normal().parent_path();
+    sync_path(runs);
+    if (runs.has_parent_path()) sync_path(runs.parent_path());
+  }
   if (error) fail(folder_.string(), "cannot create the folder: {}", error.message());
   lock();
   try {

@@ -45,6 +45,8 @@ void find_folders(const fs::path& folder, int depth, std::vector<fs::path>& foun
 TaskProgress read_progress(const fs::path& file, const TaskRecord& record) {
   TaskProgress progress;
   progress.items = record.items.count();
+  progress.per_item = record.per_item;
+  if (!record.per_item) progress.answered = progress.items;  // an import of accuracies
   if (!fs::exists(file)) return progress;
   std::set<std::int64_t> seen;
   for (const Answer& answer : read_answers(file)) {
@@ -80,10 +82,19 @@ std::string conditions_of(const RunEntry& entry) {
   return key.dump();
 }
 
+// Whether it is known what was asked, and how: not of every imported run.
+bool has_known_conditions(const RunEntry& entry) {
+  return !run_member(entry.run.json, "mode").is_null() &&
+         std::none_of(entry.run.tasks.begin(), entry.run.tasks.end(),
+                      [](const auto& task) { return task.second.data_hash.empty(); });
+}
+
 void number_groups(std::vector<RunEntry>& runs) {
   std::map<std::string, std::size_t> groups;
   for (RunEntry& entry : runs) {
-    entry.group = groups.try_emplace(conditions_of(entry), groups.size()).first->second;
+    std::string key = conditions_of(entry);
+    if (!has_known_conditions(entry)) key += entry.folder.string();  // a group of its own
+    entry.group = groups.try_emplace(std::move(key), groups.size()).first->second;
   }
 }
 
@@ -155,7 +166,11 @@ std::string render_run(const RunEntry& entry) {
       text_of(run, "start"), text_of(run, "end"));
   for (const auto& [task, p] : entry.tasks) {
     text += fmt::format("    {:<16} {:>6} of {:<6}", task, p.answered, p.items);
-    if (p.answered > 0) text += fmt::format("  acc {:.4f}", share(p.right, p.answered));
+    if (p.per_item && p.answered > 0) {
+      text += fmt::format("  acc {:.4f}", share(p.right, p.answered));
+    } else if (!p.per_item) {
+      text += "  accuracies only";
+    }
     if (p.right_norm) text += fmt::format("  acc_norm {:.4f}", share(*p.right_norm, p.answered));
     text.erase(text.find_last_not_of(' ') + 1);
     text += '\n';
@@ -192,7 +207,8 @@ Json run_json(const RunEntry& entry) {
     Json& t = json["tasks"][task];
     t["answered"] = p.answered;
     t["items"] = p.items;
-    t["acc"] = p.answered > 0 ? Json(share(p.right, p.answered)) : Json();
+    t["per_item"] = p.per_item;
+    t["acc"] = p.per_item && p.answered > 0 ? Json(share(p.right, p.answered)) : Json();
     t["acc_norm"] = p.right_norm ? Json(share(*p.right_norm, p.answered)) : Json();
   }
   return json;

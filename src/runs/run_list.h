@@ -18,6 +18,7 @@ struct TaskProgress {
   std::int64_t answered = 0, items = 0;
   std::int64_t right = 0;                  // by acc
   std::optional<std::int64_t> right_norm;  // by acc_norm, where the task has it
+  bool per_item = true;  // false: an import of accuracies, which counts as answered
 };
 
 enum class RunState { kRunning, kFinished, kInterrupted };

@@ -38,6 +38,7 @@ TaskRecord parse_task(const Json& task, const Json& selection, const std::string
   if (record.items.count() > kMaxItems) {
     fail(place, "got {} items, expected at most {}", record.items.count(), kMaxItems);
   }
+  record.per_item = json_bool_or(task, "per_item", true, place);
   record.rows = json_int_or(task, "rows", 0, place);
   record.data_hash = json_string_or(task, "data_hash", "", place);
   record.of_items = json_int_or(task, "of_items", record.items.count(), place);

@@ -21,6 +21,7 @@ struct TaskRecord {
   std::string data_hash;      // "": not said
   std::int64_t of_items = 0;  // of all shards together; without shards, items.count()
   std::string of_items_hash;
+  bool per_item = true;  // false: an import of accuracies, without answers
 };
 
 struct RunRecord {

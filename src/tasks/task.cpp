@@ -69,7 +69,7 @@ int read_gold(const GoldRule& rule, const Json& row, const std::vector<std::stri
   if (rule.kind == GoldRule::Kind::kFixed || rule.kind == GoldRule::Kind::kIndex) {
     const bool fixed = rule.kind == GoldRule::Kind::kFixed;
     const std::int64_t number = fixed ? rule.fixed : read_index(rule, row, place);
-    if (number < rule.first || number - rule.first >= count) {
+    if (number < rule.first || number >= rule.first + count) {
       fail(place, "gold answer: got index {}, expected {} to {}", number, rule.first,
            rule.first + count - 1);
     }

@@ -186,6 +186,14 @@ TEST_F(Mpi, OtherVerbsRefuseAndTheVersionIsPrintedOnce) {
   EXPECT_EQ(count(version.out, "compiler:"), 1u) << version.out;
 }
 
+// A Python program that initialized MPI for itself (importing mlx may do that) starts qx.
+TEST(Launchers, AParentWithMpiIsNoLauncher) {
+  const Outcome o = run_qx({"--version"}, "", {"PMIX_RANK=0", "OMPI_MCA_ess=singleton"});
+  EXPECT_EQ(o.exit_code, 0) << o.err;
+  const Outcome verb = run_qx({"inspect", "nowhere"}, "", {"PMIX_RANK=0", "PMIX_NAMESPACE=1"});
+  EXPECT_EQ(verb.exit_code, 1) << verb.err;
+}
+
 TEST(Launchers, WithoutMpiManyProcessesAreRefused) {
   // The variables of a launcher that this program's MPI knows nothing of.
   const Outcome other = run_qx({"inspect", "nowhere"}, "", {"PMI_RANK=0", "PMI_SIZE=2"});
