@@ -39,7 +39,8 @@ BlockSums measure_block(const SourceTensor& tensor, const RowRange& rows, const 
   BlockSums sums;
   const std::int64_t count = (rows.end - rows.begin) * tensor.shape.cols;
   for (std::int64_t i = 0; i < count; ++i) {
-    const double w = source[i], e = w - static_cast<double>(made[i]);
+    const double w = static_cast<double>(source[i]);
+    const double e = w - static_cast<double>(made[i]);
     sums.squared_weight += w * w;
     sums.squared_error += e * e;
     sums.largest = std::max(sums.largest, std::fabs(e));
@@ -100,7 +101,8 @@ std::vector<TensorError> measure_errors(const std::filesystem::path& directory,
   std::vector<Scratch> scratch(static_cast<std::size_t>(pool.threads()));
   Progress progress("measuring errors", blocks.size(), "blocks", quiet);
   for_each_block(pool, blocks, [&](std::size_t i, int worker) {
-    const auto& [t, rows] = blocks[i];
+    const std::size_t t = blocks[i].tensor;
+    const RowRange rows = blocks[i].rows;
     Scratch& mine = scratch[static_cast<std::size_t>(worker)];
     const auto floats = [&](const SourceModel& model, SourceScratch& buffer) {
       const std::byte* bytes = model.read_rows(model.tensors()[t], rows, DType::kF32, buffer);

@@ -268,8 +268,9 @@ class Importer {
     for (std::size_t i = 0; i < results_.size(); ++i) {
       for (const auto& [task, entry] : results_[i].results.items()) {
         check_task_entry(entry, task, sources_.results[i].string());
-        const auto known = std::find_if(outcome_.tasks.begin(), outcome_.tasks.end(),
-                                        [&](const ImportedTask& t) { return t.task == task; });
+        const auto known =
+            std::find_if(outcome_.tasks.begin(), outcome_.tasks.end(),
+                         [&name = task](const ImportedTask& t) { return t.task == name; });
         if (known != outcome_.tasks.end()) {
           check_agreement(*known, entry, sources_.results[i]);
           continue;
