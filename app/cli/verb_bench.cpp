@@ -10,6 +10,7 @@
 #include "arch/shapes.h"
 #include "base/build_info.h"
 #include "base/error.h"
+#include "base/utc_time.h"
 #include "bench_run.h"
 #include "io/staged.h"
 #include "kernels/api.h"
@@ -19,7 +20,6 @@
 #include "model/random_weights.h"
 #include "options.h"
 #include "recipe/plan.h"
-#include "runs/run_folder.h"
 #include "verbs.h"
 
 namespace qx::cli {

@@ -1,9 +1,7 @@
 // qx data fetch, qx data check: task data from the Hub, and what a folder of it holds.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <array>
 #include <cstdlib>
-#include <ctime>
 #include <memory>
 #include <optional>
 #include <random>
@@ -11,6 +9,7 @@
 #include "base/error.h"
 #include "base/interrupt.h"
 #include "base/progress.h"
+#include "base/utc_time.h"
 #include "hub/data_check.h"
 #include "hub/fetch.h"
 #include "hub/http.h"
@@ -46,15 +45,6 @@ fs::path fetch_folder(const Options& o) {
     throw UsageError("expected --data DIR, as neither QX_CACHE, XDG_CACHE_HOME nor HOME is set");
   }
   return cache / "tasks";
-}
-
-std::string utc_now() {
-  const std::time_t now = std::time(nullptr);
-  std::tm parts{};
-  ::gmtime_r(&now, &parts);
-  std::array<char, 32> text{};
-  std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return text.data();
 }
 
 const char* status_name(FetchStatus status) {

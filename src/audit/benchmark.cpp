@@ -40,7 +40,7 @@ struct Alias {
 constexpr Alias kAliases[] = {
     {"arcchallenge", "arc_challenge"},     {"arcc", "arc_challenge"},
     {"arcch", "arc_challenge"},            {"arc", "arc_challenge"},
-    {"aic", "arc_challenge", false},       {"arceasy", "arc_easy"},
+    {"arceasy", "arc_easy"},
     {"arce", "arc_easy"},                  {"boolq", "boolq"},
     {"booleanquestions", "boolq"},         {"bq", "boolq", false},
     {"hellaswag", "hellaswag"},            {"hswag", "hellaswag"},

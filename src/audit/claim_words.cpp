@@ -29,7 +29,6 @@ constexpr std::string_view kSame[] = {"equal", "equally", "identical", "identica
 constexpr std::string_view kSimilar[] = {"similar", "similarly", "comparable", "comparably", "indistinguishable", "parity",
                                          "noise", "insignificant"};
 constexpr std::string_view kSignificant[] = {"significant", "significantly"};
-constexpr std::string_view kSuperlatives[] = {"best", "strongest", "worst", "weakest", "highest", "lowest", "top", "tops"};
 constexpr std::string_view kNegations[] = {"not", "no", "never", "neither", "nor", "isnt", "arent", "doesnt", "dont",
                                            "cannot", "without", "hardly", "nothing", "wasnt", "didnt"};
 constexpr std::string_view kHedges[] = {"may", "might", "could", "perhaps", "possibly", "probably", "likely", "seems",
@@ -117,7 +116,7 @@ std::optional<ClaimWord> find_claim_word(const Clause& clause) {
   for (std::size_t i = 0; i < clause.words.size(); ++i) {
     const WordClass kind = class_at(clause, i);
     if (kind == WordClass::kNone) continue;
-    ClaimWord word{kind, i, among(text_at(clause, i), kSuperlatives), is_negated(clause, i)};
+    ClaimWord word{kind, i, is_negated(clause, i)};
     if (text_at(clause, i) == "no") word.negated = false;  // "no difference" is the claim itself
     // "significantly better", "not significant": the stronger word decides.
     if (!found) {

@@ -22,9 +22,8 @@ enum class WordClass {
 
 struct ClaimWord {
   WordClass kind = WordClass::kNone;
-  std::size_t at = 0;        // index in Clause::words
-  bool superlative = false;  // "best", "lowest"
-  bool negated = false;      // "not better", "no improvement"
+  std::size_t at = 0;    // index in Clause::words
+  bool negated = false;  // "not better", "no improvement"
 };
 
 // The word that carries the clause's claim: the first that is about scores. "higher precision" and

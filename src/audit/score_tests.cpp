@@ -81,9 +81,7 @@ ScoreTest two_proportions(double a, double b, std::int64_t n) {
   ScoreTest test;
   test.n = n;
   test.diff = a - b;
-  const double pooled = (a + b) / 2;
-  const double error = std::sqrt(2 * pooled * (1 - pooled) / static_cast<double>(n));
-  if (test.diff != 0) test.z = error > 0 ? test.diff / error : 0;
+  test.z = two_proportion_z(b, n, a, n);
   test.p = two_sided_normal_p(test.z);
   if (b != 0) test.relative = test.diff / b;
   return test;

@@ -135,11 +135,6 @@ std::int64_t count_changed(const std::vector<const ItemResult*>& baseline,
   return changed;
 }
 
-Verdict decide(double p, double difference) {
-  if (!(p < kAlpha)) return Verdict::kIndistinguishable;
-  return difference > 0 ? Verdict::kBetter : Verdict::kWorse;
-}
-
 // Mean of the differences of the informative tasks; tasks are independent samples, so variances
 // add.
 std::optional<AverageDifference> average_difference(const std::vector<TaskSummary>& tasks,
@@ -161,7 +156,7 @@ std::optional<AverageDifference> average_difference(const std::vector<TaskSummar
   average.interval = {average.difference - kZ * average.stderr_,
                       average.difference + kZ * average.stderr_};
   average.p = average.stderr_ > 0 ? two_sided_normal_p(average.difference / average.stderr_) : 1.0;
-  average.verdict = decide(average.p, average.difference);
+  average.verdict = decide_verdict(average.p, average.difference);
   return average;
 }
 
@@ -187,7 +182,7 @@ PairSummary summarize_pair(std::size_t baseline, std::size_t variant,
   const std::vector<double> adjusted = holm_adjust(p_values);
   for (std::size_t t = 0; t < tasks.size(); ++t) {
     pair.tasks[t].p_holm = adjusted[t];
-    pair.tasks[t].verdict = decide(adjusted[t], pair.tasks[t].difference);
+    pair.tasks[t].verdict = decide_verdict(adjusted[t], pair.tasks[t].difference);
   }
   pair.average = average_difference(tasks, pair.tasks);
   return pair;
@@ -242,6 +237,11 @@ void check_runs(const std::vector<RunResults>& runs, std::size_t baseline) {
 }
 
 }  // namespace
+
+Verdict decide_verdict(double p, double difference) {
+  if (!(p < kAlpha)) return Verdict::kIndistinguishable;
+  return difference > 0 ? Verdict::kBetter : Verdict::kWorse;
+}
 
 std::string verdict_name(Verdict verdict) {
   switch (verdict) {

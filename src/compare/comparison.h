@@ -39,6 +39,8 @@ struct RunResults {
 
 enum class Verdict { kBetter, kWorse, kIndistinguishable };
 std::string verdict_name(Verdict verdict);
+// difference: of the variant to the baseline. p: adjusted; a NaN decides nothing.
+Verdict decide_verdict(double p, double difference);
 
 enum class FlagKind {
   kConstantAnswer,     // one answer index for every item

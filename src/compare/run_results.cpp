@@ -10,6 +10,7 @@
 #include "io/json.h"
 #include "runs/answer_log.h"
 #include "runs/choice_metric.h"
+#include "runs/run_record.h"
 
 namespace qx {
 namespace fs = std::filesystem;
@@ -22,24 +23,18 @@ constexpr const char* kMustAgree[] = {"mode", "convention", "few_shot", "few_sho
 constexpr const char* kShouldAgree[] = {
     "template_hash", "template_variables", "max_length", "precision", "kv_bits", "version"};
 
-const Json& member(const Json& object, const char* key) {
-  static const Json null;
-  const auto found = object.find(key);
-  return found == object.end() ? null : *found;
-}
-
 bool is_imported(const Json& run) {
-  return !member(run, "imported_from").is_null();
+  return !json_member(run, "imported_from").is_null();
 }
 
 // An imported run may not know under which conditions it was made; null then means unknown.
 bool is_unknown(const Json& run, const char* key) {
-  return is_imported(run) && member(run, key).is_null();
+  return is_imported(run) && json_member(run, key).is_null();
 }
 
 // A run that does not say how many bits its keys and values had had 32.
 Json setting(const Json& run, std::string_view key) {
-  const Json& value = member(run, std::string(key).c_str());
+  const Json& value = json_member(run, key);
   return key == "kv_bits" && value.is_null() && !is_imported(run) ? Json(32) : value;
 }
 
@@ -87,10 +82,8 @@ TaskResults load_task(const fs::path& file, const std::string& task, Metric metr
 
 RunResults load_run(const fs::path& folder, const Json& run, Metric metric) {
   RunResults results;
-  const fs::path canonical = fs::weakly_canonical(folder);
-  results.name = canonical.filename().empty() ? canonical.parent_path().filename().string()
-                                              : canonical.filename().string();
-  if (const Json& model = member(run, "model"); model.is_object()) {
+  results.name = run_name(folder);
+  if (const Json& model = json_member(run, "model"); model.is_object()) {
     const std::string place = (folder / "run.json").string();
     if (model.contains("tensor_bytes"))
       results.tensor_bytes = json_int(model, "tensor_bytes", place);
@@ -115,7 +108,7 @@ RunResults load_run(const fs::path& folder, const Json& run, Metric metric) {
 
 // Runs of versions that had no descriptions do not say.
 bool is_shipped(const Json& task) {
-  const Json& description = member(task, "description");
+  const Json& description = json_member(task, "description");
   return description.is_null() || description == "shipped";
 }
 
@@ -123,19 +116,19 @@ bool is_shipped(const Json& task) {
 // with examples from two files.
 void check_tasks(const std::vector<fs::path>& folders, const Json& first, const Json& other,
                  std::size_t r) {
-  const Json &first_tasks = member(first, "tasks"), &other_tasks = member(other, "tasks");
+  const Json &first_tasks = json_member(first, "tasks"), &other_tasks = json_member(other, "tasks");
   if (!first_tasks.is_object() || !other_tasks.is_object()) return;
   for (const auto& [name, task] : other_tasks.items()) {
-    const Json& same = member(first_tasks, name.c_str());
+    const Json& same = json_member(first_tasks, name);
     if (!same.is_object() || !task.is_object()) continue;
     const bool shipped = is_shipped(same) && is_shipped(task);
     for (const auto& [key, what] : {std::pair("description_hash", "description"),
                                     std::pair("examples_hash", "file of examples")}) {
       const bool matters = key != std::string_view("description_hash") || !shipped;
       // An imported run does not know it.
-      const bool unknown = (is_imported(first) && member(same, key).is_null()) ||
-                           (is_imported(other) && member(task, key).is_null());
-      if (!matters || unknown || member(same, key) == member(task, key)) continue;
+      const bool unknown = (is_imported(first) && json_member(same, key).is_null()) ||
+                           (is_imported(other) && json_member(task, key).is_null());
+      if (!matters || unknown || json_member(same, key) == json_member(task, key)) continue;
       fail(folders[r].string(),
            "{} was asked with another {} than in {}; such scores cannot be compared", name, what,
            folders[0].string());
@@ -161,7 +154,7 @@ void check_conditions(const std::vector<fs::path>& folders, const std::vector<Js
                       std::vector<std::string>& notes) {
   for (std::size_t r = 1; r < runs.size(); ++r) {
     for (const char* key : kMustAgree) {
-      const Json &first = member(runs[0], key), &other = member(runs[r], key);
+      const Json &first = json_member(runs[0], key), &other = json_member(runs[r], key);
       if (first == other || is_unknown(runs[0], key) || is_unknown(runs[r], key)) continue;
       fail(folders[r].string(), "{} is {}, expected {} as in {}; such scores cannot be compared",
            key, other.dump(), first.dump(), folders[0].string());
@@ -180,7 +173,7 @@ void check_conditions(const std::vector<fs::path>& folders, const std::vector<Js
   }
   for (std::size_t r = 0; r < runs.size(); ++r) {
     note_unknown(folders[r], runs[r], notes);
-    if (member(runs[r], "end").is_null()) {
+    if (json_member(runs[r], "end").is_null()) {
       notes.push_back(fmt::format("{} is not finished: what it has so far is compared",
                                   folders[r].filename().string()));
     }
@@ -201,10 +194,10 @@ void check_metrics(const std::vector<RunResults>& runs) {
 
 // How many items of a task run.json says the run is about; 0 when it does not say.
 std::int64_t asked_items(const Json& run, const std::string& task) {
-  const Json& tasks = member(run, "tasks");
+  const Json& tasks = json_member(run, "tasks");
   const auto entry = tasks.is_object() ? tasks.find(task) : tasks.end();
   if (entry == tasks.end() || !entry->is_object()) return 0;
-  const Json& items = member(*entry, "items");
+  const Json& items = json_member(*entry, "items");
   return items.is_number_integer() ? items.get<std::int64_t>() : 0;
 }
 

@@ -6,18 +6,13 @@
 #include <optional>
 
 #include "base/error.h"
+#include "runs/run_record.h"
 
 namespace qx {
 namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kMetrics[] = {"acc", "acc_norm", "acc_bytes", "acc_token"};
-
-std::string name_of(const fs::path& folder) {
-  const fs::path canonical = fs::weakly_canonical(folder);
-  return canonical.filename().empty() ? canonical.parent_path().filename().string()
-                                      : canonical.filename().string();
-}
 
 std::int64_t count_right(const KnownAccuracy& a) {
   return std::llround(a.accuracy * static_cast<double>(a.n));
@@ -33,14 +28,6 @@ Interval newcombe_interval(const KnownAccuracy& a, const KnownAccuracy& b) {
           d + std::hypot(wb.high - b.accuracy, a.accuracy - wa.low)};
 }
 
-// (p2 - p1) / sqrt(p (1 - p) (1/n1 + 1/n2)) with the pooled proportion p; 0 when both are all right or wrong.
-double two_proportion_z(const KnownAccuracy& a, const KnownAccuracy& b) {
-  const auto na = static_cast<double>(a.n), nb = static_cast<double>(b.n);
-  const double pooled = (a.accuracy * na + b.accuracy * nb) / (na + nb);
-  const double variance = pooled * (1 - pooled) * (1 / na + 1 / nb);
-  return variance > 0 ? (b.accuracy - a.accuracy) / std::sqrt(variance) : 0;
-}
-
 std::optional<std::string> metric_of(const std::map<std::string, KnownAccuracy>& a,
                                      const std::map<std::string, KnownAccuracy>& b, Metric metric) {
   const auto both = [&](const char* name) { return a.contains(name) && b.contains(name); };
@@ -53,11 +40,6 @@ std::optional<std::string> metric_of(const std::map<std::string, KnownAccuracy>&
   const bool has_norm = a.contains("acc_norm") || b.contains("acc_norm");
   if (!has_norm && both("acc")) return "acc";
   return std::nullopt;
-}
-
-Verdict decide(double p, double difference) {
-  if (!(p < kAlpha)) return Verdict::kIndistinguishable;
-  return difference > 0 ? Verdict::kBetter : Verdict::kWorse;
 }
 
 std::string p_text(double p) {
@@ -80,7 +62,7 @@ AccuracyRun load_accuracies(const fs::path& folder) {
   if (!json.is_object() || !json.contains("results") || !json["results"].is_object()) {
     fail(place, "expected an object with 'results'");
   }
-  AccuracyRun run{name_of(folder), false, {}};
+  AccuracyRun run{run_name(folder), false, {}};
   for (const auto& [task, entry] : json["results"].items()) {
     const std::string at = fmt::format("{}: {}", place, task);
     if (!entry.is_object()) fail(at, "got {}, expected an object", entry.type_name());
@@ -125,7 +107,7 @@ UnpairedPair compare_unpaired(const AccuracyRun& baseline, const AccuracyRun& va
     UnpairedTask t{task, *name, known.at(*name), other->second.at(*name), 0, {}, 0, 1, 1, {}};
     t.difference = t.variant.accuracy - t.baseline.accuracy;
     t.interval = newcombe_interval(t.baseline, t.variant);
-    t.z = two_proportion_z(t.baseline, t.variant);
+    t.z = two_proportion_z(t.baseline.accuracy, t.baseline.n, t.variant.accuracy, t.variant.n);
     t.p = two_sided_normal_p(t.z);
     p_values.push_back(t.p);
     pair.tasks.push_back(t);
@@ -137,7 +119,7 @@ UnpairedPair compare_unpaired(const AccuracyRun& baseline, const AccuracyRun& va
   const std::vector<double> adjusted = holm_adjust(p_values);
   for (std::size_t t = 0; t < pair.tasks.size(); ++t) {
     pair.tasks[t].p_holm = adjusted[t];
-    pair.tasks[t].verdict = decide(adjusted[t], pair.tasks[t].difference);
+    pair.tasks[t].verdict = decide_verdict(adjusted[t], pair.tasks[t].difference);
   }
   return pair;
 }

@@ -16,6 +16,7 @@
 #include "base/progress.h"
 #include "convert/journal.h"
 #include "convert/output_files.h"
+#include "convert/row_blocks.h"
 #include "convert/source.h"
 #include "convert/source_hashes.h"
 #include "io/posix_file.h"
@@ -25,8 +26,6 @@ namespace qx {
 namespace fs = std::filesystem;
 namespace {
 
-// Weights of one block: small enough that a worker's buffers stay in the second-level cache.
-constexpr std::int64_t kBlockWeights = 256 * 1024;
 // How far hashing may be ahead of converting: pages stay mapped until both are done with them.
 constexpr std::uint64_t kHashingLeadBytes = std::uint64_t{32} << 20;
 // Room for config, index and tokenizer beside the tensors.
@@ -68,11 +67,6 @@ void write_plain(const fs::path& path, std::string_view text) {
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
-
-struct Block {
-  std::size_t tensor = 0;
-  RowRange rows;
-};
 
 struct WorkerScratch {
   SourceScratch source;
@@ -134,14 +128,14 @@ class Conversion {
   void set_aside_old_shards();
   void take_over(const ConversionJournal::Tensors& finished);
   bool take_over_tensor(std::size_t tensor, TensorChecksums expected, const OldFiles& old_files);
-  std::uint64_t source_checksum(const Block& block) const;
+  std::uint64_t source_checksum(const RowBlock& block) const;
   void open_writers();
   void convert_blocks();
   void release_sources();
-  void convert_block(const Block& block, WorkerScratch& scratch);
-  void block_done(const Block& block, TensorChecksums checksums);
+  void convert_block(const RowBlock& block, WorkerScratch& scratch);
+  void block_done(const RowBlock& block, TensorChecksums checksums);
   void write_other_files(std::vector<FileHash> source_hashes);
-  std::vector<Block> blocks_of(std::size_t tensor) const;
+  std::vector<RowBlock> blocks_of(std::size_t tensor) const;
   Json identity() const;
 
   const std::chrono::steady_clock::time_point start_;
@@ -202,14 +196,9 @@ ConversionJournal::Tensors Conversion::finished_before() {
   return {};
 }
 
-std::vector<Block> Conversion::blocks_of(std::size_t tensor) const {
-  const MatrixShape shape = layout_.tensors[tensor].shape;
-  const std::int64_t step =
-      std::max<std::int64_t>(1, kBlockWeights / std::max<std::int64_t>(1, shape.cols));
-  std::vector<Block> out;
-  for (std::int64_t row = 0; row < shape.rows; row += step) {
-    out.push_back({tensor, {row, std::min(row + step, shape.rows)}});
-  }
+std::vector<RowBlock> Conversion::blocks_of(std::size_t tensor) const {
+  std::vector<RowBlock> out;
+  append_row_blocks(tensor, layout_.tensors[tensor].shape, out);
   return out;
 }
 
@@ -238,7 +227,7 @@ void Conversion::set_aside_old_shards() {
   }
 }
 
-std::uint64_t Conversion::source_checksum(const Block& block) const {
+std::uint64_t Conversion::source_checksum(const RowBlock& block) const {
   BlockChecksum sum(block.rows.begin);
   for (const auto& part : source_.stored_rows(source_.tensors()[block.tensor], block.rows)) {
     sum.update(part);
@@ -249,9 +238,9 @@ std::uint64_t Conversion::source_checksum(const Block& block) const {
 bool Conversion::take_over_tensor(std::size_t tensor, TensorChecksums expected,
                                   const OldFiles& old_files) {
   const OutputTensor& out = layout_.tensors[tensor];
-  const std::vector<Block> blocks = blocks_of(tensor);
+  const std::vector<RowBlock> blocks = blocks_of(tensor);
   std::uint64_t source = 0;
-  for (const Block& block : blocks) source += source_checksum(block);
+  for (const RowBlock& block : blocks) source += source_checksum(block);
   source_.release(source_.tensors()[tensor]);
   if (source != expected.source) return false;
   for (const OldFiles::value_type& attempt : old_files) {
@@ -263,19 +252,19 @@ bool Conversion::take_over_tensor(std::size_t tensor, TensorChecksums expected,
       if (found->second.size() == bytes) data.push_back(found->second);
     }
     if (data.size() != out.arrays.size()) continue;
-    const auto part = [&](std::size_t a, const Block& b) {
+    const auto part = [&](std::size_t a, const RowBlock& b) {
       const auto row_bytes = static_cast<std::size_t>(out.arrays[a].row_bytes);
       return data[a].subspan(static_cast<std::size_t>(b.rows.begin) * row_bytes,
                              static_cast<std::size_t>(b.rows.end - b.rows.begin) * row_bytes);
     };
     std::uint64_t sum = 0;
-    for (const Block& block : blocks) {
+    for (const RowBlock& block : blocks) {
       BlockChecksum block_sum(block.rows.begin);
       for (std::size_t a = 0; a < data.size(); ++a) block_sum.update(part(a, block));
       sum += block_sum.value();
     }
     if (sum != expected.output) continue;
-    for (const Block& block : blocks) {
+    for (const RowBlock& block : blocks) {
       for (std::size_t a = 0; a < data.size(); ++a) {
         const OutputArray& array = out.arrays[a];
         writers_[array.shard]->write(array.slot,
@@ -325,7 +314,7 @@ void Conversion::open_writers() {
   }
 }
 
-void Conversion::convert_block(const Block& block, WorkerScratch& scratch) {
+void Conversion::convert_block(const RowBlock& block, WorkerScratch& scratch) {
   const SourceTensor& tensor = source_.tensors()[block.tensor];
   const PlanRow& row = plan_.plan.rows[block.tensor];
   const OutputTensor& out = layout_.tensors[block.tensor];
@@ -369,7 +358,7 @@ void Conversion::convert_block(const Block& block, WorkerScratch& scratch) {
   block_done(block, {source_checksum(block), checksum.value()});
 }
 
-void Conversion::block_done(const Block& block, TensorChecksums checksums) {
+void Conversion::block_done(const RowBlock& block, TensorChecksums checksums) {
   const SourceTensor& tensor = source_.tensors()[block.tensor];
   const std::lock_guard<std::mutex> lock(mutex_);
   Pending& pending = pending_[block.tensor];
@@ -406,7 +395,7 @@ void Conversion::release_sources() {
 // either, hashing first unless it is far ahead: see SourceHashes. The numbers add up, so a thread that finds no block left
 // has a chunk to hash, if need be after the thread that hashes the one before it.
 void Conversion::convert_blocks() {
-  std::vector<Block> blocks;
+  std::vector<RowBlock> blocks;
   std::uint64_t bytes = 0;
   pending_.resize(layout_.tensors.size());
   for (std::size_t t = 0; t < layout_.tensors.size(); ++t) {
@@ -414,7 +403,7 @@ void Conversion::convert_blocks() {
       bytes_taken_over_ += static_cast<std::uint64_t>(source_.tensors()[t].stored_bytes());
       continue;
     }
-    const std::vector<Block> mine = blocks_of(t);
+    const std::vector<RowBlock> mine = blocks_of(t);
     pending_[t].blocks = mine.size();
     blocks.insert(blocks.end(), mine.begin(), mine.end());
     bytes += static_cast<std::uint64_t>(source_.tensors()[t].stored_bytes());

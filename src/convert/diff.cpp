@@ -106,14 +106,6 @@ bool same_bytes(const SourceModel& a, const SourceTensor& x, const SourceModel& 
          });
 }
 
-std::vector<float> decoded(const SourceModel& model, const SourceTensor& tensor, RowRange rows,
-                           SourceScratch& scratch) {
-  const std::byte* bytes = model.read_rows(tensor, rows, DType::kF32, scratch);
-  std::vector<float> values(static_cast<std::size_t>((rows.end - rows.begin) * tensor.shape.cols));
-  load_floats(DType::kF32, bytes, 0, values);
-  return values;
-}
-
 BlockSums compare_weights(const std::vector<float>& a, const std::vector<float>& b) {
   BlockSums sums;
   for (std::size_t i = 0; i < a.size(); ++i) {
@@ -177,8 +169,8 @@ DirectoryDiff diff_directories(const fs::path& a, const fs::path& b, ThreadPool&
                same_bytes(left, *pair.a, right, *pair.b, blocks[i].rows);
     if (equal[i] != 0) return;
     Scratch& mine = scratch[static_cast<std::size_t>(worker)];
-    sums[i] = compare_weights(decoded(left, *pair.a, blocks[i].rows, mine.a),
-                              decoded(right, *pair.b, blocks[i].rows, mine.b));
+    sums[i] = compare_weights(decoded_rows(left, *pair.a, blocks[i].rows, mine.a),
+                              decoded_rows(right, *pair.b, blocks[i].rows, mine.b));
   });
   std::vector<char> all_equal(pairs.size(), 1);
   std::vector<double> squared(pairs.size(), 0);

@@ -61,12 +61,6 @@ BlockSums measure_block(const SourceTensor& tensor, const RowRange& rows, const 
   return sums;
 }
 
-void require_same_tensor(const SourceTensor& a, const SourceTensor& b, const std::string& place) {
-  if (a.name == b.name && a.shape.rows == b.shape.rows && a.shape.cols == b.shape.cols) return;
-  fail(place, "got tensor '{}' [{}, {}], expected '{}' [{}, {}] as in the source", a.name,
-       a.shape.rows, a.shape.cols, b.name, b.shape.rows, b.shape.cols);
-}
-
 TensorError finish(const SourceTensor& tensor, const BlockSums& sums) {
   TensorError error;
   error.name = tensor.name;
@@ -89,13 +83,7 @@ std::vector<TensorError> measure_errors(const std::filesystem::path& directory,
                                         bool quiet) {
   const SourceModel made(directory), original(source);
   const std::string place = directory.string();
-  if (made.tensors().size() != original.tensors().size()) {
-    fail(place, "got {} tensors, expected the source's {}", made.tensors().size(),
-         original.tensors().size());
-  }
-  for (std::size_t t = 0; t < made.tensors().size(); ++t) {
-    require_same_tensor(made.tensors()[t], original.tensors()[t], place);
-  }
+  require_same_tensors(made, original);
   const std::vector<RowBlock> blocks = row_blocks(made.tensors());
   std::vector<BlockSums> parts(blocks.size());
   std::vector<Scratch> scratch(static_cast<std::size_t>(pool.threads()));
@@ -104,18 +92,11 @@ std::vector<TensorError> measure_errors(const std::filesystem::path& directory,
     const std::size_t t = blocks[i].tensor;
     const RowRange rows = blocks[i].rows;
     Scratch& mine = scratch[static_cast<std::size_t>(worker)];
-    const auto floats = [&](const SourceModel& model, SourceScratch& buffer) {
-      const std::byte* bytes = model.read_rows(model.tensors()[t], rows, DType::kF32, buffer);
-      const auto count =
-          static_cast<std::size_t>((rows.end - rows.begin) * model.tensors()[t].shape.cols);
-      std::vector<float> values(count);
-      load_floats(DType::kF32, bytes, 0, values);
-      return values;
-    };
-    const std::vector<float> a = floats(made, mine.made), b = floats(original, mine.source);
-    parts[i] = measure_block(made.tensors()[t], rows, a.data(), b.data(), made, mine);
-    if (!parts[i].finite)
-      fail(place, "tensor '{}': got a NaN or an infinity", made.tensors()[t].name);
+    const SourceTensor &tensor = made.tensors()[t], &source_tensor = original.tensors()[t];
+    const std::vector<float> a = decoded_rows(made, tensor, rows, mine.made);
+    const std::vector<float> b = decoded_rows(original, source_tensor, rows, mine.source);
+    parts[i] = measure_block(tensor, rows, a.data(), b.data(), made, mine);
+    if (!parts[i].finite) fail(place, "tensor '{}': got a NaN or an infinity", tensor.name);
     progress.advance();
   });
   std::vector<BlockSums> sums(made.tensors().size());

@@ -263,4 +263,21 @@ void SourceModel::release(const SourceTensor& tensor) const {
   checkpoint_.release(*tensor.biases);
 }
 
+void require_same_tensors(const SourceModel& made, const SourceModel& source) {
+  const auto& a = made.tensors();
+  const auto& b = source.tensors();
+  const std::string place = made.directory().string();
+  if (a.size() != b.size()) {
+    fail(place, "got {} tensors, expected the {} of {}", a.size(), b.size(),
+         source.directory().string());
+  }
+  for (std::size_t t = 0; t < a.size(); ++t) {
+    const MatrixShape x = a[t].shape, y = b[t].shape;
+    if (a[t].name != b[t].name || x.rows != y.rows || x.cols != y.cols) {
+      fail(place, "got tensor '{}' [{}, {}], expected '{}' [{}, {}] as in {}", a[t].name, x.rows,
+           x.cols, b[t].name, y.rows, y.cols, source.directory().string());
+    }
+  }
+}
+
 }  // namespace qx

@@ -79,6 +79,9 @@ class SourceModel {
   std::vector<std::string> warnings_;
 };
 
+// Fails: Error unless both have the same tensors in the same shapes.
+void require_same_tensors(const SourceModel& made, const SourceModel& source);
+
 // Index of the first NaN or infinity among n values of a float type; nothing when there is none.
 std::optional<std::int64_t> find_not_finite(DType dtype, const std::byte* values, std::int64_t n);
 

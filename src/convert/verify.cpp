@@ -27,23 +27,6 @@ struct BlockCheck {
   std::array<std::int64_t, 2> first = {-1, -1};  // unit within the tensor
 };
 
-void require_same_model(const SourceModel& made, const SourceModel& source) {
-  const auto& a = made.tensors();
-  const auto& b = source.tensors();
-  const std::string place = made.directory().string();
-  if (a.size() != b.size()) {
-    fail(place, "got {} tensors, expected the {} of {}", a.size(), b.size(),
-         source.directory().string());
-  }
-  for (std::size_t t = 0; t < a.size(); ++t) {
-    const MatrixShape x = a[t].shape, y = b[t].shape;
-    if (a[t].name != b[t].name || x.rows != y.rows || x.cols != y.cols) {
-      fail(place, "got tensor '{}' [{}, {}], expected '{}' [{}, {}] as in {}", a[t].name, x.rows,
-           x.cols, b[t].name, y.rows, y.cols, source.directory().string());
-    }
-  }
-}
-
 void note(BlockCheck& check, std::size_t rounding, std::int64_t unit) {
   ++check.different[rounding];
   if (check.first[rounding] < 0) check.first[rounding] = unit;
@@ -121,7 +104,7 @@ bool Verification::is_exact(Rounding rounding) const {
 Verification verify_directory(const std::filesystem::path& directory,
                               const std::filesystem::path& source, ThreadPool& pool, bool quiet) {
   const SourceModel made(directory), original(source);
-  require_same_model(made, original);
+  require_same_tensors(made, original);
   const std::vector<RowBlock> blocks = row_blocks(made.tensors());
   std::vector<BlockCheck> checks(blocks.size());
   std::vector<Scratch> scratch(static_cast<std::size_t>(pool.threads()));

@@ -15,12 +15,6 @@ namespace qx {
 namespace fs = std::filesystem;
 namespace {
 
-Json member(const Json& object, const std::string& key) {
-  if (!object.is_object()) return {};
-  const auto found = object.find(key);
-  return found == object.end() ? Json() : *found;
-}
-
 // lm-eval's hellaswag adds three fields to each row before it logs and hashes it.
 Json logged_row(const std::string& task, const Json& row, const TaskItem& item) {
   if (task != "hellaswag") return row;
@@ -92,16 +86,16 @@ Json lm_eval_results(const RecordedRun& run) {
     json["group_subtasks"][task] = Json::array();
     json["configs"][task] = {{"task", task},
                              {"num_fewshot", run.setting("few_shot")},
-                             {"metadata", {{"version", member(json["versions"], task)}}}};
+                             {"metadata", {{"version", json_member(json["versions"], task)}}}};
   }
   const Json& model = run.setting("model");
   Json& config = json["config"];
   config["model"] = "qx";
   config["model_args"] = fmt::format("pretrained={}", run.model_directory().string());
-  config["model_num_parameters"] = member(model, "parameters");
+  config["model_num_parameters"] = json_member(model, "parameters");
   config["precision"] = run.setting("precision");
   config["kv_bits"] = run.setting("kv_bits");
-  config["plan_hash"] = member(model, "plan_hash");
+  config["plan_hash"] = json_member(model, "plan_hash");
   const Json& end = run.setting("end");
   json["git_hash"] = run.setting("commit");
   json["date"] = end.is_string() ? Json(seconds_of(end.get<std::string>())) : Json();

@@ -8,17 +8,11 @@
 #include "base/hash.h"
 #include "base/mapped_file.h"
 #include "runs/model_facts.h"
+#include "runs/run_record.h"
 
 namespace qx {
 namespace fs = std::filesystem;
 namespace {
-
-const Json& member(const Json& object, const char* key) {
-  static const Json null;
-  if (!object.is_object()) return null;
-  const auto found = object.find(key);
-  return found == object.end() ? null : *found;
-}
 
 std::string text_of(const Json& value) {
   return value.is_string() ? value.get<std::string>() : std::string();
@@ -26,7 +20,7 @@ std::string text_of(const Json& value) {
 
 std::vector<TokenId> ids_of(const Json& choice, std::string_view place) {
   std::vector<TokenId> ids;
-  const Json& list = member(choice, "ids");
+  const Json& list = json_member(choice, "ids");
   if (list.is_null()) return ids;
   if (!list.is_array()) fail(place, "key 'ids': got {}, expected an array", list.type_name());
   for (const Json& id : list) {
@@ -45,7 +39,7 @@ KeptChoice kept_choice(const Json& json, std::string_view place) {
   choice.continuation = json_string(json, "continuation", place);
   choice.ids = ids_of(json, place);
   if (choice.ids.empty()) return choice;
-  const Json& scored = member(json, "scored");
+  const Json& scored = json_member(json, "scored");
   const auto size = static_cast<std::int64_t>(choice.ids.size());
   const bool is_span = scored.is_array() && scored.size() == 2 && scored[0].is_number_integer() &&
                        scored[1].is_number_integer() && scored[0] >= 0 && scored[0] <= scored[1] &&
@@ -70,13 +64,11 @@ RecordedRun::RecordedRun(fs::path folder) : folder_(std::move(folder)) {
   if (!run_.is_object()) {
     fail((folder_ / "run.json").string(), "got {}, expected an object", run_.type_name());
   }
-  const fs::path canonical = fs::weakly_canonical(folder_);
-  name_ = canonical.filename().empty() ? canonical.parent_path().filename().string()
-                                       : canonical.filename().string();
+  name_ = run_name(folder_);
 }
 
 const Json& RecordedRun::setting(const char* key) const {
-  return member(run_, key);
+  return json_member(run_, key);
 }
 
 std::vector<std::string> RecordedRun::tasks() const {
@@ -106,15 +98,15 @@ std::vector<Answer> RecordedRun::answers(const std::string& task) const {
 }
 
 fs::path RecordedRun::model_directory() const {
-  return text_of(member(setting("model"), "path"));
+  return text_of(json_member(setting("model"), "path"));
 }
 
 RecordedData::RecordedData(const RecordedRun& run, const std::string& task,
                            const std::optional<fs::path>& directory) {
-  const Json& facts = member(run.setting("tasks"), task.c_str());
+  const Json& facts = json_member(run.setting("tasks"), task);
   find_task_of(run, task, facts);
-  file_ = text_of(member(facts, "data"));
-  std::string origin = text_of(member(facts, "origin"));
+  file_ = text_of(json_member(facts, "data"));
+  std::string origin = text_of(json_member(facts, "origin"));
   if (directory) {
     file_ = (*directory / (task + ".jsonl")).string();
     origin = "--data";
@@ -122,13 +114,13 @@ RecordedData::RecordedData(const RecordedRun& run, const std::string& task,
   if (file_.empty()) fail(run.folder().string(), "does not say which data file {} had", task);
   text_ = recorded_data_text(origin, file_);
   lines_ = split_rows(text_);
-  same_file_ = sha256_hex(text_) == text_of(member(facts, "data_hash"));
+  same_file_ = sha256_hex(text_) == text_of(json_member(facts, "data_hash"));
   read_examples(run, facts, directory);
 }
 
 void RecordedData::find_task_of(const RecordedRun& run, const std::string& task,
                                 const Json& facts) {
-  const std::string description = text_of(member(facts, "description"));
+  const std::string description = text_of(json_member(facts, "description"));
   if (description.empty() || description == "shipped") {
     task_ = find_task(task);
     if (task_ == nullptr) fail(task, "is no task that this program knows");
@@ -136,7 +128,7 @@ void RecordedData::find_task_of(const RecordedRun& run, const std::string& task,
   }
   own_task_ = std::make_unique<const Task>(load_task(description));
   task_ = own_task_.get();
-  if (member(facts, "description_hash") != Json(own_task_->description_hash)) {
+  if (json_member(facts, "description_hash") != Json(own_task_->description_hash)) {
     fail(description, "the task's description changed since the run {}", run.folder().string());
   }
 }
@@ -152,10 +144,10 @@ void RecordedData::read_examples(const RecordedRun& run, const Json& facts,
   }
   few_shot_ = {static_cast<int>(shots), static_cast<std::uint64_t>(seed)};
   pool_file_ = directory ? (*directory / (task_->name + ".train.jsonl")).string()
-                         : text_of(member(facts, "examples"));
+                         : text_of(json_member(facts, "examples"));
   pool_text_ = recorded_data_text("", pool_file_);
   // The examples are drawn by row number, and a row of the questions may decide which are left out.
-  if (Json(sha256_hex(pool_text_)) != member(facts, "examples_hash") || !same_file_) {
+  if (Json(sha256_hex(pool_text_)) != json_member(facts, "examples_hash") || !same_file_) {
     fail(same_file_ ? pool_file_ : file_,
          "the data file changed since the run, and few-shot examples depend on all of it");
   }
@@ -234,10 +226,11 @@ Json RecordedPrompter::template_source() const {
 
 std::string model_difference(const RecordedRun& run, const fs::path& directory) {
   const Json now = model_facts_json(measure_model(directory));
-  const Json &recorded = member(run.setting("model"), "files"), &found = member(now, "files");
+  const Json &recorded = json_member(run.setting("model"), "files"),
+             &found = json_member(now, "files");
   if (!recorded.is_object()) return "the run does not say which files its model had";
   for (const auto& [file, hash] : recorded.items()) {
-    const Json& here = member(found, file.c_str());
+    const Json& here = json_member(found, file);
     if (here.is_null()) return fmt::format("{} is gone", file);
     if (here != hash) {
       return fmt::format("{} changed: got SHA-256 {}, expected {}", file, text_of(here),
@@ -245,7 +238,7 @@ std::string model_difference(const RecordedRun& run, const fs::path& directory) 
     }
   }
   for (const auto& [file, hash] : found.items()) {
-    if (member(recorded, file.c_str()).is_null()) return fmt::format("{} is new", file);
+    if (json_member(recorded, file).is_null()) return fmt::format("{} is new", file);
   }
   return "";
 }
@@ -261,7 +254,7 @@ std::map<std::int64_t, std::vector<KeptChoice>> kept_prompts(const RecordedRun& 
     const std::string place = fmt::format("{}:{}", file.string(), ++line);
     const Json json = parse_json(text, place);
     if (!json.is_object()) fail(place, "got {}, expected an object", json.type_name());
-    const Json& choices = member(json, "choices");
+    const Json& choices = json_member(json, "choices");
     if (!choices.is_array()) fail(place, "key 'choices': expected an array");
     std::vector<KeptChoice>& item = kept[json_int(json, "index", place)];
     for (const Json& choice : choices) item.push_back(kept_choice(choice, place));

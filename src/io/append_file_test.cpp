@@ -3,28 +3,13 @@
 #include "io/append_file.h"
 
 #include <gtest/gtest.h>
-#include <sys/resource.h>
 
 #include "base/error.h"
+#include "support/file_size_limit.h"
 #include "support/test_folder.h"
 
 namespace qx {
 namespace {
-
-// A limit on the size of files, as a full disk would be.
-class FileSizeLimit {
- public:
-  explicit FileSizeLimit(rlim_t bytes) {
-    ::getrlimit(RLIMIT_FSIZE, &before_);
-    rlimit limit = before_;
-    limit.rlim_cur = bytes;
-    ::setrlimit(RLIMIT_FSIZE, &limit);
-  }
-  ~FileSizeLimit() { ::setrlimit(RLIMIT_FSIZE, &before_); }
-
- private:
-  rlimit before_{};
-};
 
 TEST(AppendFile, KeepsTheBeginningAndGrows) {
   const TestFolder folder;

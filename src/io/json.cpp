@@ -351,6 +351,13 @@ Json read_json_file(const std::filesystem::path& path, std::size_t max_bytes) {
   return parse_json(file.text(), path.string());
 }
 
+const Json& json_member(const Json& object, std::string_view key) {
+  static const Json null;
+  if (!object.is_object()) return null;
+  const auto found = object.find(std::string(key));
+  return found == object.end() ? null : *found;
+}
+
 std::int64_t json_int(const Json& object, std::string_view key, std::string_view origin) {
   return as_int(required(object, key, origin), key, origin);
 }

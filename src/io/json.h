@@ -27,6 +27,10 @@ Json parse_json(std::string_view text, std::string_view origin);
 Json read_json_file(const std::filesystem::path& path,
                     std::size_t max_bytes = std::size_t{256} << 20);
 
+// A member; null when there is none, or `object` is no object: where null and absent mean the same.
+// Refers into `object`, or to a null that lives as long as the program.
+const Json& json_member(const Json& object, std::string_view key);
+
 // Typed member access; json_number also takes {"__float__": "Infinity"} as transformers writes it.
 // Fails: Error "[origin] key 'x': got string, expected integer".
 std::int64_t json_int(const Json& object, std::string_view key, std::string_view origin);

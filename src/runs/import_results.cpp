@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/mapped_file.h"
+#include "base/utc_time.h"
 #include "io/staged.h"
 #include "runs/lm_eval_samples.h"
 #include "runs/run_folder.h"
@@ -19,13 +20,6 @@
 namespace qx {
 namespace fs = std::filesystem;
 namespace {
-
-const Json& member(const Json& object, const char* key) {
-  static const Json null;
-  if (!object.is_object()) return null;
-  const auto found = object.find(key);
-  return found == object.end() ? null : *found;
-}
 
 bool is_accuracy(const Json& value) {
   return value.is_number() && value >= 0 && value <= 1;
@@ -37,12 +31,12 @@ void check_task_entry(const Json& entry, const std::string& task, const std::str
     fail(place, "task '{}': got {}, expected an object of metrics", task, entry.type_name());
   }
   for (const char* metric : {"acc,none", "acc_norm,none", "acc_bytes,none"}) {
-    const Json& value = member(entry, metric);
+    const Json& value = json_member(entry, metric);
     if (!value.is_null() && !is_accuracy(value)) {
       fail(place, "task '{}': key '{}': got {}, expected 0 to 1", task, metric, value.dump());
     }
   }
-  const Json& n = member(entry, "sample_len");
+  const Json& n = json_member(entry, "sample_len");
   const bool is_count = n.is_number_integer() && n > 0 && n <= INT32_MAX;
   if (!n.is_null() && !is_count) {
     fail(place, "task '{}': key 'sample_len': got {}, expected a number of items", task, n.dump());
@@ -169,7 +163,7 @@ Json agreed(const std::vector<ResultFile>& files, const std::vector<fs::path>& p
   Json value;
   std::size_t from = 0;
   for (std::size_t i = 0; i < files.size(); ++i) {
-    const Json& here = member(files[i].document, key);
+    const Json& here = json_member(files[i].document, key);
     if (here.is_null()) continue;
     if (!value.is_null() && value != here) {
       fail(paths[i].string(), "{} is not that of {}, expected files of one run", key,
@@ -187,14 +181,14 @@ Json model_json(const std::vector<ResultFile>& files) {
   model["files"] = Json::object();
   model["plan_hash"] = nullptr;
   for (const ResultFile& file : files) {
-    const Json& config = member(file.document, "config");
+    const Json& config = json_member(file.document, "config");
     if (file.from_mlx_lm && !file.model.empty()) model["name"] = file.model;
     if (config.is_null()) continue;
-    model["name"] = member(file.document, "model_name");
-    model["args"] = member(config, "model_args");
-    model["parameters"] = member(config, "model_num_parameters");
-    model["dtype"] = member(config, "model_dtype");
-    model["revision"] = member(config, "model_revision");
+    model["name"] = json_member(file.document, "model_name");
+    model["args"] = json_member(config, "model_args");
+    model["parameters"] = json_member(config, "model_num_parameters");
+    model["dtype"] = json_member(config, "model_dtype");
+    model["revision"] = json_member(config, "model_revision");
   }
   return model;
 }
@@ -208,7 +202,7 @@ Json shots_of(const std::vector<ResultFile>& files, const std::vector<std::strin
       return file.shots.is_null() ? Json(0) : file.shots;
     }
     for (const std::string& task : tasks) {
-      const Json& here = member(member(file.document, "n-shot"), task.c_str());
+      const Json& here = json_member(json_member(file.document, "n-shot"), task);
       if (here.is_null()) continue;
       if (!shots.is_null() && shots != here) return nullptr;
       shots = here;
@@ -225,7 +219,7 @@ bool from_mlx_lm(const std::vector<ResultFile>& files) {
 Json mode_of(const std::vector<ResultFile>& files) {
   for (const ResultFile& file : files) {
     if (file.from_mlx_lm || !file.document.contains("chat_template")) continue;
-    const Json& chat = member(file.document, "chat_template");
+    const Json& chat = json_member(file.document, "chat_template");
     return chat.is_null() || chat == "" ? "plain" : "chat";
   }
   return nullptr;
@@ -275,8 +269,8 @@ class Importer {
           check_agreement(*known, entry, sources_.results[i]);
           continue;
         }
-        const Json& n = member(entry, "sample_len");
-        if (n.is_null() || member(entry, "acc,none").is_null()) {
+        const Json& n = json_member(entry, "sample_len");
+        if (n.is_null() || json_member(entry, "acc,none").is_null()) {
           ++groups;
           continue;
         }
@@ -315,12 +309,12 @@ class Importer {
 
   // Samples and results of one run say the same.
   void check_agreement(const ImportedTask& task, const Json& entry, const fs::path& path) const {
-    const Json& n = member(entry, "sample_len");
+    const Json& n = json_member(entry, "sample_len");
     if (!n.is_null() && n != task.items) {
       fail(path.string(), "{} has {} items there and {} samples, expected files of one run",
            task.task, n.dump(), task.items);
     }
-    const Json& acc = member(entry, "acc,none");
+    const Json& acc = json_member(entry, "acc,none");
     if (acc.is_null()) return;
     for (const SampleFile& file : samples_) {
       if (file.task != task.task) continue;
@@ -362,10 +356,10 @@ class Importer {
     }
     for (const ResultFile& file : results_) {
       for (const ImportedTask& task : outcome_.tasks) {
-        const Json& entry = member(file.results, task.task.c_str());
+        const Json& entry = json_member(file.results, task.task);
         if (!entry.is_null()) all["results"][task.task] = entry;
         for (const char* key : {"versions", "n-shot", "higher_is_better", "n-samples"}) {
-          const Json& value = member(member(file.document, key), task.task.c_str());
+          const Json& value = json_member(json_member(file.document, key), task.task);
           if (!value.is_null()) all[key][task.task] = value;
         }
       }
@@ -439,10 +433,10 @@ class Importer {
     from["program"] = mlx ? "mlx_lm.evaluate" : "lm-eval";
     from["version"] = nullptr;
     for (const ResultFile& file : results_) {
-      const Json& version = member(file.document, "lm_eval_version");
+      const Json& version = json_member(file.document, "lm_eval_version");
       if (!version.is_null()) from["version"] = version;
       if (mlx && !file.version.empty()) from["lm_eval_version"] = file.version;
-      const Json& own = member(file.document, "qx_version");
+      const Json& own = json_member(file.document, "qx_version");
       if (own.is_null()) continue;
       from["program"] = "qx export-run";
       from["version"] = own;
@@ -472,7 +466,7 @@ ResultFile parse_result_file(std::string_view text, const std::string& name,
     fail(place, "got {}, expected a result file of lm-eval or mlx_lm.evaluate",
          json.is_object() ? "an empty object" : json.type_name());
   }
-  if (const Json& results = member(json, "results"); results.is_object()) {
+  if (const Json& results = json_member(json, "results"); results.is_object()) {
     file.results = results;
     file.document = std::move(json);
   } else {
@@ -490,7 +484,7 @@ ImportOutcome import_run(const ImportRequest& request) {
   std::error_code ignored;
   if (request.force && fs::exists(request.target, ignored)) {
     const fs::path run = request.target / "run.json";
-    if (!fs::exists(run, ignored) || member(read_json_file(run), "imported_from").is_null()) {
+    if (!fs::exists(run, ignored) || json_member(read_json_file(run), "imported_from").is_null()) {
       fail(request.target.string(), "is no imported run, expected one that --force may replace");
     }
   }

@@ -165,7 +165,7 @@ std::vector<std::string> find_missing(const std::vector<Part>& parts,
 Json session_of(const Json& run) {
   Json session;
   for (const char* key : {"commit", "dirty", "compiler", "kernels", "threads"}) {
-    session[key] = run_member(run, key);
+    session[key] = json_member(run, key);
   }
   return session;
 }
@@ -181,7 +181,7 @@ Json other_sessions(const std::vector<Part>& parts) {
   };
   for (const Part& part : parts) {
     add(session_of(part.run.json));
-    const Json earlier = run_member(part.run.json, "earlier_sessions");
+    const Json earlier = json_member(part.run.json, "earlier_sessions");
     if (!earlier.is_array()) continue;
     for (const Json& session : earlier) add(session);
   }
@@ -255,7 +255,7 @@ Json merged_results(const std::vector<Part>& parts,
       const bool again = !counted.insert(part.run.shard.index).second;
       const std::string place = (part.folder / "results.json").string();
       for (const auto& [section, tasks] : part.results.items()) {
-        const Json value = run_member(tasks, task);
+        const Json value = json_member(tasks, task);
         if (value.is_null()) continue;
         if (section == "truncated_requests") {
           if (!again) cut += json_int(tasks, task, place);

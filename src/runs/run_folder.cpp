@@ -10,12 +10,12 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
-#include <ctime>
 #include <map>
 #include <system_error>
 #include <thread>
 
 #include "base/error.h"
+#include "base/utc_time.h"
 #include "io/posix_file.h"
 #include "io/staged.h"
 #include "runs/run_record.h"
@@ -45,21 +45,21 @@ std::string difference(std::string_view what, const Json& found, const Json& wan
 
 // Runs that do not say how many bits their keys and values had are of versions that knew 32 only.
 Json identity(const Json& run, std::string_view key) {
-  Json value = run_member(run, key);
+  Json value = json_member(run, key);
   return key == "kv_bits" && value.is_null() ? Json(32) : value;
 }
 
 std::string model_difference(const Json& found, const Json& wanted, const RunNames& names) {
-  std::string text = difference("plan_hash", run_member(found, "plan_hash"),
-                                run_member(wanted, "plan_hash"), names);
+  std::string text = difference("plan_hash", json_member(found, "plan_hash"),
+                                json_member(wanted, "plan_hash"), names);
   if (!text.empty()) return text;
-  const Json old_files = run_member(found, "files"), new_files = run_member(wanted, "files");
+  const Json old_files = json_member(found, "files"), new_files = json_member(wanted, "files");
   for (const auto& [name, hash] : new_files.items()) {
-    text = difference("SHA-256 of the model's " + name, run_member(old_files, name), hash, names);
+    text = difference("SHA-256 of the model's " + name, json_member(old_files, name), hash, names);
     if (!text.empty()) return text;
   }
   for (const auto& [name, hash] : old_files.items()) {
-    text = difference("SHA-256 of the model's " + name, hash, run_member(new_files, name), names);
+    text = difference("SHA-256 of the model's " + name, hash, json_member(new_files, name), names);
     if (!text.empty()) return text;
   }
   return "";
@@ -67,21 +67,21 @@ std::string model_difference(const Json& found, const Json& wanted, const RunNam
 
 // Of the tasks that both have.
 std::string data_difference(const Json& found, const Json& wanted, const RunNames& names) {
-  const Json old_tasks = run_member(found, "tasks"), new_tasks = run_member(wanted, "tasks");
+  const Json old_tasks = json_member(found, "tasks"), new_tasks = json_member(wanted, "tasks");
   for (const auto& [name, task] : new_tasks.items()) {
-    const Json old = run_member(old_tasks, name);
+    const Json old = json_member(old_tasks, name);
     if (old.is_null()) continue;
-    std::string text = difference("SHA-256 of the data of " + name, run_member(old, "data_hash"),
-                                  run_member(task, "data_hash"), names);
+    std::string text = difference("SHA-256 of the data of " + name, json_member(old, "data_hash"),
+                                  json_member(task, "data_hash"), names);
     if (!text.empty()) return text;
-    text = difference("SHA-256 of the examples of " + name, run_member(old, "examples_hash"),
-                      run_member(task, "examples_hash"), names);
+    text = difference("SHA-256 of the examples of " + name, json_member(old, "examples_hash"),
+                      json_member(task, "examples_hash"), names);
     // A shipped description is as good as the version, which has been compared.
-    const Json now = run_member(task, "description");
+    const Json now = json_member(task, "description");
     if (text.empty() && !now.is_null() && now != "shipped") {
       text =
-          difference("SHA-256 of the description of " + name, run_member(old, "description_hash"),
-                     run_member(task, "description_hash"), names);
+          difference("SHA-256 of the description of " + name, json_member(old, "description_hash"),
+                     json_member(task, "description_hash"), names);
     }
     if (!text.empty()) return text;
   }
@@ -102,12 +102,12 @@ std::string items_difference(const RunRecord& found, const RunRecord& wanted) {
 
 // Other builds or machines that gave answers to this folder before; equal ones are told once.
 Json earlier_sessions(const Json& found, const Json& now) {
-  Json earlier = run_member(found, "earlier_sessions");
+  Json earlier = json_member(found, "earlier_sessions");
   if (!earlier.is_array()) earlier = Json::array();
   Json last, current;
   for (const char* key : {"commit", "dirty", "compiler", "kernels", "threads"}) {
-    last[key] = run_member(found, key);
-    current[key] = run_member(now, key);
+    last[key] = json_member(found, key);
+    current[key] = json_member(now, key);
   }
   if (last != current && std::find(earlier.begin(), earlier.end(), last) == earlier.end()) {
     earlier.push_back(last);
@@ -189,15 +189,15 @@ int try_lock(const fs::path& folder) {
 std::string first_condition_difference(const Json& found, const Json& wanted,
                                        const RunNames& names) {
   std::string text =
-      model_difference(run_member(found, "model"), run_member(wanted, "model"), names);
+      model_difference(json_member(found, "model"), json_member(wanted, "model"), names);
   for (const char* key : kIdentity) {
     if (text.empty()) text = difference(key, identity(found, key), identity(wanted, key), names);
   }
   for (const char* key : kSelectionIdentity) {
     if (!text.empty()) break;
     text = difference(fmt::format("selection of items, {}", key),
-                      run_member(run_selection(found), key), run_member(run_selection(wanted), key),
-                      names);
+                      json_member(run_selection(found), key),
+                      json_member(run_selection(wanted), key), names);
   }
   return text.empty() ? data_difference(found, wanted, names) : text;
 }
@@ -206,21 +206,12 @@ std::string first_run_difference(const Json& found, const Json& wanted) {
   const RunNames names;
   std::string text = first_condition_difference(found, wanted, names);
   if (text.empty()) {
-    text = difference("selection of items, shard", run_member(run_selection(found), "shard"),
-                      run_member(run_selection(wanted), "shard"), names);
+    text = difference("selection of items, shard", json_member(run_selection(found), "shard"),
+                      json_member(run_selection(wanted), "shard"), names);
   }
   if (!text.empty()) return text;
   return items_difference(parse_run_record(found, "run.json"),
                           parse_run_record(wanted, "this command"));
-}
-
-std::string utc_now() {
-  const std::time_t now = std::time(nullptr);
-  std::tm parts{};
-  gmtime_r(&now, &parts);
-  char text[32];
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return text;
 }
 
 RunFolder::RunFolder(fs::path folder, Json wanted, OpenRun how) : folder_(std::move(folder)) {
@@ -277,8 +268,8 @@ void RunFolder::open(Json wanted, OpenRun how) {
            text);
     }
     // The run as a whole began when the folder was made; tasks that this command leaves out stay.
-    run_["start"] = run_member(found, "start");
-    Json tasks = run_member(found, "tasks");
+    run_["start"] = json_member(found, "start");
+    Json tasks = json_member(found, "tasks");
     for (const auto& [name, task] : run_["tasks"].items()) tasks[name] = task;
     run_["tasks"] = tasks;
     run_["earlier_sessions"] = earlier_sessions(found, run_);
@@ -317,7 +308,7 @@ void RunFolder::finish(const Json& results) {
   const fs::path file = folder_ / "results.json";
   Json all = read_results(file);
   for (const auto& [section, tasks] : results.items()) {
-    Json merged = run_member(all, section);
+    Json merged = json_member(all, section);
     for (const auto& [task, value] : tasks.items()) merged[task] = value;
     all[section] = sorted_by_key(merged);
   }

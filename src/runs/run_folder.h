@@ -63,7 +63,4 @@ class RunFolder {
 // Whether a process holds the lock of a run folder at this moment. Fails: Error.
 bool is_being_written(const std::filesystem::path& folder);
 
-// The time now in UTC: "2026-01-31T12:00:00Z".
-std::string utc_now();
-
 }  // namespace qx

@@ -75,7 +75,7 @@ RunEntry read_entry(const fs::path& folder) {
 
 std::string conditions_of(const RunEntry& entry) {
   Json key = Json::array();
-  for (const char* name : kConditions) key.push_back(run_member(entry.run.json, name));
+  for (const char* name : kConditions) key.push_back(json_member(entry.run.json, name));
   for (const auto& [task, record] : entry.run.tasks) {
     key.push_back(Json::array({task, record.data_hash, record.items.hash()}));
   }
@@ -84,7 +84,7 @@ std::string conditions_of(const RunEntry& entry) {
 
 // Whether it is known what was asked, and how: not of every imported run.
 bool has_known_conditions(const RunEntry& entry) {
-  return !run_member(entry.run.json, "mode").is_null() &&
+  return !json_member(entry.run.json, "mode").is_null() &&
          std::none_of(entry.run.tasks.begin(), entry.run.tasks.end(),
                       [](const auto& task) { return task.second.data_hash.empty(); });
 }
@@ -136,13 +136,13 @@ std::string group_name(std::size_t group) {
 }
 
 std::string text_of(const Json& run, std::string_view key) {
-  const Json value = run_member(run, key);
+  const Json value = json_member(run, key);
   if (value.is_null()) return "-";
   return value.is_string() ? value.get<std::string>() : value.dump();
 }
 
 std::string bits_text(const Json& model) {
-  const Json bits = run_member(model, "bits_per_weight");
+  const Json bits = json_member(model, "bits_per_weight");
   return bits.is_number() ? fmt::format("{:.3f} bits per weight", bits.get<double>())
                           : "bits per weight unknown";
 }
@@ -157,7 +157,7 @@ double share(std::int64_t right, std::int64_t n) {
 
 std::string render_run(const RunEntry& entry) {
   const Json& run = entry.run.json;
-  const Json model = run_member(run, "model");
+  const Json model = json_member(run, "model");
   std::string text = fmt::format(
       "{}  {}, group {}{}\n  {}, {}\n  {}, {} convention, {}-shot, precision {}; {} to {}\n",
       entry.folder.string(), run_state_name(entry.state), group_name(entry.group),
@@ -195,11 +195,11 @@ Json run_json(const RunEntry& entry) {
   json["folder"] = entry.folder.string();
   for (const char* key : {"name", "model", "mode", "convention", "few_shot", "precision", "kv_bits",
                           "selection", "start", "end"}) {
-    json[key] = run_member(entry.run.json, key);
+    json[key] = json_member(entry.run.json, key);
   }
   const Json model = json["model"];
-  json["model"] = run_member(model, "path");
-  json["bits_per_weight"] = run_member(model, "bits_per_weight");
+  json["model"] = json_member(model, "path");
+  json["bits_per_weight"] = json_member(model, "bits_per_weight");
   json["state"] = run_state_name(entry.state);
   json["group"] = group_name(entry.group);
   json["tasks"] = Json::object();

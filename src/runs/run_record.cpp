@@ -16,7 +16,7 @@ void require_object(const Json& value, std::string_view key, std::string_view pl
 
 // Versions that knew --offset and --limit only did not say "indices".
 IndexSet items_of(const Json& task, const Json& selection, std::string_view place) {
-  if (!run_member(task, "indices").is_null()) {
+  if (!json_member(task, "indices").is_null()) {
     return IndexSet::parse(json_string(task, "indices", place), place);
   }
   const std::int64_t offset = json_int_or(selection, "offset", 0, place);
@@ -52,30 +52,30 @@ TaskRecord parse_task(const Json& task, const Json& selection, const std::string
 
 }  // namespace
 
-Json run_member(const Json& object, std::string_view key) {
-  if (!object.is_object()) return {};
-  const auto found = object.find(std::string(key));
-  return found == object.end() ? Json() : *found;
+std::string run_name(const std::filesystem::path& folder) {
+  const std::filesystem::path canonical = std::filesystem::weakly_canonical(folder);
+  return canonical.filename().empty() ? canonical.parent_path().filename().string()
+                                      : canonical.filename().string();
 }
 
 Json run_selection(const Json& run) {
-  Json selection = run_member(run, "selection");
+  Json selection = json_member(run, "selection");
   if (selection.is_object()) return selection;
-  return Json{{"kind", "rows"}, {"offset", run_member(run, "offset")}};
+  return Json{{"kind", "rows"}, {"offset", json_member(run, "offset")}};
 }
 
 RunRecord parse_run_record(Json json, std::string_view place) {
   if (!json.is_object()) fail(place, "got {}, expected a JSON object", json.type_name());
   RunRecord record;
-  if (const Json& selection = run_member(json, "selection"); !selection.is_null()) {
+  if (const Json& selection = json_member(json, "selection"); !selection.is_null()) {
     require_object(selection, "selection", place);
   }
-  const Json selection = run_selection(json), tasks = run_member(json, "tasks");
+  const Json selection = run_selection(json), tasks = json_member(json, "tasks");
   require_object(tasks, "tasks", place);
   for (const auto& [name, task] : tasks.items()) {
     record.tasks[name] = parse_task(task, selection, fmt::format("{}: task {}", place, name));
   }
-  if (!run_member(selection, "shard").is_null()) {
+  if (!json_member(selection, "shard").is_null()) {
     try {
       record.shard = parse_shard(json_string(selection, "shard", place));
     } catch (const UsageError& e) {

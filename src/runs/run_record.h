@@ -36,8 +36,8 @@ RunRecord parse_run_record(Json json, std::string_view place);
 // Of folder/run.json. Fails: Error when it is missing, not JSON, or as above.
 RunRecord read_run_record(const std::filesystem::path& folder);
 
-// A member, null when there is none or `object` is none. Null and absent mean the same in run.json.
-Json run_member(const Json& object, std::string_view key);
+// What a run is called: after its folder, whatever the path ends in.
+std::string run_name(const std::filesystem::path& folder);
 // "selection" as selection_json() writes it, also of a run of a version that knew --offset and --limit only.
 Json run_selection(const Json& run);
 

@@ -126,6 +126,13 @@ double paired_difference_stderr(const PairedCounts& counts) {
   return std::sqrt(std::max(0.0, discordant - difference * difference) / (size - 1));
 }
 
+double two_proportion_z(double a, std::int64_t n_a, double b, std::int64_t n_b) {
+  const double size_a = to_double(n_a), size_b = to_double(n_b);
+  const double pooled = (a * size_a + b * size_b) / (size_a + size_b);
+  const double variance = pooled * (1 - pooled) * (1 / size_a + 1 / size_b);
+  return variance > 0 ? (b - a) / std::sqrt(variance) : 0;
+}
+
 double two_sided_normal_p(double z) {
   if (std::isnan(z)) return kNaN;
   return 2 * boost::math::cdf(boost::math::complement(boost::math::normal(), std::fabs(z)));

@@ -49,6 +49,10 @@ std::vector<double> benjamini_hochberg_adjust(std::span<const double> p_values);
 // Standard error of the paired difference of accuracies, from the discordant counts.
 double paired_difference_stderr(const PairedCounts& counts);
 
+// Of two independent samples with accuracies a of n_a and b of n_b items:
+// (b - a) / sqrt(p (1 - p) (1/n_a + 1/n_b)) with the pooled accuracy p; 0 when all are right or all wrong.
+double two_proportion_z(double a, std::int64_t n_a, double b, std::int64_t n_b);
+
 // P(|Z| >= |z|) of a standard normal Z.
 double two_sided_normal_p(double z);
 

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/file.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -27,6 +26,7 @@
 
 #include "base/random.h"
 #include "run_qx.h"
+#include "support/file_size_limit.h"
 #include "support/tiny_model.h"
 
 namespace qx::e2e {
@@ -153,23 +153,6 @@ TEST_F(Runs, KilledAtFiftyRandomMomentsItEndsInTheSameBytes) {
   expect_same_run(whole, folder, "at the end");
   RecordProperty("ends", ends);
 }
-
-// No file of a child process may be larger, as on a disk that is full.
-class FileSizeLimit {
- public:
-  explicit FileSizeLimit(rlim_t bytes) {
-    ::getrlimit(RLIMIT_FSIZE, &before_);
-    rlimit limit = before_;
-    limit.rlim_cur = bytes;
-    ::setrlimit(RLIMIT_FSIZE, &limit);
-  }
-  ~FileSizeLimit() { ::setrlimit(RLIMIT_FSIZE, &before_); }
-  FileSizeLimit(const FileSizeLimit&) = delete;
-  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
-
- private:
-  rlimit before_{};
-};
 
 TEST_F(Runs, ADiskThatFillsIsAnErrorAndNothingIsLost) {
   const fs::path whole = evaluate("whole_disk", {});

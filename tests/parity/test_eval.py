@@ -14,7 +14,7 @@ from lm_eval import simple_evaluate
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
-from conftest import make_tiny
+from conftest import make_tiny, thinking_tokenizer
 
 torch.set_num_threads(1)
 
@@ -323,18 +323,6 @@ def test_an_empty_choice_in_chat_mode_is_a_clear_error(qx, smollm2, synthetic_di
 
 def test_chat_tokens_of_qwen3(qx, smollm2, synthetic_chat_dir, monkeypatch, tmp_path):
     """Another template, with thinking marks, on a tiny random model."""
-    import os
-    import shutil
-
-    folders = [pathlib.Path(p) for p in os.environ.get("QX_EXTRA_TOKENIZERS", "").split(":") if p]
-    folders = [p for p in folders if "<think>" in (p / "tokenizer.json").read_text()]
-    if not folders:
-        pytest.skip("QX_EXTRA_TOKENIZERS names no tokenizer with thinking marks")
-    source = tmp_path / "tokenizer"
-    source.mkdir()
-    for file in folders[0].iterdir():
-        shutil.copy(file, source)
-    (source / "config.json").write_text('{"vocab_size": 151936}')
-    model = make_tiny("qwen3", tmp_path / "tiny", source)
+    model = make_tiny("qwen3", tmp_path / "tiny", thinking_tokenizer(tmp_path / "tokenizer"))
     use_local_data(monkeypatch, synthetic_chat_dir)
     compare_chat_prompts(qx, model, tmp_path / "runs", synthetic_chat_dir, None)

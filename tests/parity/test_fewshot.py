@@ -3,10 +3,8 @@ building, templates and pair encoding; every string and every token id is compar
 sends to its model is recorded. And Python's generator against CPython's.
 """
 import json
-import os
 import pathlib
 import random
-import shutil
 import subprocess
 
 import datasets
@@ -14,7 +12,7 @@ import lm_eval.api.task
 import pytest
 from lm_eval import simple_evaluate
 
-from conftest import ROOT, make_tiny
+from conftest import ROOT, make_tiny, thinking_tokenizer
 from test_eval import TASKS, RecordingMlx, hugging_face, read_lines
 
 POOL, QUESTIONS, SHOTS = slice(0, 200), slice(200, 300), 5
@@ -165,16 +163,7 @@ def test_prompts_are_those_of_mlx_lm(qx, smollm2, split_dir, monkeypatch, tmp_pa
 @pytest.mark.parametrize("multiturn", [False, True])
 def test_prompts_with_thinking_marks(qx, smollm2, split_dir, monkeypatch, tmp_path, multiturn):
     """Qwen3's template writes earlier turns of the assistant in another way than the one it asks for."""
-    folders = [pathlib.Path(p) for p in os.environ.get("QX_EXTRA_TOKENIZERS", "").split(":") if p]
-    folders = [p for p in folders if "<think>" in (p / "tokenizer.json").read_text()]
-    if not folders:
-        pytest.skip("QX_EXTRA_TOKENIZERS names no tokenizer with thinking marks")
-    source = tmp_path / "tokenizer"
-    source.mkdir()
-    for file in folders[0].iterdir():
-        shutil.copy(file, source)
-    (source / "config.json").write_text('{"vocab_size": 151936}')
-    model = make_tiny("qwen3", tmp_path / "tiny", source)
+    model = make_tiny("qwen3", tmp_path / "tiny", thinking_tokenizer(tmp_path / "tokenizer"))
     tasks = ["arc_easy", "piqa", "winogrande"]
     use_splits(monkeypatch, split_dir)
     ours = prompts_of(qx, model, tmp_path / "runs", split_dir, tasks, "--shots", 3, "--limit", 20,
