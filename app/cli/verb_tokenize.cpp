@@ -11,7 +11,6 @@
 
 #include "base/error.h"
 #include "base/interrupt.h"
-#include "eval/prompt.h"
 #include "io/json.h"
 #include "options.h"
 #include "text/chat_template.h"

@@ -32,19 +32,6 @@ std::string joined(const std::vector<Turn>& turns, std::size_t first) {
 
 }  // namespace
 
-bool has_thinking_tokens(const Tokenizer& tokenizer) {
-  constexpr std::string_view kMarks[][2] = {
-      {"<think>", "</think>"},
-      {"<longcat_think>", "</longcat_think>"},
-      {"<|think:start|>", "<|think:end|>"},
-      {"<|channel>", "<channel|>"},
-  };
-  for (const auto& [start, end] : kMarks) {
-    if (tokenizer.id_of(start) && tokenizer.id_of(end)) return true;
-  }
-  return false;
-}
-
 Prompter::Prompter(const Tokenizer& tokenizer, const ChatTemplate* chat_template, PromptRules rules)
     : chat_template_(chat_template), rules_(std::move(rules)), encoder_(tokenizer, rules_.pair) {
   QX_CHECK(!rules_.pair.chat || chat_template != nullptr);

@@ -50,9 +50,6 @@ class Prompter {
   PairEncoder encoder_;
 };
 
-// Whether the vocabulary has a pair of thinking marks, as mlx-lm decides it.
-bool has_thinking_tokens(const Tokenizer& tokenizer);
-
 // {"task","index","choices":[{"context","continuation","ids","scored":[begin,end]},..]}: what
 // `--write-prompts` writes; ids[begin, end) are scored.
 Json prompts_json(std::string_view task, std::int64_t index, const std::vector<Prompt>& prompts);

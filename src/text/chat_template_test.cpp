@@ -212,6 +212,8 @@ TEST(ChatTemplate, ThinkingTokensAreKnownPairs) {
   };
   EXPECT_TRUE(with({"a", "<think>", "</think>"}));
   EXPECT_TRUE(with({"<|channel>", "<channel|>"}));
+  EXPECT_TRUE(with({"<|open|>", "<|close|>", "<|sep|>", "<|end_of_msg|>"}));
+  EXPECT_FALSE(with({"<|open|>", "<|close|>", "<|sep|>"}));
   EXPECT_FALSE(with({"a", "<think>"}));
   EXPECT_FALSE(with({"<think>", "</longcat_think>"}));
 }
