@@ -355,27 +355,11 @@ class Parser {
   Recipe recipe_;
 };
 
-// The line of a syntax error: parse_json gives only the byte.
-std::size_t line_of_error(std::string_view text) {
-  try {
-    [[maybe_unused]] const Json unused = Json::parse(text);
-  } catch (const Json::parse_error& e) {
-    const std::size_t end = std::min(text.size(), e.byte > 0 ? e.byte - 1 : 0);
-    return 1 + static_cast<std::size_t>(std::count(text.begin(), text.begin() + end, '\n'));
-  }
-  return 1;
-}
-
 Json parse_recipe_json(std::string_view text, const std::string& origin) {
   if (text.size() > kMaxRecipeBytes) {
     fail(origin, "got {} bytes, expected at most {}", text.size(), kMaxRecipeBytes);
   }
-  try {
-    return parse_json(text, origin);
-  } catch (const Error&) {
-    // Fails again, now with the line in its place.
-    return parse_json(text, fmt::format("{}:{}", origin, line_of_error(text)));
-  }
+  return parse_json(text, origin);
 }
 
 }  // namespace

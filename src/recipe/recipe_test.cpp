@@ -123,6 +123,8 @@ TEST(Recipe, FileErrorsNameFileRuleAndKey) {
   expect_error(R"({"name":"t","bits":4,"floors":{"router":{"group_size":64}}})", "bits");
   expect_error(R"({"name":"t","bits":4,"rules":{}})", "rules");
   expect_error(std::string(2 << 20, ' '), "at most");
+  // A number that no double holds is an error of ours like any other, with its line.
+  expect_error("{\n\"bits\": 1e999}", "r.json:2");
 }
 
 TEST(Recipe, RuleErrors) {
