@@ -55,9 +55,9 @@ parity: build  ## compare with the real mlx-lm, lm-eval, transformers, tokenizer
 parity-full: build  ## the long comparison with the peers on the real items of QX_DATA; keeps its result
 	@JOBS=$(JOBS) tools/parity_full.sh
 
-fuzz:  ## run each fuzzer for FUZZ_SECONDS (30) on the kept corpus
+fuzz:  ## clang build; run each fuzzer for FUZZ_SECONDS (30) on the kept corpus
 	@tools/install_deps.sh clang
-	@tools/fuzz.sh $(FUZZ_SECONDS)
+	@JOBS=$(JOBS) tools/fuzz.sh $(FUZZ_SECONDS)
 
 demo: build  ## the main job on a real model: import, convert, generate, evaluate, compare
 	@tools/demo.sh
