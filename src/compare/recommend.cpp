@@ -89,7 +89,7 @@ bool all_pairs(const Comparison& c, const Scope& scope, const Runs& runs, Standi
   return true;
 }
 
-// Nothing when a run does not record its size.
+// The first of the smallest; nothing when a run does not record its size.
 std::optional<std::size_t> smallest(const Comparison& c, const Runs& among) {
   std::optional<std::size_t> best;
   for (const std::size_t r : among) {
@@ -97,6 +97,21 @@ std::optional<std::size_t> smallest(const Comparison& c, const Runs& among) {
     if (!best || *c.runs[r].tensor_bytes < *c.runs[*best].tensor_bytes) best = r;
   }
   return best;
+}
+
+// As many as are as small as `run`, which is the smallest of them.
+Runs equally_small(const Comparison& c, const Runs& among, std::size_t run) {
+  Runs out;
+  for (const std::size_t r : among) {
+    if (c.runs[r].tensor_bytes == c.runs[run].tensor_bytes) out.push_back(r);
+  }
+  return out;
+}
+
+// The smallest where there is one.
+std::optional<std::size_t> single_smallest(const Comparison& c, const Runs& among) {
+  const auto s = smallest(c, among);
+  return s && equally_small(c, among, *s).size() == 1 ? s : std::nullopt;
 }
 
 std::vector<std::string> names_of(const Comparison& c, const Runs& runs) {
@@ -163,7 +178,7 @@ Recommendation by_score(const Comparison& c, const Scope& scope, const std::stri
     if (std::find(leading.begin(), leading.end(), a) == leading.end()) behind.push_back(a);
   }
   if (leading.size() > 1 && all_pairs(c, scope, leading, Standing::kEquivalent)) {
-    const auto s = smallest(c, leading);
+    const auto s = single_smallest(c, leading);
     r.verdict = Verdict::kEquivalent;
     if (s) r.choice = c.runs[*s].name;
     r.because = fmt::format("{} are equivalent {} within {}{}", join_words(names_of(c, leading)),
@@ -204,6 +219,12 @@ Recommendation smallest_of_all(const Comparison& c) {
   const auto s = smallest(c, candidates(c));
   if (!s) {
     r.because = "the runs do not record their sizes";
+    return r;
+  }
+  const Runs equals = equally_small(c, candidates(c), *s);
+  if (equals.size() > 1) {
+    r.because = fmt::format("{} are equally small ({})", join_words(names_of(c, equals)),
+                            size_words(*c.runs[*s].tensor_bytes));
     return r;
   }
   r.choice = c.runs[*s].name;
@@ -386,7 +407,7 @@ std::string choice_sentence(const Comparison& c) {
         "By score it does not matter which of {} one takes: they are "
         "equivalent within {}.",
         names, margin_words(c.margin));
-    if (const auto s = smallest(c, among)) {
+    if (const auto s = single_smallest(c, among)) {
       text += fmt::format(" The smallest is {} ({}).", c.runs[*s].name,
                           size_words(*c.runs[*s].tensor_bytes));
     }
@@ -407,7 +428,7 @@ std::string choice_sentence(const Comparison& c) {
     return fmt::format("No single one of {} is shown ahead of all the others.", names);
   }
   std::string text = fmt::format("The data do not decide between {} by score.", names);
-  if (const auto s = smallest(c, among)) {
+  if (const auto s = single_smallest(c, among)) {
     text += fmt::format(" If size matters, {} is the smallest ({}).", c.runs[*s].name,
                         size_words(*c.runs[*s].tensor_bytes));
   }
