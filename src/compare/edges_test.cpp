@@ -86,6 +86,7 @@ TEST(Edges, ACopyIsEquivalentWhereItemsSuffice) {
   const Comparison many = copies(300);
   EXPECT_EQ(many.against_baseline[0].tasks[0].verdict, Verdict::kEquivalent);
   EXPECT_TRUE(has(all_words(many), "copy is equivalent to a within 1 point"));
+  EXPECT_TRUE(has(all_words(many), "By score it does not matter which of a and copy one takes"));
 }
 
 TEST(Edges, OneItemChanged) {

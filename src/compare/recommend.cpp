@@ -42,6 +42,11 @@ Standing standing(const Comparison& c, const Scope& scope, std::size_t a, std::s
   if (has(Verdict::kBetter) && has(Verdict::kWorse)) return Standing::kMixed;
   if (has(Verdict::kBetter)) return Standing::kAhead;
   if (has(Verdict::kWorse)) return Standing::kBehind;
+  // Where all tasks are meant, being equivalent is about their average: each task alone has too few items.
+  const auto& average = pair_of(c, a, b).average;
+  if (scope.average && average) {
+    return average->verdict == Verdict::kEquivalent ? Standing::kEquivalent : Standing::kUndecided;
+  }
   return has(Verdict::kIndistinguishable) || verdicts.empty() ? Standing::kUndecided
                                                               : Standing::kEquivalent;
 }
@@ -182,7 +187,8 @@ Recommendation by_score(const Comparison& c, const Scope& scope, const std::stri
     r.verdict = Verdict::kEquivalent;
     if (s) r.choice = c.runs[*s].name;
     r.because = fmt::format("{} are equivalent {} within {}{}", join_words(names_of(c, leading)),
-                            where, margin_words(c.margin), s ? ", and it is the smallest" : "");
+                            scope.average ? "on the average" : where, margin_words(c.margin),
+                            s ? ", and it is the smallest" : "");
   } else if (leading.empty()) {
     r.because = fmt::format("each of {} is behind another one", join_words(names_of(c, among)));
   } else if (leading.size() == 1) {
@@ -405,7 +411,7 @@ std::string choice_sentence(const Comparison& c) {
   if (all_pairs(c, scope, among, Standing::kEquivalent)) {
     std::string text = fmt::format(
         "By score it does not matter which of {} one takes: they are "
-        "equivalent within {}.",
+        "equivalent within {} on the average.",
         names, margin_words(c.margin));
     if (const auto s = single_smallest(c, among)) {
       text += fmt::format(" The smallest is {} ({}).", c.runs[*s].name,
