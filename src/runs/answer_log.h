@@ -83,6 +83,8 @@ class AnswerLog {
   AnswerLog& operator=(const AnswerLog&) = delete;
 
   const std::vector<Answer>& answers() const { return answers_; }
+  // Puts these in place of what the file holds, at once or not at all. Before the first append(). Fails: Error.
+  void replace(std::vector<Answer> answers);
   // Written at once. A line is whole in the file or absent. Fails: Error, also for an earlier answer that
   // could not be synced, and when the file was deleted meanwhile.
   void append(Answer answer);

@@ -22,7 +22,7 @@ struct Merge {
   std::vector<std::string> missing;  // in words; empty when the run is whole
 };
 
-// Writes `output`: answers in item order, run.json, and when nothing is missing results.json, the same bytes as
+// Writes `output`: measurements of the first shard that has them, answers in item order, run.json, and when nothing is missing results.json, the same bytes as
 // the unsharded run's but for its times (earlier_sessions lists the machines or builds that differ). When
 // something is missing and `partial`, run.json says that the run has not ended, and qx eval without --shard
 // goes on with it.
