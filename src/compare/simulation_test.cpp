@@ -21,7 +21,7 @@ namespace {
 constexpr std::int64_t kItems = 300;  // of each task
 
 // Right and wrong answers of two models to the first 300 items of each task. Measured on
-// SmolLM2-135M-Instruct (bartowski's Q4_1 GGUF as bfloat16) and its q4-hi (5.0 bits a weight) and qx63-hi (4.8)
+// SmolLM2-135M-Instruct (the Q4_1 GGUF of tools/fetch_smollm2.sh as bfloat16) and its q4-hi (5.0 bits a weight) and qx63-hi (4.8)
 // variants with `qx eval --plain --tasks all`, acc_norm where the task has it.
 struct RealTask {
   const char* name;
