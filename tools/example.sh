@@ -6,12 +6,13 @@
 #
 # QX_DATA: folder of TASK.jsonl (`qx data fetch`). QX_TEXT: text for the divergence, as wikitext-2's test set; without
 # it the example says nothing about distances. QX_EXAMPLE_ITEMS (300), QX_EXAMPLE_CHUNKS (20 windows of 512 tokens).
+# QX: another program than build/qx. QX_EXAMPLE_DOCS: another folder than docs/example.
 # Models and runs stay in WORK: what exists is used again, and an interrupted evaluation goes on where it was.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
-qx=$root/build/qx
-docs=$root/docs/example
+qx=${QX:-$root/build/qx}
+docs=${QX_EXAMPLE_DOCS:-$root/docs/example}
 work=${1:-${TMPDIR:-/tmp}/qx-example}
 items=${QX_EXAMPLE_ITEMS:-300}
 chunks=${QX_EXAMPLE_CHUNKS:-20}
