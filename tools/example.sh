@@ -97,10 +97,10 @@ rm -rf "$out" && mkdir -p "$out"
 compare=(compare "${runs[@]}" --baseline bf16)
 qx "${compare[@]}" >"$out/compare.txt"
 "$qx" "${compare[@]}" --json >"$out/compare.json"
-if "$qx" compare --help | grep -q -- --format; then
+if "$qx" compare --help | tr '\n' ' ' | grep -qE -- '--format [^-]*\bmd\b'; then
   qx "${compare[@]}" --format md -o "$out/compare.md"
 else
-  note "qx compare has no --format: compare.md is the text"
+  note "qx compare has no --format md: compare.md is the text"
   { echo '```'; cat "$out/compare.txt"; echo '```'; } >"$out/compare.md"
 fi
 if has_verb card; then
