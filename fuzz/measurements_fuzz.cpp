@@ -1,6 +1,5 @@
-// Fuzzes what lies beside a run: any JSON is a measurement whose numbers are finite, or an Error. Its first byte
-// chooses speed or distance.
-// SPDX-License-Identifier: Apache-2.0
+// Fuzzes what lies beside a run: any JSON is a measurement whose numbers are finite, or an Error.
+// Its first byte chooses speed or distance. SPDX-License-Identifier: Apache-2.0
 #include <cmath>
 #include <cstdint>
 #include <string_view>

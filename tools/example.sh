@@ -27,8 +27,11 @@ has_verb() { "$qx" --help | grep -qE "^  $1 "; }
 commands=()
 # Prints a command as a person would type it in WORK, keeps it for the page, and runs it.
 qx() {
-  local shown
-  shown=$(printf ' %q' "$@")
+  local shown= argument
+  for argument in "$@"; do
+    [[ $argument =~ ^[A-Za-z0-9_./=:,-]+$ ]] || argument=${argument@Q}
+    shown+=" $argument"
+  done
   commands+=("qx$shown")
   say "qx$shown"
   "$qx" "$@"

@@ -113,8 +113,8 @@ Json conditions_json() {
           {"load_average", known ? Json(load[0]) : Json()}};
 }
 
-// Where the measurement is kept; empty when it is not. A run folder takes that of its own model only, which is
-// found out before anything is measured.
+// Where the measurement is kept; empty when it is not. A run folder takes that of its own model
+// only, which is found out before anything is measured.
 fs::path record_path(const Options& o) {
   if (o.output.empty()) return {};
   const fs::path folder = o.output, record = folder / kSpeedFile;

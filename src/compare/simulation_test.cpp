@@ -1,6 +1,6 @@
-// What the statistics promise, checked by simulation on data like that of real runs: 95 % intervals hold the
-// truth in 94 to 96 % of samples, and false verdicts stay under 5 % of comparisons. Seeded: every run of this
-// test draws the same samples. docs/statistics.md tells the results.
+// What the statistics promise, checked by simulation on data like that of real runs: 95 % intervals
+// hold the truth in 94 to 96 % of samples, and false verdicts stay under 5 % of comparisons.
+// Seeded: every run of this test draws the same samples. docs/statistics.md tells the results.
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
@@ -22,8 +22,9 @@ namespace {
 constexpr std::int64_t kItems = 300;  // of each task
 
 // Right and wrong answers of two models to the first 300 items of each task. Measured on
-// SmolLM2-135M-Instruct (the Q4_1 GGUF of tools/fetch_smollm2.sh as bfloat16) and its q4-hi (5.0 bits a weight) and qx63-hi (4.8)
-// variants with `qx eval --plain --tasks all`, acc_norm where the task has it.
+// SmolLM2-135M-Instruct (the Q4_1 GGUF of tools/fetch_smollm2.sh as bfloat16) and its q4-hi (5.0
+// bits a weight) and qx63-hi (4.8) variants with `qx eval --plain --tasks all`, acc_norm where the
+// task has it.
 struct RealTask {
   const char* name;
   PairedCounts q4_hi, qx63_hi;  // against the bfloat16 model
@@ -158,7 +159,8 @@ TEST(Simulation, IntervalsHoldTheTruthAsOftenAsTheyClaim) {
         for (Coverage* c : {&newcombe, &own_newcombe}) c->add(paired, shares.difference());
         for (Coverage* c : {&tango, &own_tango}) c->add(score, shares.difference());
       }
-      // One task alone: intervals of counts move in steps; Wilson's hold 93.5 to 96 % at these accuracies.
+      // One task alone: intervals of counts move in steps; Wilson's hold 93.5 to 96 % at these
+      // accuracies.
       expect_within(own_wilson, 0.93, 0.97, std::string("wilson ") + task.name);
       expect_within(own_newcombe, 0.93, 0.97, std::string("newcombe ") + task.name);
       expect_within(own_tango, 0.93, 0.97, std::string("tango ") + task.name);
@@ -169,7 +171,8 @@ TEST(Simulation, IntervalsHoldTheTruthAsOftenAsTheyClaim) {
   expect_within(tango, 0.94, 0.96, "tango");
 }
 
-// Where hardly anything changes (an 8-bit variant), counts are small and intervals err on the safe side.
+// Where hardly anything changes (an 8-bit variant), counts are small and intervals err on the safe
+// side.
 TEST(Simulation, WithFewChangesIntervalsAreConservative) {
   constexpr int kSamples = 4000;
   Random random(2);
@@ -256,8 +259,8 @@ TEST(Simulation, PassagesWidenTheIntervalsAsMuchAsTheyMust) {
   expect_within(by_item, 0.5, 0.92, "error that does not know of passages");
 }
 
-// Change of hellaswag's gold margin (nats a character) from the bfloat16 model to q4-hi: every twentieth
-// part of the 300 real changes in order, with straight lines between.
+// Change of hellaswag's gold margin (nats a character) from the bfloat16 model to q4-hi: every
+// twentieth part of the 300 real changes in order, with straight lines between.
 constexpr std::array<double, 21> kMarginChange = {
     -0.3207, -0.1102, -0.0861, -0.0658, -0.0560, -0.0471, -0.0388,
     -0.0332, -0.0210, -0.0112, -0.0029, 0.0058,  0.0112,  0.0170,

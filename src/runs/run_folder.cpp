@@ -104,8 +104,8 @@ bool is_measurement(const std::string& name) {
   return name == kSpeedFile || name == kDistanceFile;
 }
 
-// Hidden files do not count (a killed run may leave a temporary one), nor do the prompts of a dry run and what
-// was measured of a model before it was asked anything.
+// Hidden files do not count (a killed run may leave a temporary one), nor do the prompts of a dry
+// run and what was measured of a model before it was asked anything.
 bool holds_files(const fs::path& folder) {
   const fs::directory_iterator entries(folder);
   return std::any_of(begin(entries), end(entries), [](const fs::directory_entry& entry) {
@@ -121,7 +121,8 @@ bool is_own_file(const std::string& name) {
           name.ends_with(".jsonl"));
 }
 
-// A measurement does not depend on the answers: it stays when a run starts over with the model it is of.
+// A measurement does not depend on the answers: it stays when a run starts over with the model that
+// it is of.
 bool is_of_model(const fs::path& measurement, const Json& run) {
   try {
     return measured_model_difference(read_json_file(measurement), run).empty();
