@@ -1,5 +1,6 @@
 // Fuzzes what lies beside a run: any JSON is a measurement whose numbers are finite, or an Error.
-// Its first byte chooses speed or distance. SPDX-License-Identifier: Apache-2.0
+// Its first byte chooses speed or distance.
+// SPDX-License-Identifier: Apache-2.0
 #include <cmath>
 #include <cstdint>
 #include <string_view>

@@ -1,7 +1,8 @@
 // What was measured of a run's model beside its answers: RUNS/NAME/bench.json (qx bench -o
 // RUNS/NAME) and RUNS/NAME/divergence.json (qx divergence -o RUNS). Both name the model that was
 // measured, and are read only when it is the run's own: the stored tensors (plan_hash) and every
-// file by its SHA-256. SPDX-License-Identifier: Apache-2.0
+// file by its SHA-256.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>
@@ -30,9 +31,8 @@ struct SpeedFacts {
 };
 
 struct DistanceFacts {
-  double kl_mean = 0;  // KL(base || model), nats a token
-  double kl_stderr =
-      0;  // windows as clusters where there are two or more, else tokens (docs/distances.md)
+  double kl_mean = 0;    // KL(base || model), nats a token
+  double kl_stderr = 0;  // over windows where there are two or more, else over tokens
   double kl_median = 0, kl_p95 = 0, kl_p99 = 0, kl_max = 0;
   double top1_agreement = 0;                     // share of tokens, in [0, 1]
   double ppl = 0, ppl_stderr = 0, ppl_base = 0;  // of the same text; ppl_stderr as kl_stderr
@@ -43,8 +43,7 @@ struct DistanceFacts {
 
 // Nothing when the file is not there. All numbers are finite.
 // Fails: Error when it is broken, was measured with another model than run.json names, does not say
-// with which (an older qx, or random weights), or run.json does not name one (an
-// import).
+// with which (an older qx, or random weights), or run.json does not name one (an import).
 std::optional<SpeedFacts> load_speed(const std::filesystem::path& run_folder);
 std::optional<DistanceFacts> load_distance(const std::filesystem::path& run_folder);
 
