@@ -9,7 +9,7 @@ CACHE  ?= $(or $(QX_CACHE),$(HOME)/.cache/qx)
 FUZZ_SECONDS ?= 30
 FORMATTED := $(shell git ls-files '*.cpp' '*.h' 2>/dev/null)
 
-.PHONY: help deps build test test-aarch64 test-dev test-tsan test-clang parity parity-full fuzz demo bench format \
+.PHONY: help deps build test test-aarch64 test-dev test-tsan test-clang parity parity-full fuzz demo example bench format \
   format-check install clean
 
 help:  ## show this list
@@ -61,6 +61,9 @@ fuzz:  ## clang build; run each fuzzer for FUZZ_SECONDS (30) on the kept corpus
 
 demo: build  ## the main job on a real model: import, convert, generate, evaluate, compare
 	@tools/demo.sh
+
+example: build  ## the worked example of the docs on the real items of QX_DATA (and QX_TEXT): writes docs/example
+	@tools/example.sh
 
 bench: deps  ## micro-benchmarks of the kernels and the codec
 	@tools/install_deps.sh bench

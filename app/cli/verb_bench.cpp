@@ -20,6 +20,8 @@
 #include "model/random_weights.h"
 #include "options.h"
 #include "recipe/plan.h"
+#include "runs/measurements.h"
+#include "runs/model_facts.h"
 #include "verbs.h"
 
 namespace qx::cli {
@@ -111,6 +113,27 @@ Json conditions_json() {
           {"load_average", known ? Json(load[0]) : Json()}};
 }
 
+// Where the measurement is kept; empty when it is not. A run folder takes that of its own model
+// only, which is found out before anything is measured.
+fs::path record_path(const Options& o) {
+  if (o.output.empty()) return {};
+  const fs::path folder = o.output, record = folder / kSpeedFile;
+  std::error_code error;
+  if (fs::exists(folder, error) && !fs::is_directory(folder, error)) {
+    fail(folder.string(), "is a file, expected RUNS/NAME, the folder that {} is to lie in",
+         kSpeedFile);
+  }
+  if (fs::exists(folder / "run.json", error)) {
+    if (!o.random.empty()) {
+      throw UsageError(fmt::format("-o {}: holds a run, expected -m with its model, not --random",
+                                   folder.string()));
+    }
+    require_run_of_model(folder, model_facts_json(measure_model(resolve_model(o.model))));
+  }
+  require_absent(record, o.force);
+  return record;
+}
+
 std::string percent(const Json& share) {
   return share.is_null() ? "-" : fmt::format("{:.0f} %", 100 * share.get<double>());
 }
@@ -163,8 +186,7 @@ void run(Options o) {
   if (o.settings.prompt == 0 && o.settings.generate == 0) {
     throw UsageError("-p 0 -n 0: got nothing to measure, expected one of them above 0");
   }
-  const fs::path record = o.output.empty() ? fs::path{} : fs::path(o.output) / "bench.json";
-  if (!record.empty()) require_absent(record, o.force);
+  const fs::path record = record_path(o);
   o.settings.quiet = o.out.quiet;
   o.settings.machine = !o.no_peaks;
 
@@ -183,7 +205,7 @@ void run(Options o) {
   BenchTimes times;
   MachinePeaks peaks;
   run_bench(*model, *pool, o.settings, times, peaks);
-  const Json document = {
+  Json document = {
       {"model", subject.name},
       {"weights", o.random.empty() ? "files" : "random"},
       {"tensor_bytes", subject.tensor_bytes},
@@ -199,6 +221,10 @@ void run(Options o) {
       {"peak_rss_bytes", times.peak_rss_bytes},
       {"conditions", conditions}};
   if (!record.empty()) {
+    // Now, since hashing reads the files, which loading must not find in memory already.
+    if (o.random.empty()) {
+      document["model_facts"] = model_facts_json(measure_model(resolve_model(o.model)));
+    }
     fs::create_directories(record.parent_path());
     write_file_atomic(record, dump_json(document, 2, false, false) + '\n', o.force);
   }
@@ -233,7 +259,8 @@ void add_bench(CLI::App& app) {
       ->check(CLI::Range(1, 100000));
   verb->add_option("--seed", o->seed, "of the random weights")->capture_default_str();
   verb->add_flag("--no-peaks", o->no_peaks, "do not measure the machine (saves 1 GB of memory)");
-  verb->add_option("-o,--output", o->output, "also write RUNS/NAME/bench.json");
+  verb->add_option("-o,--output", o->output,
+                   "also write RUNS/NAME/bench.json, beside the scores of this model's run");
   verb->add_flag("--force", o->force, "replace an existing bench.json");
   add_precision_option(*verb, o->precision);
   add_compute_options(*verb, o->compute);

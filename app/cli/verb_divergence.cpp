@@ -9,13 +9,17 @@
 #include "base/build_info.h"
 #include "base/error.h"
 #include "base/progress.h"
+#include "base/utc_time.h"
 #include "distance/divergence.h"
 #include "distance/passes.h"
 #include "distance_options.h"
+#include "io/staged.h"
 #include "kernels/api.h"
 #include "model/memory_need.h"
 #include "named_models.h"
+#include "runs/measurements.h"
 #include "runs/model_facts.h"
+#include "runs/run_folder.h"
 #include "verbs.h"
 
 namespace qx::cli {
@@ -24,7 +28,7 @@ namespace fs = std::filesystem;
 
 struct Options {
   std::vector<std::string> models;
-  std::string base, base_cache;
+  std::string base, base_cache, output;
   std::int64_t worst = 10;
   bool together = false, force = false;
   DistanceOptions distance;
@@ -84,6 +88,41 @@ void require_same_models(const Setup& s) {
   }
 }
 
+// Whether a variant is the base itself, which is at no distance from itself.
+bool is_base(const Setup& s, const NamedModel& variant) {
+  return first_model_difference(model_facts_json(s.facts.at(s.base.directory)),
+                                model_facts_json(s.facts.at(variant.directory)), {})
+      .empty();
+}
+
+fs::path record_path(const Setup& s, const NamedModel& variant) {
+  return fs::path(s.options.output) / variant.name / kDistanceFile;
+}
+
+// Everything that could keep the results from being written, before anything is measured.
+void check_output(const Setup& s) {
+  if (s.options.output.empty()) return;
+  const fs::path runs = s.options.output;
+  std::error_code error;
+  if (fs::exists(runs, error) && !fs::is_directory(runs, error)) {
+    fail(runs.string(), "is a file, expected RUNS, the folder that holds the runs");
+  }
+  if (fs::exists(runs / "run.json", error)) {
+    fail(runs.string(), "is a run itself, expected RUNS, the folder that holds the runs");
+  }
+  for (const NamedModel& variant : s.variants) {
+    if (is_base(s, variant)) continue;
+    const fs::path folder = runs / variant.name;
+    if (fs::exists(folder, error) && !fs::is_directory(folder, error)) {
+      fail(folder.string(), "is a file, expected the run of {}", variant.name);
+    }
+    if (fs::exists(folder / "run.json", error)) {
+      require_run_of_model(folder, model_facts_json(s.facts.at(variant.directory)));
+    }
+    require_absent(record_path(s, variant), s.options.force);
+  }
+}
+
 std::int64_t states_bytes(const Setup& s) {
   return s.text.targets() * load_model_config(s.base.directory).hidden_size * 4;
 }
@@ -140,6 +179,7 @@ Setup make_setup(const Options& options) {
   require_memory_for_all(s);
   s.facts[s.base.directory] = measure_model(s.base.directory);
   for (const NamedModel& v : s.variants) s.facts[v.directory] = measure_model(v.directory);
+  check_output(s);
   return s;
 }
 
@@ -235,6 +275,27 @@ Json document(const Setup& s, const std::vector<Divergence>& results) {
   return json;
 }
 
+// RUNS/NAME/divergence.json: what --json prints for one variant, with its name and the date.
+void write_records(const Setup& s, const Json& json) {
+  if (s.options.output.empty()) return;
+  for (const NamedModel& variant : s.variants) {
+    const fs::path record = record_path(s, variant);
+    if (is_base(s, variant)) {
+      fmt::print(stderr, "qx divergence: {} is the base itself: no {}\n", variant.name,
+                 record.string());
+      continue;
+    }
+    Json own = {{"name", variant.name}, {"date", utc_now()}};
+    for (const auto& [key, value] : json["variants"][variant.name].items()) own[key] = value;
+    for (const auto& [key, value] : json.items()) {
+      if (key != "variants" && !own.contains(key)) own[key] = value;
+    }
+    parse_distance(own, record.string());  // what is written can be read
+    fs::create_directories(record.parent_path());
+    write_file_atomic(record, dump_json(own, 2, false, false) + "\n", s.options.force);
+  }
+}
+
 std::string top_text(const Json& top) {
   std::string text;
   for (const Json& t : top) {
@@ -297,6 +358,7 @@ void print_table(const Setup& s, const Json& json) {
 void run(const Options& options) {
   const Setup setup = make_setup(options);
   const Json json = document(setup, measure(setup));
+  write_records(setup, json);
   if (options.distance.out.json) {
     fmt::print("{}\n", dump_json(json, 2, false, false));
   } else {
@@ -319,7 +381,9 @@ void add_divergence(CLI::App& app) {
   verb->add_option(
       "--base-cache", o->base_cache,
       "keep the base's final states in this file, or take them from it when it is there");
-  verb->add_flag("--force", o->force, "replace the --base-cache file");
+  verb->add_option("-o,--output", o->output,
+                   "also write RUNS/NAME/divergence.json for each variant, beside its scores");
+  verb->add_flag("--force", o->force, "replace the --base-cache file and existing divergence.json");
   verb->add_flag("--together", o->together,
                  "load all models at once and keep nothing of the base; the same result");
   verb->add_option("--worst", o->worst, "how many places of largest divergence to show")
@@ -328,7 +392,7 @@ void add_divergence(CLI::App& app) {
   add_distance_options(*verb, o->distance);
   set_example(*verb,
               "qx divergence -m models/q4-hi -m models/qx63-hi --base models/bf16 --text "
-              "wikitext-2-raw-test.txt");
+              "wikitext-2-raw-test.txt -o runs");
   verb->callback([o] { run(*o); });
 }
 

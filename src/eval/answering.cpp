@@ -15,6 +15,7 @@ Answer make_answer(const Task& task, const DataItem& data, const std::vector<Pai
   answer.index = data.index;
   answer.doc_hash = data.doc_hash;
   answer.gold = data.item.gold;
+  answer.cluster = data.item.cluster;
   for (std::size_t i = 0; i < scores.size(); ++i) {
     const std::string& text = data.item.continuations[i];
     answer.choices.push_back({scores[i].ll, scores[i].tokens, python_len(text),

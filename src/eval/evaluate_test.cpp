@@ -84,6 +84,36 @@ TEST_F(Evaluate, KilledAnywhereItContinuesToTheSameBytes) {
   EXPECT_EQ(answers(file), whole);
 }
 
+TEST_F(Evaluate, AnswersSayWhichPassageTheyShareAndOlderOnesAreCompleted) {
+  EvalRequest r = request("passages");
+  r.tasks = parse_task_list("arc_easy,boolq");
+  evaluate(r, pool_);
+  const TaskData data = load_task_data(*r.tasks[1], std::nullopt, r.rows);
+  const std::string file = "passages/a/answers-boolq.jsonl";
+  const std::string whole = answers(file);
+  const std::vector<Answer> list = read_answers(temp_ / file);
+  ASSERT_EQ(list.size(), 5u);
+  std::string old;
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    EXPECT_EQ(list[i].cluster, data.items[i].item.cluster);
+    EXPECT_EQ(list[i].cluster.size(), 16u);
+    Answer before = list[i];
+    before.cluster.clear();
+    if (i < 3) old += answer_line(before) + '\n';
+  }
+  EXPECT_EQ(read_answers(temp_ / "passages/a/answers-arc_easy.jsonl")[0].cluster, "");
+  // A version that knew no passages answered three of them.
+  write_text(temp_ / file, old);
+  evaluate(r, pool_);
+  EXPECT_EQ(answers(file), whole);
+  // Another passage is another question.
+  std::string other = whole;
+  char& digit = other[other.find("\"cluster\":\"") + 11];
+  digit = digit == '0' ? '1' : '0';
+  write_text(temp_ / file, other);
+  EXPECT_THROW(evaluate(r, pool_), Error);
+}
+
 TEST_F(Evaluate, MoreItemsReuseWhatIsThere) {
   EvalRequest few = request("grown");
   few.rows.limit = 2;

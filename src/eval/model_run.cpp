@@ -87,10 +87,24 @@ void check_answers(const AnswerLog& log, const TaskData& data, const std::string
       fail(place, "is answered twice; start over with --force");
     const DataItem& item = *found->second;
     if (answer.doc_hash != item.doc_hash || answer.gold != item.item.gold ||
-        answer.choices.size() != item.item.continuations.size()) {
+        answer.choices.size() != item.item.continuations.size() ||
+        (!answer.cluster.empty() && answer.cluster != item.item.cluster)) {
       fail(place, "was another question when it was answered; start over with --force");
     }
   }
+}
+
+void complete_clusters(AnswerLog& log, const TaskData& data) {
+  std::map<std::int64_t, const std::string*> clusters;
+  for (const DataItem& item : data.items) clusters[item.index] = &item.item.cluster;
+  std::vector<Answer> answers = log.answers();
+  bool changed = false;
+  for (Answer& answer : answers) {
+    const std::string& cluster = *clusters.at(answer.index);
+    changed = changed || answer.cluster != cluster;
+    answer.cluster = cluster;
+  }
+  if (changed) log.replace(std::move(answers));
 }
 
 ModelRun::ModelRun(const EvalModel& model, const std::vector<TaskData>& data,
@@ -103,6 +117,7 @@ void ModelRun::open(const std::vector<TaskData>& data, const EvalRequest& reques
     const std::filesystem::path file = folder_->answers_file(d.task->name);
     logs_.push_back(std::make_unique<AnswerLog>(file));
     check_answers(*logs_.back(), d, file.string());
+    complete_clusters(*logs_.back(), d);
     unanswered_ += static_cast<std::int64_t>(d.items.size() - logs_.back()->answers().size());
   }
 }

@@ -21,6 +21,10 @@ Json run_json(const Asker& asker, const std::vector<TaskData>& data, const EvalR
 // The answers that a log holds must be answers to these items. file: for messages. Fails: Error.
 void check_answers(const AnswerLog& log, const TaskData& data, const std::string& file);
 
+// Gives answers of a version that knew no clusters the one that their item has, so that a log never
+// holds both kinds. After check_answers(). Fails: Error.
+void complete_clusters(AnswerLog& log, const TaskData& data);
+
 // Everything of one model that is known before its weights are loaded.
 class ModelRun {
  public:

@@ -35,8 +35,9 @@ struct Answer {
   std::vector<ChoiceAnswer> choices;
   int acc = 0;
   std::optional<int> acc_norm;  // absent for boolq and winogrande
-  // Items with the same one share a passage (docs/tasks.md, "cluster"), so that their errors are not
-  // independent: the first 16 hex digits of its SHA-256. Empty: the task has none, or an older log.
+  // Items with the same one share a passage (docs/tasks.md, "cluster"), so that their errors are
+  // not independent: the first 16 hex digits of its SHA-256. Empty: the task has none, or an older
+  // version wrote the log.
   std::string cluster;
 };
 
@@ -83,6 +84,9 @@ class AnswerLog {
   AnswerLog& operator=(const AnswerLog&) = delete;
 
   const std::vector<Answer>& answers() const { return answers_; }
+  // Puts these in place of what the file holds, at once or not at all. Before the first append().
+  // Fails: Error.
+  void replace(std::vector<Answer> answers);
   // Written at once. A line is whole in the file or absent. Fails: Error, also for an earlier answer that
   // could not be synced, and when the file was deleted meanwhile.
   void append(Answer answer);

@@ -52,6 +52,16 @@ AnswerLog::~AnswerLog() {
   }
 }
 
+void AnswerLog::replace(std::vector<Answer> answers) {
+  QX_CHECK(!flusher_.joinable());
+  const std::string text = all_lines(answers);
+  write_file_atomic(path_, text, true);
+  // The descriptor names the old file.
+  file_ = std::make_unique<AppendFile>(path_, text.size());
+  answers_ = std::move(answers);
+  durable_ = written_ = answers_.size();
+}
+
 void AnswerLog::append(Answer answer) {
   {
     const std::lock_guard lock(mutex_);

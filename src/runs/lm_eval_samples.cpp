@@ -289,6 +289,7 @@ ImportedSample parse_lm_eval_sample(const Json& sample, std::string_view task,
   } else {
     fail(place, "has neither 'doc' nor 'doc_hash', expected one that tells which question it was");
   }
+  if (known) answer.cluster = known->cluster;
   answer.gold = known ? known->gold : gold_of_target(sample, imported.asked, place);
 
   const std::optional<int> acc = logged_metric(sample, "acc", place),

@@ -10,6 +10,7 @@
 #include "base/mapped_file.h"
 #include "io/staged.h"
 #include "runs/answer_log.h"
+#include "runs/measurements.h"
 #include "runs/run_folder.h"
 #include "stats/stats.h"
 
@@ -84,6 +85,18 @@ struct JoinedTask {
   IndexSet items;               // of the shards that are there
 };
 
+// Errors that know of shared passages for a part of the items only would be wrong.
+void require_one_kind(const std::vector<Answer>& answers, const std::string& task) {
+  const auto lacks = [](const Answer& answer) { return answer.cluster.empty(); };
+  const auto without = std::count_if(answers.begin(), answers.end(), lacks);
+  if (without == 0 || without == std::ssize(answers)) return;
+  const auto first = std::find_if(answers.begin(), answers.end(), lacks);
+  fail(fmt::format("answers-{}.jsonl", task),
+       "item {} does not say which passage it shares (key 'cluster') and other items do; give the "
+       "older shards' commands once more, which adds it",
+       first->index);
+}
+
 JoinedTask join_task(const std::vector<Part>& parts, const std::string& task) {
   struct Source {
     Answer answer;
@@ -113,6 +126,7 @@ JoinedTask join_task(const std::vector<Part>& parts, const std::string& task) {
   }
   JoinedTask joined;
   for (auto& [row, source] : by_row) joined.answers.push_back(std::move(source.answer));
+  require_one_kind(joined.answers, task);
   const std::vector<std::int64_t> rows(asked.begin(), asked.end());
   joined.items = IndexSet(rows);
   return joined;
@@ -299,6 +313,17 @@ void write_json(const fs::path& file, const Json& json) {
   write_file_atomic(file, dump_json(json, 2, false, false) + "\n", true);
 }
 
+// Shards are of one model, so what was measured beside one of them holds for the whole.
+void copy_measurements(const std::vector<Part>& parts, const fs::path& output) {
+  for (const char* name : {kSpeedFile, kDistanceFile}) {
+    for (const Part& part : parts) {
+      if (!fs::is_regular_file(part.folder / name)) continue;
+      write_file_atomic(output / name, MappedFile(part.folder / name).text(), true);
+      break;
+    }
+  }
+}
+
 }  // namespace
 
 Merge merge_runs(const std::vector<fs::path>& folders, const fs::path& output, bool partial,
@@ -335,6 +360,7 @@ Merge merge_runs(const std::vector<fs::path>& folders, const fs::path& output, b
     write_file_atomic(staged.path() / fmt::format("prompts-{}.jsonl", task), prompts, true);
   }
   if (whole) write_json(staged.path() / "results.json", merged_results(parts, joined));
+  copy_measurements(parts, staged.path());
   fs::path name = fs::absolute(output).lexically_normal();
   if (!name.has_filename()) name = name.parent_path();
   write_json(staged.path() / "run.json",

@@ -25,7 +25,7 @@ struct Merge {
 // Writes `output`: answers in item order, run.json, and when nothing is missing results.json, the same bytes as
 // the unsharded run's but for its times (earlier_sessions lists the machines or builds that differ). When
 // something is missing and `partial`, run.json says that the run has not ended, and qx eval without --shard
-// goes on with it.
+// goes on with it. Measurements (runs/measurements.h) come from the first shard that has them.
 // Fails: Error when a folder holds no run or a broken one, is being written, is no shard, or is of another run
 // (naming the first difference); when an item has two different answers, or the shards do not add up to the
 // run; when something is missing and not `partial`; when the output exists and not `force`.

@@ -88,6 +88,21 @@ class MergeRuns : public testing::Test {
   TestFolder temp_;
 };
 
+TEST_F(MergeRuns, AnswersWithAndWithoutPassagesDoNotMix) {
+  const std::string text = read_text(answers(1));
+  Answer first = read_answers(answers(1)).front();
+  first.cluster = "0123456789abcdef";
+  write_text(answers(1), answer_line(first) + text.substr(text.find('\n')));
+  expect_error("older shards' commands once more", error(folders()));
+}
+
+TEST_F(MergeRuns, WhatWasMeasuredBesideAShardGoesAlong) {
+  write_text(folder(2) / "bench.json", "{}");
+  merge_runs(folders(), temp_ / "out", false, false);
+  EXPECT_EQ(read_text(temp_ / "out/bench.json"), "{}");
+  EXPECT_FALSE(fs::exists(temp_ / "out/divergence.json"));
+}
+
 TEST_F(MergeRuns, JoinsInItemOrderAndCountsAgain) {
   const Merge merge = merge_runs(folders(), temp_ / "out/", false, false);
   EXPECT_TRUE(merge.missing.empty());

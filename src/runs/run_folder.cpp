@@ -18,6 +18,7 @@
 #include "base/utc_time.h"
 #include "io/posix_file.h"
 #include "io/staged.h"
+#include "runs/measurements.h"
 #include "runs/run_record.h"
 
 namespace qx {
@@ -99,12 +100,17 @@ Json earlier_sessions(const Json& found, const Json& now) {
   return earlier;
 }
 
-// Hidden files do not count (a killed run may leave a temporary one), nor do the prompts of a dry run.
+bool is_measurement(const std::string& name) {
+  return name == kSpeedFile || name == kDistanceFile;
+}
+
+// Hidden files do not count (a killed run may leave a temporary one), nor do the prompts of a dry
+// run and what was measured of a model before it was asked anything.
 bool holds_files(const fs::path& folder) {
   const fs::directory_iterator entries(folder);
   return std::any_of(begin(entries), end(entries), [](const fs::directory_entry& entry) {
     const std::string name = entry.path().filename().string();
-    return !name.starts_with('.') && !name.starts_with("prompts-");
+    return !name.starts_with('.') && !name.starts_with("prompts-") && !is_measurement(name);
   });
 }
 
@@ -113,6 +119,16 @@ bool is_own_file(const std::string& name) {
          ((name.starts_with("answers-") || name.starts_with("prompts-") ||
            name.starts_with("samples_")) &&
           name.ends_with(".jsonl"));
+}
+
+// A measurement does not depend on the answers: it stays when a run starts over with the model that
+// it is of.
+bool is_of_model(const fs::path& measurement, const Json& run) {
+  try {
+    return measured_model_difference(read_json_file(measurement), run).empty();
+  } catch (const Error&) {
+    return false;
+  }
 }
 
 // The order in which tasks were asked does not show, so that a run that grew equals one made at once.
@@ -143,8 +159,8 @@ void remove_stale_partials(const fs::path& folder) {
     const std::string name = entry.path().filename().string();
     constexpr std::string_view kSuffix = ".qx-partial";
     if (!name.starts_with('.') || !name.ends_with(kSuffix)) continue;
-    if (is_own_file(name.substr(1, name.size() - 1 - kSuffix.size())))
-      stale.push_back(entry.path());
+    const std::string target = name.substr(1, name.size() - 1 - kSuffix.size());
+    if (is_own_file(target) || is_measurement(target)) stale.push_back(entry.path());
   }
   for (const fs::path& path : stale) fs::remove(path);
 }
@@ -252,7 +268,7 @@ void RunFolder::lock() {
 void RunFolder::open(Json wanted, OpenRun how) {
   const fs::path file = folder_ / "run.json";
   remove_stale_partials(folder_);
-  if (how == OpenRun::kStartOver) remove_own_files();
+  if (how == OpenRun::kStartOver) remove_own_files(wanted);
   run_ = std::move(wanted);
   run_["start"] = utc_now();
   run_["end"] = nullptr;
@@ -281,12 +297,13 @@ void RunFolder::open(Json wanted, OpenRun how) {
   write_run_json();
 }
 
-void RunFolder::remove_own_files() const {
+void RunFolder::remove_own_files(const Json& wanted) const {
   if (!fs::exists(folder_ / "run.json")) return;
   std::vector<fs::path> own;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder_)) {
     const std::string name = entry.path().filename().string();
     if (is_own_file(name) && name != "run.json") own.push_back(entry.path());
+    if (is_measurement(name) && !is_of_model(entry.path(), wanted)) own.push_back(entry.path());
   }
   own.push_back(folder_ / "run.json");  // last: killed before, it is still a run folder
   for (const fs::path& path : own) fs::remove(path);

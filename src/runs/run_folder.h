@@ -20,8 +20,8 @@ struct RunNames {
   std::string wanted = "this command", found = "the folder";
 };
 
-// The first difference of "model" in two run.json: the stored tensors (plan_hash) or the SHA-256 of a file;
-// "" when there is none. Paths do not count.
+// The first difference of "model" in two run.json: the stored tensors (plan_hash) or the SHA-256 of
+// a file; "" when there is none. Paths do not count.
 std::string first_model_difference(const Json& found, const Json& wanted, const RunNames& names);
 
 // What distinguishes the conditions of two runs in run.json: model files, prompts, arithmetic, the way items
@@ -39,7 +39,8 @@ std::string first_run_difference(const Json& found, const Json& wanted);
 class RunFolder {
  public:
   // wanted: the run.json of the run to be (see run_json in eval/model_run.h), without its times. Writes
-  // run.json. kStartOver empties a run folder first, and touches nothing that qx did not write.
+  // run.json. kStartOver empties a run folder first, and touches nothing that qx did not write;
+  // measurements (runs/measurements.h) of the same model stay.
   // Fails: Error when the folder holds another run, or something else; or is in use.
   RunFolder(std::filesystem::path folder, Json wanted, OpenRun how);
   ~RunFolder();
@@ -56,7 +57,7 @@ class RunFolder {
  private:
   void lock();
   void open(Json wanted, OpenRun how);
-  void remove_own_files() const;
+  void remove_own_files(const Json& wanted) const;
   void write_run_json() const;
 
   std::filesystem::path folder_;

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "runs/answer_log.h"
+#include "runs/measurements.h"
 #include "runs/run_folder.h"
 
 namespace qx {
@@ -60,8 +61,21 @@ TaskProgress read_progress(const fs::path& file, const TaskRecord& record) {
   return progress;
 }
 
+void find_measurements(RunEntry& entry) {
+  const auto find = [&entry](const char* name, auto load) {
+    try {
+      if (load(entry.folder)) entry.measurements.emplace_back(name);
+    } catch (const Error& e) {
+      entry.odd_measurements.emplace_back(e.what());
+    }
+  };
+  find(kSpeedFile, load_speed);
+  find(kDistanceFile, load_distance);
+}
+
 RunEntry read_entry(const fs::path& folder) {
-  RunEntry entry{folder, read_run_record(folder), RunState::kInterrupted, {}, 0};
+  RunEntry entry{folder, read_run_record(folder), RunState::kInterrupted, {}, {}, {}, 0};
+  find_measurements(entry);
   bool complete = entry.run.ended;
   for (const auto& [task, record] : entry.run.tasks) {
     TaskProgress& progress = entry.tasks[task];
@@ -175,6 +189,10 @@ std::string render_run(const RunEntry& entry) {
     text.erase(text.find_last_not_of(' ') + 1);
     text += '\n';
   }
+  if (!entry.measurements.empty()) {
+    text += fmt::format("    measured: {}\n", fmt::join(entry.measurements, ", "));
+  }
+  for (const std::string& odd : entry.odd_measurements) text += fmt::format("    {}\n", odd);
   return text;
 }
 
@@ -202,6 +220,8 @@ Json run_json(const RunEntry& entry) {
   json["bits_per_weight"] = json_member(model, "bits_per_weight");
   json["state"] = run_state_name(entry.state);
   json["group"] = group_name(entry.group);
+  json["measurements"] = entry.measurements;
+  if (!entry.odd_measurements.empty()) json["odd_measurements"] = entry.odd_measurements;
   json["tasks"] = Json::object();
   for (const auto& [task, p] : entry.tasks) {
     Json& t = json["tasks"][task];

@@ -29,6 +29,9 @@ struct RunEntry {
   RunRecord run;
   RunState state = RunState::kInterrupted;
   std::map<std::string, TaskProgress> tasks;
+  std::vector<std::string>
+      measurements;  // files beside it that are of its model (runs/measurements.h)
+  std::vector<std::string> odd_measurements;  // what is wrong with others
   std::size_t group = 0;  // equal numbers: the same items under the same conditions, so comparable
 };
 

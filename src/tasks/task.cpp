@@ -135,6 +135,10 @@ TaskItem Task::read_item(const Json& row, std::string_view place) const {
       item.continuations.push_back(choice.render(row, place));
     }
   }
+  if (rules->cluster) {
+    constexpr std::size_t kDigits = 16;  // 64 bits: enough to tell the passages of a data set apart
+    item.cluster = sha256_hex(rules->cluster->string(row, place)).substr(0, kDigits);
+  }
   if (!cloze) item.gold = read_gold(rules->gold, row, item.continuations, place);
   return item;
 }

@@ -24,6 +24,9 @@ struct TaskItem {
   std::vector<std::string> continuations;
   int gold = 0;        // in [0, continuations.size())
   std::string header;  // before everything else, examples included; empty for most tasks
+  // Of what it shares with other questions, a passage: the first 16 hex digits of the SHA-256 of its
+  // text. Empty: the task names no such field.
+  std::string cluster = {};
 
   const std::string& context_of(std::size_t choice) const {
     return contexts[contexts.size() == 1 ? 0 : choice];

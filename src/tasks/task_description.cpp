@@ -314,6 +314,7 @@ void collect_fields(Task& task, const TaskRules& rules) {
     rules.gold.text.add_fields(fields);
     if (rules.gold.labels_field) fields.push_back(rules.gold.labels_field->first_part());
   }
+  if (rules.cluster) fields.push_back(rules.cluster->first_part());
   std::sort(fields.begin(), fields.end());
   fields.erase(std::unique(fields.begin(), fields.end()), fields.end());
 }
@@ -328,7 +329,7 @@ Task parse_task(std::string_view text, std::string_view file) {
   const Node root(json, file);
   root.require_object({"name", "description", "version", "data", "header", "context", "choices",
                        "continuation", "gold", "metrics", "delimiter", "example_delimiter",
-                       "few_shot"});
+                       "few_shot", "cluster"});
   Task task;
   task.name = read_name(root.at("name"));
   if (root.has("description")) root.at("description").string();
@@ -345,6 +346,7 @@ Task parse_task(std::string_view text, std::string_view file) {
   auto rules = std::make_shared<TaskRules>();
   read_question(root, task, *rules);
   read_metrics(root.at("metrics"), task);
+  if (root.has("cluster")) rules->cluster = read_path(root.at("cluster"));
   collect_fields(task, *rules);
   task.rules = std::move(rules);
   task.file = file;

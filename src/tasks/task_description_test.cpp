@@ -80,6 +80,20 @@ TEST(TaskDescription, FormsOfGold) {
   EXPECT_THROW(gold(R"({"text": "{q}"})"), Error);
 }
 
+TEST(TaskDescription, QuestionsAboutOneTextShareACluster) {
+  const Json row = parse_json(
+      R"({"q": "Q", "a": "x", "b": "y", "label": 1, "story": {"text": "abc"}, "n": 3})", "row");
+  EXPECT_EQ(parse_task(description(), "d").read_item(row, "f:1").cluster, "");
+  const Task task = parse_task(description("cluster", "\"story.text\""), "d");
+  EXPECT_EQ(task.fields, (Texts{"a", "b", "label", "q", "story"}));
+  // The well-known SHA-256 of "abc".
+  EXPECT_EQ(task.read_item(row, "f:1").cluster, "ba7816bf8f01cfea");
+  EXPECT_THROW(parse_task(description("cluster", "\"n\""), "d").read_item(row, "f:1"), Error);
+  EXPECT_THROW(parse_task(description("cluster", "\"none\""), "d").read_item(row, "f:1"), Error);
+  EXPECT_EQ(error_of(description("cluster", "3")),
+            "[quiz.json:9] field 'cluster': got 3, expected the name of a field");
+}
+
 TEST(TaskDescription, OneContinuationIsACloze) {
   const Task task = parse_task(
       R"({"name": "last", "context": "{t|before_last(' ')}", "continuation": " {t|after_last(' ')}",

@@ -34,6 +34,7 @@ struct TaskRules {
   std::vector<TextFilter> choices_filters;  // of choices_field
   std::optional<TextTemplate> continuation;
   GoldRule gold;
+  std::optional<FieldPath> cluster;  // rows with the same text in it are not independent
 };
 
 }  // namespace qx

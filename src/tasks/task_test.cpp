@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "base/hash.h"
 
 namespace qx {
 namespace {
@@ -40,6 +41,7 @@ TEST(Task, Arc) {
 
 TEST(Task, BoolqAlwaysAddsAQuestionMark) {
   const TaskItem item = read("boolq", R"({"passage": "P.", "question": "is it?", "label": 1})");
+  EXPECT_EQ(item.cluster, sha256_hex("P.").substr(0, 16));
   EXPECT_EQ(item.contexts, Texts{"P.\nQuestion: is it??\nAnswer:"});
   EXPECT_EQ(item.continuations, (Texts{"no", "yes"}));
   EXPECT_EQ(item.gold, 1);
