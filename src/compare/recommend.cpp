@@ -42,7 +42,8 @@ Standing standing(const Comparison& c, const Scope& scope, std::size_t a, std::s
   if (has(Verdict::kBetter) && has(Verdict::kWorse)) return Standing::kMixed;
   if (has(Verdict::kBetter)) return Standing::kAhead;
   if (has(Verdict::kWorse)) return Standing::kBehind;
-  // Where all tasks are meant, being equivalent is about their average: each task alone has too few items.
+  // Where all tasks are meant, being equivalent is about their average: each task alone has too few
+  // items.
   const auto& average = pair_of(c, a, b).average;
   if (scope.average && average) {
     return average->verdict == Verdict::kEquivalent ? Standing::kEquivalent : Standing::kUndecided;
@@ -134,8 +135,8 @@ std::vector<std::string> names_of(const Comparison& c, const Runs& runs) {
   return out;
 }
 
-// How many more items would tell these runs apart, or show them to be equivalent: of the run with the highest
-// score against each other one, the most; nothing when that is not known for all.
+// How many more items would tell these runs apart, or show them to be equivalent: of the run with
+// the highest score against each other one, the most; nothing when that is not known for all.
 std::optional<std::int64_t> items_to_decide(const Comparison& c, const Scope& scope,
                                             const Runs& runs) {
   const auto score = [&](std::size_t r) {
@@ -267,8 +268,8 @@ bool worse_on_a_task(const PairSummary& pair, const Comparison& c) {
   return false;
 }
 
-// Not behind the baseline for certain: equivalent or better on the average or worse by less than the margin,
-// and on no task worse by the margin or more as far as the data show.
+// Not behind the baseline for certain: equivalent or better on the average or worse by less than
+// the margin, and on no task worse by the margin or more as far as the data show.
 bool is_as_good(const Comparison& c, const PairSummary& pair) {
   if (!pair.average || worse_on_a_task(pair, c)) return false;
   return pair.average->within_margin || pair.average->verdict == Verdict::kBetter;

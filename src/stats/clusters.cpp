@@ -48,8 +48,9 @@ MeanError clustered_mean_error(std::span<const double> values,
 }
 
 ClusteredTest clustered_mcnemar(std::span<const std::int64_t> sums) {
-  // The distribution of sum s_g |x_g| over random signs s_g, on the integers -total .. total: passages
-  // are added one by one. Those whose outcomes cancel out, or without a changed item, add nothing.
+  // The distribution of sum s_g |x_g| over random signs s_g, on the integers -total .. total:
+  // passages are added one by one. Those whose outcomes cancel out, or without a changed item, add
+  // nothing.
   std::int64_t total = 0, observed = 0, changed = 0;
   double squares = 0;
   for (const std::int64_t x : sums) {
