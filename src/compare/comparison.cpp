@@ -162,7 +162,8 @@ PairSummary summarize_pair(std::size_t baseline, std::size_t variant,
     Difference d = pairs[t].difference;
     d.p_holm = adjusted[t];
     d.p_equivalence_holm = equivalences[t];
-    // Two runs that always say "yes" agree on everything, and that says nothing about what they know.
+    // Two runs that always say "yes" agree on everything, and that says nothing about what they
+    // know.
     const bool informative = !no_information(tasks[t].scores[baseline].flags) &&
                              !no_information(tasks[t].scores[variant].flags);
     d.within_margin = informative && d.p_equivalence_holm < kAlpha;
@@ -202,14 +203,14 @@ void decide_averages(Comparison& c, std::optional<AverageDifference> PairSummary
   }
 }
 
-// Resampling costs rounds times items, so long tasks get fewer rounds: of many items the mean is close to
-// normal, and fewer show its interval.
+// Resampling costs rounds times items, so long tasks get fewer rounds: of many items the mean is
+// close to normal, and fewer show its interval.
 void add_margin_shifts(PairSummary& pair, const std::vector<CommonItems>& items,
                        std::int64_t rounds) {
   if (rounds == 0) return;
   for (std::size_t t = 0; t < items.size(); ++t) {
     const auto n = static_cast<std::int64_t>(items[t].by_run[0].size());
-    const std::int64_t affordable = std::max<std::int64_t>(1000, 20'000'000 / n);
+    const std::int64_t affordable = std::max<std::int64_t>(200, 20'000'000 / n);
     pair.tasks[t].margin_shift =
         margin_shift(items[t], pair.baseline, pair.variant, std::min(rounds, affordable));
   }

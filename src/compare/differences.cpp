@@ -77,7 +77,8 @@ void apply_passages(TaskPair& pair, const CommonItems& items, std::size_t baseli
   d.detectable *= std::sqrt(d.design_effect);
 }
 
-// More items, of `n` there are, when `needed` in all would do. Counts that no run could reach are unknown.
+// More items, of `n` there are, when `needed` in all would do. Counts that no run could reach are
+// unknown.
 std::optional<std::int64_t> beyond(double needed, std::int64_t n) {
   if (!(needed < 1e12)) return std::nullopt;
   return std::max<std::int64_t>(1, static_cast<std::int64_t>(std::ceil(needed)) - n);
@@ -179,7 +180,8 @@ std::optional<MarginShift> margin_shift(const CommonItems& items, std::size_t ba
 std::optional<std::int64_t> more_items(const Difference& d, double margin, std::size_t family) {
   const std::int64_t n = d.counts.n();
   const double level = kAlpha / static_cast<double>(family);
-  // With few items the share that changed is known badly; half an item more of each kind keeps it off 0.
+  // With few items the share that changed is known badly; half an item more of each kind keeps it
+  // off 0.
   const double changed =
       to_double(d.counts.right_to_wrong + d.counts.wrong_to_right + 1) / to_double(n + 2);
   const double discordance = std::max(changed, std::fabs(d.difference));

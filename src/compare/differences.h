@@ -1,4 +1,5 @@
-// The paired difference of two runs on one task, and its average over tasks: what compare_runs() is made of.
+// The paired difference of two runs on one task, and its average over tasks: what compare_runs() is
+// made of.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -18,8 +19,8 @@ struct CommonItems {
   std::int64_t left_out = 0;           // items that at least one run lacks
 };
 
-// Numbers the passages of by_run's items; items without one get a number of their own. Runs of versions
-// that did not record passages take them from the others.
+// Numbers the passages of by_run's items; items without one get a number of their own. Runs of
+// versions that did not record passages take them from the others.
 std::vector<std::int64_t> number_passages(const CommonItems& items);
 std::int64_t count_passages(const CommonItems& items);  // 0: every item is its own
 

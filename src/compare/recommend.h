@@ -1,5 +1,5 @@
-// Which variant to choose for what, and the paragraph that says so. Both are made from verdicts alone
-// (words.h): nothing that the data do not distinguish is ever called an advantage.
+// Which variant to choose for what, and the paragraph that says so. Both are made from verdicts
+// alone (words.h): nothing that the data do not distinguish is ever called an advantage.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -13,8 +13,8 @@
 namespace qx {
 
 struct RecommendSettings {
-  // Bytes of memory: of the peak measured while the model ran (SpeedFacts), which the run with its cache
-  // must fit. Nothing: any.
+  // Bytes of memory: of the peak measured while the model ran (SpeedFacts), which the run with its
+  // cache must fit. Nothing: any.
   std::optional<std::int64_t> budget;
 };
 
@@ -27,15 +27,16 @@ struct Recommendation {
   std::optional<std::int64_t> more_items;
 };
 
-// In this order: "best scores"; "smallest"; "smallest equivalent to BASELINE"; "fastest" or "fastest within
-// the budget"; then a line for each use (uses.h) of whose tasks some were compared and carry information.
-// One chooses among the variants, and the baseline too when there is only one variant.
+// In this order: "best scores"; "smallest"; "smallest equivalent to BASELINE"; "fastest" or
+// "fastest within the budget"; then a line for each use (uses.h) of whose tasks some were compared
+// and carry information. One chooses among the variants, and the baseline too when there is only
+// one variant.
 std::vector<Recommendation> recommend(const Comparison& comparison,
                                       const RecommendSettings& settings = {});
 
-// One paragraph: what is worse, better or equivalent to the baseline and where, which runs cannot be told
-// apart, which variant to choose, what the data do not decide, and how large a difference would have been
-// seen.
+// One paragraph: what is worse, better or equivalent to the baseline and where, which runs cannot
+// be told apart, which variant to choose, what the data do not decide, and how large a difference
+// would have been seen.
 std::string paragraph(const Comparison& comparison);
 
 }  // namespace qx

@@ -119,8 +119,8 @@ bool is_shipped(const Json& task) {
   return description.is_null() || description == "shipped";
 }
 
-// One task asked in two ways: by two descriptions of the user's own (of the shipped ones the version tells), or
-// with examples from two files.
+// One task asked in two ways: by two descriptions of the user's own (of the shipped ones the
+// version tells), or with examples from two files.
 void check_tasks(const std::vector<fs::path>& folders, const Json& first, const Json& other,
                  std::size_t r) {
   const Json &first_tasks = json_member(first, "tasks"), &other_tasks = json_member(other, "tasks");

@@ -11,7 +11,8 @@ namespace qx {
 namespace {
 namespace fs = std::filesystem;
 
-// Two items of two choices; the second choice has the higher ll, the first the higher ll per character.
+// Two items of two choices; the second choice has the higher ll, the first the higher ll per
+// character.
 constexpr const char* kAnswers =
     R"({"task":"piqa","index":0,"doc_hash":"a","gold":1,"choices":[{"ll":-9.0,"tokens":2,"chars":90,"bytes":90,"greedy":false},{"ll":-3.0,"tokens":2,"chars":10,"bytes":10,"greedy":false}],"acc":1,"acc_norm":0}
 {"task":"piqa","index":1,"doc_hash":"b","gold":0,"choices":[{"ll":-9.0,"tokens":2,"chars":90,"bytes":90,"greedy":false},{"ll":-3.0,"tokens":2,"chars":10,"bytes":10,"greedy":false}],"acc":0,"acc_norm":1}
@@ -130,7 +131,8 @@ TEST(LoadRuns, OtherItemsAreRefusedOrIntersectedAndSaid) {
   EXPECT_NO_THROW(load_runs({a, a.parent_path() / "never"}, Metric::kDefault));
 }
 
-// What stands beside the answers: where they are from, passages, and what was measured of the model.
+// What stands beside the answers: where they are from, passages, and what was measured of the
+// model.
 TEST(LoadRuns, ReadsFolderModelPassagesAndMeasurements) {
   const std::string model =
       R"({"path":"/models/q4","plan_hash":"p","files":{"model.safetensors":"w"},"tensor_bytes":100})";

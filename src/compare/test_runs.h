@@ -10,7 +10,8 @@
 
 namespace qx::test {
 
-// A task of four choices; right[i] decides item i. Right items choose the gold index, wrong ones the next.
+// A task of four choices; right[i] decides item i. Right items choose the gold index, wrong ones
+// the next.
 inline TaskResults task_of(const std::string& name, const std::vector<bool>& right) {
   TaskResults task{name, "acc_norm", {}};
   for (std::size_t i = 0; i < right.size(); ++i) {

@@ -1,6 +1,7 @@
-// Verdicts in words: the only place where a verdict becomes prose, for text, Markdown, HTML, reports and
-// cards alike. What is indistinguishable is never called an advantage, and its difference is never given
-// as a number of its own; what is equivalent is called so with its margin. No sentence holds a NaN.
+// Verdicts in words: the only place where a verdict becomes prose, for text, Markdown, HTML,
+// reports and cards alike. What is indistinguishable is never called an advantage, and its
+// difference is never given as a number of its own; what is equivalent is called so with its
+// margin. No sentence holds a NaN.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -23,7 +24,8 @@ std::string about_words(std::int64_t count);
 std::string size_words(std::int64_t bytes);                     // "84.3 MB"
 std::string join_words(const std::vector<std::string>& words);  // "a, b and c"; "nothing" for none
 
-// "better", "worse by less than the margin of 1 point", "equivalent within 1 point", "indistinguishable".
+// "better", "worse by less than the margin of 1 point", "equivalent within 1 point",
+// "indistinguishable".
 std::string verdict_words(Verdict verdict, bool within_margin, double margin);
 
 // One sentence with its full stop on task `task` of the pair.

@@ -82,8 +82,9 @@ PairedCounts simulate(const Shares& shares, int items, Random& random) {
   return t;
 }
 
-// Tasks of different sizes and discordance, as of real runs: the interval covers what it says, a true
-// average of zero is found a difference in at most about 5 %, one of the margin equivalent likewise.
+// Tasks of different sizes and discordance, as of real runs: the interval covers what it says, a
+// true average of zero is found a difference in at most about 5 %, one of the margin equivalent
+// likewise.
 TEST(Average, CoversAndKeepsItsLevels) {
   Random random(11);
   constexpr int kRuns = 2000;

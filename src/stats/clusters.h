@@ -13,18 +13,21 @@ struct MeanError {
   double stderr_ = 0;  // NaN when it cannot be estimated
 };
 
-// Mean and standard error of independent values: s / sqrt(n). NaN error when n < 2; both NaN when 0.
+// Mean and standard error of independent values: s / sqrt(n). NaN error when n < 2; both NaN when
+// 0.
 MeanError mean_error(std::span<const double> values);
 
-// The same where values of one cluster may depend on each other; clusters are independent. cluster[i]
-// names that of values[i]. sqrt(G/(G-1) sum_g (sum_{i in g} (x_i - mean))^2) / n. NaN when G < 2.
+// The same where values of one cluster may depend on each other; clusters are independent.
+// cluster[i] names that of values[i]. sqrt(G/(G-1) sum_g (sum_{i in g} (x_i - mean))^2) / n. NaN
+// when G < 2.
 MeanError clustered_mean_error(std::span<const double> values,
                                std::span<const std::int64_t> cluster);
 
-// Exact McNemar test where items share passages. sums: per passage, won items less lost ones. Under "no
-// difference" each passage's outcome is as likely as its opposite (both variants exchanged), so p is the
-// share of sign patterns whose |sum| is at least the observed. With one item a passage it is mcnemar_exact.
-// mid_p: the same with half the probability of the observed |sum|.
+// Exact McNemar test where items share passages. sums: per passage, won items less lost ones. Under
+// "no difference" each passage's outcome is as likely as its opposite (both variants exchanged), so
+// p is the share of sign patterns whose |sum| is at least the observed. With one item a passage it
+// is mcnemar_exact. mid_p: the same with half the probability of the observed |sum|. Of more than
+// 10,000 or so changed passages, where listing sums takes long, both are the normal approximation.
 struct ClusteredTest {
   double p = 1, mid_p = 1;
 };

@@ -80,8 +80,8 @@ TEST(Tango, CoversNinetyFivePercent) {
   }
 }
 
-// At a true difference of exactly the margin, "equivalent" is claimed at most about as often as the level
-// says.
+// At a true difference of exactly the margin, "equivalent" is claimed at most about as often as the
+// level says.
 TEST(Equivalence, KeepsItsLevelAtTheMargin) {
   Random random(3);
   constexpr int kRuns = 3000;

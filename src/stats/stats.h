@@ -32,8 +32,8 @@ struct PairedCounts {
 // == 0.
 double mcnemar_exact(const PairedCounts& counts);
 
-// The same with half the probability of the observed count (Lancaster 1961): less conservative, and its
-// level may be exceeded slightly.
+// The same with half the probability of the observed count (Lancaster 1961): less conservative, and
+// its level may be exceeded slightly.
 double mcnemar_mid_p(const PairedCounts& counts);
 
 // Interval of (variant accuracy - baseline accuracy) on paired items: Newcombe (1998), method 10.
@@ -42,15 +42,15 @@ Interval newcombe_paired_interval(const PairedCounts& counts, double confidence)
 // Holm's step-down adjusted p-values, in the order given.
 std::vector<double> holm_adjust(std::span<const double> p_values);
 
-// Benjamini and Hochberg's (1995) adjusted p-values, in the order given: rejecting those below q keeps
-// the expected share of false rejections below q.
+// Benjamini and Hochberg's (1995) adjusted p-values, in the order given: rejecting those below q
+// keeps the expected share of false rejections below q.
 std::vector<double> benjamini_hochberg_adjust(std::span<const double> p_values);
 
 // Standard error of the paired difference of accuracies, from the discordant counts.
 double paired_difference_stderr(const PairedCounts& counts);
 
-// Of two independent samples with accuracies a of n_a and b of n_b items:
-// (b - a) / sqrt(p (1 - p) (1/n_a + 1/n_b)) with the pooled accuracy p; 0 when all are right or all wrong.
+// Of two independent samples with accuracies a of n_a and b of n_b items: (b - a) / sqrt(p (1 - p)
+// (1/n_a + 1/n_b)) with the pooled accuracy p; 0 when all are right or all wrong.
 double two_proportion_z(double a, std::int64_t n_a, double b, std::int64_t n_b);
 
 // P(|Z| >= |z|) of a standard normal Z.
@@ -65,9 +65,9 @@ double normal_point(double p);
 // needed more items.
 double minimum_detectable_difference(const PairedCounts& counts, double alpha, double power);
 
-// Paired items that a difference of accuracies needs to be shown with the given power at the two-sided
-// level alpha, where a share `discordance` of the items differs (the same formula, solved for n).
-// NaN unless 0 < |difference| <= discordance <= 1.
+// Paired items that a difference of accuracies needs to be shown with the given power at the
+// two-sided level alpha, where a share `discordance` of the items differs (the same formula, solved
+// for n). NaN unless 0 < |difference| <= discordance <= 1.
 double items_needed(double difference, double discordance, double alpha, double power);
 
 }  // namespace qx
