@@ -209,7 +209,7 @@ void add_margin_shifts(PairSummary& pair, const std::vector<CommonItems>& items,
   if (rounds == 0) return;
   for (std::size_t t = 0; t < items.size(); ++t) {
     const auto n = static_cast<std::int64_t>(items[t].by_run[0].size());
-    const std::int64_t affordable = std::max<std::int64_t>(1000, 20'000'000 / n);
+    const std::int64_t affordable = std::max<std::int64_t>(200, 20'000'000 / n);
     pair.tasks[t].margin_shift =
         margin_shift(items[t], pair.baseline, pair.variant, std::min(rounds, affordable));
   }

@@ -68,5 +68,13 @@ TEST(ClusteredMcNemar, APassageIsOneAnswer) {
   EXPECT_EQ(clustered_mcnemar(std::vector<std::int64_t>{3, -3}).p, 1);
 }
 
+// Twenty thousand passages must not take minutes; there the normal distribution serves.
+TEST(ClusteredMcNemar, ManyPassages) {
+  std::vector<std::int64_t> sums(20'000, 1);
+  for (std::size_t i = 0; i < 9'800; ++i) sums[i] = -1;
+  const PairedCounts counts{0, 9'800, 10'200, 0};
+  EXPECT_NEAR(clustered_mcnemar(sums).p, mcnemar_mid_p(counts), 1e-4);
+}
+
 }  // namespace
 }  // namespace qx
