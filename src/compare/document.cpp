@@ -25,25 +25,29 @@ std::string list_text(const List& list, int width) {
 }
 
 constexpr const char* kStyle = R"(
-:root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --line: #d0d7de; --good: #116329;
-  --bad: #a40e26; --same: #0550ae; --faint: #57606a; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --paper: #0d1117; --line: #30363d;
-  --good: #56d364; --bad: #ff7b72; --same: #79c0ff; --faint: #8b949e; } }
+:root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --line: #d0d7de;
+  --good: #116329; --bad: #a40e26; --same: #0550ae; --faint: #57606a; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6edf3; --paper: #0d1117; --line: #30363d;
+    --good: #56d364; --bad: #ff7b72; --same: #79c0ff; --faint: #8b949e; } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
   max-width: 72rem; margin: 0 auto; padding: 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
+th, td { padding: .25rem .6rem; text-align: right; white-space: nowrap;
+  border-bottom: 1px solid var(--line); }
 .left, th[scope=row] { text-align: left; } th[scope=row] { font-weight: normal; }
 tr.rule > * { border-top: 2px solid var(--line); }
-.good { color: var(--good); } .bad { color: var(--bad); } .same { color: var(--same); } .faint { color: var(--faint); }
-@media print { body { max-width: none; padding: 0; font-size: 10pt; } section { break-inside: avoid; } }
+.good { color: var(--good); } .bad { color: var(--bad); }
+.same { color: var(--same); } .faint { color: var(--faint); }
+@media print { body { max-width: none; padding: 0; font-size: 10pt; }
+  section { break-inside: avoid; } }
 )";
 
 }  // namespace
 
-std::string document_text(const Document& document, const PageStyle& style) {
+std::string document_text(const ComparisonPage& document, const PageStyle& style) {
   std::string out;
   for (const Section& section : document.sections) {
     if (!out.empty()) out += "\n";
@@ -63,7 +67,7 @@ std::string document_text(const Document& document, const PageStyle& style) {
   return out;
 }
 
-std::string document_markdown(const Document& document) {
+std::string document_markdown(const ComparisonPage& document) {
   std::string out = "# " + escape_markdown(document.title) + "\n";
   for (const Section& section : document.sections) {
     out += "\n## " + escape_markdown(section.title) + "\n";
@@ -84,7 +88,7 @@ std::string document_markdown(const Document& document) {
   return out;
 }
 
-std::string document_html(const Document& document) {
+std::string document_html(const ComparisonPage& document) {
   const std::string title = escape_html(document.title);
   std::string out = fmt::format(
       "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"

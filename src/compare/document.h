@@ -1,5 +1,6 @@
-// A report as data: sections of prose, lists and tables, and its text for a terminal, for Markdown and for HTML.
-// Everything in it is plain text without control characters; each format escapes what it must.
+// A report as data: sections of prose, lists and tables, and its text for a terminal, for Markdown
+// and for HTML. Everything in it is plain text without control characters; each format escapes what
+// it must.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -25,15 +26,16 @@ struct Section {
   std::vector<Part> parts;
 };
 
-struct Document {
+struct ComparisonPage {
   std::string title;
   std::vector<Section> sections;
 };
 
-// Prose wrapped and tables split at style.width. The document's title is left out: the command stands above.
-std::string document_text(const Document& document, const PageStyle& style);
-std::string document_markdown(const Document& document);
+// Prose wrapped and tables split at style.width. The document's title is left out: the command
+// stands above.
+std::string document_text(const ComparisonPage& document, const PageStyle& style);
+std::string document_markdown(const ComparisonPage& document);
 // One page that needs nothing else: light and dark, readable on a phone and on paper.
-std::string document_html(const Document& document);
+std::string document_html(const ComparisonPage& document);
 
 }  // namespace qx

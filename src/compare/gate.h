@@ -1,5 +1,6 @@
-// Limits that a comparison must keep, for continuous integration. A gate is judged by the confidence bound and
-// not by the point estimate: few items give a wide interval, which does not pass.
+// Limits that a comparison must keep, for continuous integration. A gate is judged by the
+// confidence bound and not by the point estimate: few items give a wide interval, which does not
+// pass.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -12,8 +13,9 @@
 
 namespace qx {
 
-// [VARIANT:]SUBJECT OP NUMBER, OP one of > >= < <=. A task, "average" or "micro_average" is the difference to
-// the baseline, in accuracy (0.01 is one point); "kl_mean" and "top1_agreement" come from `qx divergence`.
+// [VARIANT:]SUBJECT OP NUMBER, OP one of > >= < <=. A task, "average" or "micro_average" is the
+// difference to the baseline, in accuracy (0.01 is one point); "kl_mean" and "top1_agreement" come
+// from `qx divergence`.
 struct Gate {
   std::string text;     // as given, without spaces around it
   std::string subject;  // with the variant in front, if one was given: names may hold colons
@@ -39,15 +41,16 @@ struct GateResult {
       reason;  // "hellaswag of q4: lower 95 % bound -0.0343 (estimate -0.0210) is not > -0.01"
 };
 
-// Every gate on the variant it names, or on all but the baseline. paired: nullptr when no variant has answers
-// per item like the baseline; the others are in `unpaired`, which knows tasks only.
-// Fails: UsageError for a variant or subject that there is not, or a limit that no value of it can break or
-// keep; Error when a variant lacks what a gate asks for (qx divergence was not run).
+// Every gate on the variant it names, or on all but the baseline. paired: nullptr when no variant
+// has answers per item like the baseline; the others are in `unpaired`, which knows tasks only.
+// Fails: UsageError for a variant or subject that there is not, or a limit that no value of it can
+// break or keep; Error when a variant lacks what a gate asks for (qx divergence was not run).
 std::vector<GateResult> check_gates(const Comparison* paired,
                                     const std::vector<UnpairedPair>& unpaired,
                                     const std::vector<Gate>& gates);
 
-// What GateError says: a line that counts, then a line for each gate that did not hold. Empty when all held.
+// What GateError says: a line that counts, then a line for each gate that did not hold. Empty when
+// all held.
 std::string broken_gates(const std::vector<GateResult>& results);
 
 }  // namespace qx

@@ -11,8 +11,8 @@
 namespace qx {
 
 std::string escape_xml(std::string_view text) {
-  // XML has no way to write most control characters, nor U+FFFE and U+FFFF; without_controls makes all of them
-  // visible. It leaves line feeds, which an attribute would read back as spaces.
+  // XML has no way to write most control characters, nor U+FFFE and U+FFFF; without_controls makes
+  // all of them visible. It leaves line feeds, which an attribute would read back as spaces.
   return escape_html(without_controls(text));
 }
 

@@ -1,5 +1,5 @@
-// A comparison for people (a terminal, Markdown, HTML) and for programs (JSON, CSV). Every format is made from the
-// same values; the first three from one document (sections.cpp).
+// A comparison for people (a terminal, Markdown, HTML) and for programs (JSON, CSV). Every format
+// is made from the same values; the first three from one document (sections.cpp).
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -29,18 +29,20 @@ struct ComparedRuns {
   bool all_pairs = false;              // tables of the pairs without the baseline too
 };
 
-// The same with names and notes that cannot steer a terminal: folders and files may be called anything.
+// The same with names and notes that cannot steer a terminal: folders and files may be called
+// anything.
 ComparedRuns presentable(ComparedRuns compared);
 
 // Presentable; NaN is shown as "-".
-Document comparison_document(const ComparedRuns& compared);
+ComparisonPage comparison_document(const ComparedRuns& compared);
 
 std::string render_text(const ComparedRuns& compared, const PageStyle& style);
 std::string render_markdown(const ComparedRuns& compared);
 std::string render_html(const ComparedRuns& compared);
 
-// One row for each task and run with answers per item, the baseline among them, under one row of names; plain
-// numbers with a point, nothing where there is none; fields quoted as RFC 4180 says, lines end in a line feed.
+// One row for each task and run with answers per item, the baseline among them, under one row of
+// names; plain numbers with a point, nothing where there is none; fields quoted as RFC 4180 says,
+// lines end in a line feed.
 std::string render_csv(const ComparedRuns& compared);
 
 // The document of `qx compare --json`; a number that does not exist is null.

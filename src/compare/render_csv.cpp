@@ -12,7 +12,8 @@
 namespace qx {
 namespace {
 
-// RFC 4180: a field with a comma, a quote or a line break stands in quotes, and a quote in it twice.
+// RFC 4180: a field with a comma, a quote or a line break stands in quotes, and a quote in it
+// twice.
 std::string quoted(std::string_view field) {
   if (field.find_first_of(",\"\r\n") == std::string_view::npos) return std::string(field);
   std::string out = "\"";

@@ -171,6 +171,8 @@ Section scores_section(const Comparison& c) {
           score_cell(with_error(s.accuracy, s.clustered_stderr.value_or(s.stderr_)),
                      pair != nullptr ? std::optional(pair->tasks[t].verdict) : std::nullopt,
                      no_information(s.flags)));
+      // A verdict on a task without information is no reason for a colour.
+      if (!task.informative) row.back().tone = Tone::kFaint;
     }
     table.rows.push_back(std::move(row));
     used += task.informative && task.n >= 2 ? 1 : 0;
@@ -285,7 +287,7 @@ std::vector<Cell> difference_row(const TaskSummary& task, const Difference& d) {
           interval_points(d.interval),
           d.relative ? fmt::format("{:+.1f} %", *d.relative * 100) : kNone,
           p_text(d.p_holm),
-          Cell(verdict_name(d.verdict), tone_of(d.verdict)),
+          Cell(verdict_name(d.verdict), task.informative ? tone_of(d.verdict) : Tone::kFaint),
           fmt::format("{}", d.counts.right_to_wrong),
           fmt::format("{}", d.counts.wrong_to_right),
           fmt::format("{}", d.changed),

@@ -1,4 +1,5 @@
-// The document of a comparison: which sections there are, and the ones that are not tables of numbers.
+// The document of a comparison: which sections there are, and the ones that are not tables of
+// numbers.
 // SPDX-License-Identifier: Apache-2.0
 #include "compare/sections.h"
 
@@ -185,7 +186,7 @@ Section recommendation_section(const Comparison& c, std::optional<std::int64_t> 
   return {"Recommendation", {list}};
 }
 
-void add_paired(Document& document, const Comparison& c, bool all_pairs) {
+void add_paired(ComparisonPage& document, const Comparison& c, bool all_pairs) {
   const auto add = [&](Section section) { document.sections.push_back(std::move(section)); };
   add(scores_section(c));
   if (auto cost = cost_section(c)) add(std::move(*cost));
@@ -229,9 +230,9 @@ ComparedRuns presentable(ComparedRuns all) {
   return all;
 }
 
-Document comparison_document(const ComparedRuns& compared) {
+ComparisonPage comparison_document(const ComparedRuns& compared) {
   const ComparedRuns all = presentable(compared);
-  Document document{fmt::format("Comparison against {}", all.baseline), {}};
+  ComparisonPage document{fmt::format("Comparison against {}", all.baseline), {}};
   const auto add = [&](Section section) { document.sections.push_back(std::move(section)); };
   if (all.paired) add_paired(document, *all.paired, all.all_pairs);
   for (const UnpairedPair& pair : all.unpaired) add(unpaired_section(pair));

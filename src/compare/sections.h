@@ -1,4 +1,5 @@
-// The sections of a comparison's document, each made from values alone. Names are already safe to print.
+// The sections of a comparison's document, each made from values alone. Names are already safe to
+// print.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -27,8 +28,8 @@ std::string signed_decimals(double value);              // "-1.2345"
 Tone tone_of(Verdict verdict);
 std::string mark_of(Verdict verdict);  // ▲ ▼ =, and nothing for indistinguishable
 
-// What the marks mean, of the verdicts that are in a table: "▼ worse, no mark: indistinguishable". margin stands
-// behind "equivalent".
+// What the marks mean, of the verdicts that are in a table: "▼ worse, no mark: indistinguishable".
+// margin stands behind "equivalent".
 std::string legend(const std::vector<Verdict>& used, std::string_view indistinguishable,
                    std::string_view margin);
 

@@ -61,8 +61,8 @@ struct Layout {
   std::vector<int> widths;
 };
 
-// Narrows the widest of the first `count` columns until all of them and the gaps behind them take at most
-// `room`. Returns what they take.
+// Narrows the widest of the first `count` columns until all of them and the gaps behind them take
+// at most `room`. Returns what they take.
 int shrink_fixed(std::vector<int>& widths, std::size_t count, int room) {
   const auto end = widths.begin() + static_cast<std::ptrdiff_t>(count);
   int total = kGap * static_cast<int>(count);

@@ -1,5 +1,5 @@
-// Tables as data, and their text for a terminal, for Markdown and for HTML. Cells are plain text that holds no
-// control characters (text/visible.h); what a format must escape is escaped here.
+// Tables as data, and their text for a terminal, for Markdown and for HTML. Cells are plain text
+// that holds no control characters (text/visible.h); what a format must escape is escaped here.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -17,9 +17,9 @@ enum class Tone { kPlain, kGood, kBad, kSame, kFaint };
 struct Cell {
   std::string text;
   Tone tone = Tone::kPlain;
-  Cell(std::string t, Tone n = Tone::kPlain)
-      : text(std::move(t)), tone(n) {}  // NOLINT: cells are written as text
-  Cell(const char* t) : text(t) {}      // NOLINT
+  // Not explicit: a row is written as the texts of its cells.
+  Cell(std::string t, Tone n = Tone::kPlain) : text(std::move(t)), tone(n) {}
+  Cell(const char* t) : text(t) {}
 };
 
 struct Column {
@@ -41,14 +41,16 @@ struct PageStyle {
   bool colour = false;  // ANSI escapes
 };
 
-// Columns side by side as far as they fit, the others in blocks below, each with the fixed columns again. No
-// line is wider than style.width (at least 40): longer cells lose their middle. Ends in a line feed.
+// Columns side by side as far as they fit, the others in blocks below, each with the fixed columns
+// again. No line is wider than style.width (at least 40): longer cells lose their middle. Ends in a
+// line feed.
 std::string table_text(const Table& table, const PageStyle& style);
 
 // A GitHub table with its columns padded, so that it reads well raw too.
 std::string table_markdown(const Table& table);
 
-// <table> with header cells that name their scope; tones are classes ("good", "bad", "same", "faint").
+// <table> with header cells that name their scope; tones are classes ("good", "bad", "same",
+// "faint").
 std::string table_html(const Table& table);
 
 // Text that keeps its beginning and its end and is at most `width` columns wide, width >= 1.

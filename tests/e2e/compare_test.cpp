@@ -1,4 +1,5 @@
-// qx compare on run folders written here, so that every answer is known: formats, widths, colours, gates.
+// qx compare on run folders written here, so that every answer is known: formats, widths, colours,
+// gates.
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
