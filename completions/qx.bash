@@ -29,6 +29,8 @@ _qx() {
     --text-format) COMPREPLY=($(compgen -W "auto text jsonl" -- "$cur")); return ;;
     --flips) COMPREPLY=($(compgen -W "all arc_challenge arc_easy boolq hellaswag openbookqa piqa winogrande" -- "$cur")); return ;;
     --metric) COMPREPLY=($(compgen -W "default acc acc_norm acc_bytes acc_token" -- "$cur")); return ;;
+    --format) COMPREPLY=($(compgen -W "text md json csv html" -- "$cur")); return ;;
+    --gate) compopt -o nospace 2>/dev/null; COMPREPLY=($(compgen -W "arc_challenge arc_easy boolq hellaswag openbookqa piqa winogrande average micro_average kl_mean top1_agreement" -- "$cur")); return ;;
     --precision) COMPREPLY=($(compgen -W "reference exact fast" -- "$cur")); return ;;
     --isa) COMPREPLY=($(compgen -W "scalar avx2 avxvnni avx512 avx512bf16" -- "$cur")); return ;;
   esac

@@ -6,25 +6,31 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/gate_error.h"
 #include "compare/comparison.h"
 #include "compare/flips.h"
+#include "compare/gate.h"
+#include "compare/junit.h"
 #include "compare/render.h"
 #include "compare/run_results.h"
 #include "compare/unpaired.h"
 #include "io/staged.h"
 #include "options.h"
-#include "text/visible.h"
+#include "recipe/summary.h"
+#include "terminal.h"
 #include "verbs.h"
 
 namespace qx::cli {
 namespace {
 
+constexpr int kWidth = 80;  // of text, on every terminal and in files
+
 struct CompareOptions {
-  std::vector<std::string> runs;
-  std::string baseline, metric = "default", format = "text", output;
+  std::vector<std::string> runs, gates;
+  std::string baseline, metric = "default", format = "text", output, junit, budget;
   std::optional<std::string> flips;  // empty: of all tasks
-  double margin = CompareSettings{}.margin;
-  bool force = false, intersect = false;
+  double margin = 0.01;
+  bool force = false, intersect = false, all_pairs = false;
   OutputOptions out;
 };
 
@@ -98,75 +104,90 @@ std::vector<UnpairedPair> unpaired(const Loaded& loaded, const Baseline& baselin
   return pairs;
 }
 
-struct Outcome {
-  std::optional<Comparison> paired;
-  std::vector<UnpairedPair> unpaired;
-  std::vector<TaskFlips> flips;
-  std::string baseline;
-  std::vector<std::string> notes;  // when nothing is paired
-};
-
-Outcome make_outcome(const CompareOptions& options, Metric metric) {
+ComparedRuns compare_loaded(const CompareOptions& options, Metric metric) {
   const Loaded loaded = load(options, metric);
   const Baseline baseline = find_baseline(loaded, options);
-  Outcome outcome;
-  outcome.baseline = baseline.per_item ? loaded.items.runs[baseline.index].name
-                                       : loaded.accuracies[baseline.index].name;
+  ComparedRuns compared;
+  compared.all_pairs = options.all_pairs;
+  compared.baseline = baseline.per_item ? loaded.items.runs[baseline.index].name
+                                        : loaded.accuracies[baseline.index].name;
   if (loaded.items.runs.size() >= 2 && baseline.per_item) {
-    outcome.paired = compare_runs(loaded.items.runs, {baseline.index, options.margin});
-    outcome.paired->notes.insert(outcome.paired->notes.begin(), loaded.items.notes.begin(),
-                                 loaded.items.notes.end());
+    CompareSettings settings;
+    settings.baseline = baseline.index;
+    settings.margin = options.margin;
+    compared.paired = compare_runs(loaded.items.runs, settings);
+    compared.paired->notes.insert(compared.paired->notes.begin(), loaded.items.notes.begin(),
+                                  loaded.items.notes.end());
   } else {
-    outcome.notes = loaded.items.notes;
-    outcome.notes.push_back(
+    compared.notes = loaded.items.notes;
+    compared.notes.push_back(
         baseline.per_item
             ? "no other run than the baseline has answers per item, so nothing is paired"
             : fmt::format("the baseline {} has no answers per item, so nothing is paired",
-                          outcome.baseline));
+                          compared.baseline));
   }
-  outcome.unpaired = unpaired(loaded, baseline, metric);
+  compared.unpaired = unpaired(loaded, baseline, metric);
   if (options.flips) {
-    if (!outcome.paired) {
+    if (!compared.paired) {
       fail("compare", "--flips needs answers per item of the baseline and another run");
     }
-    outcome.flips = all_flips(loaded.items.runs, baseline.index, *options.flips);
+    compared.flips = all_flips(loaded.items.runs, baseline.index, *options.flips);
   }
-  return outcome;
+  return compared;
 }
 
-std::string text_of(const Outcome& outcome, const CompareOptions& options) {
-  std::string text = outcome.paired ? render_text(*outcome.paired) : "";
-  if (!outcome.unpaired.empty()) {
-    text += (text.empty() ? "" : "\n") + unpaired_text(outcome.unpaired);
-  }
-  for (const std::string& note : outcome.notes) text += "Note: " + note + "\n";
-  if (options.flips) text += "\n" + flips_text(outcome.flips);
-  return text;
+std::string rendered(const ComparedRuns& compared, const std::string& format, bool colour) {
+  if (format == "json") return dump_json(render_json(compared), 2, false, false) + "\n";
+  if (format == "md") return render_markdown(compared);
+  if (format == "html") return render_html(compared);
+  if (format == "csv") return render_csv(compared);
+  return render_text(compared, {kWidth, colour});
 }
 
-Json json_of(const Outcome& outcome, const CompareOptions& options) {
-  Json json = outcome.paired ? render_json(*outcome.paired)
-                             : Json{{"baseline", outcome.baseline},
-                                    {"tasks", Json::array()},
-                                    {"notes", outcome.notes}};
-  if (!outcome.unpaired.empty()) json["unpaired"] = unpaired_json(outcome.unpaired);
-  if (options.flips) json["flips"] = flips_json(outcome.flips);
-  return json;
+// What is wrong with the command line is said before anything is read.
+std::vector<Gate> check_options(const CompareOptions& options) {
+  if (options.runs.size() < 2) throw UsageError("got one run, expected at least two to compare");
+  if (!(options.margin > 0 && options.margin < 1)) {
+    throw UsageError(fmt::format(
+        "--margin: got {}, expected a difference of accuracies between 0 and 1: one point is 0.01",
+        options.margin));
+  }
+  std::vector<Gate> gates;
+  for (const std::string& gate : options.gates) gates.push_back(parse_gate(gate));
+  if (!options.junit.empty()) {
+    if (gates.empty()) throw UsageError("--junit: got no --gate, expected one to report on");
+    if (options.junit == options.output) {
+      throw UsageError("--junit: got the file of --output, expected another one");
+    }
+    require_absent(options.junit, options.force);
+  }
+  if (!options.output.empty()) require_absent(options.output, options.force);
+  return gates;
 }
 
 void compare(const CompareOptions& options) {
   const std::string format = options.out.json ? "json" : options.format;
   const Metric metric = parse_metric(options.metric);
-  if (options.runs.size() < 2) throw UsageError("got one run, expected at least two to compare");
-  if (!options.output.empty()) require_absent(options.output, options.force);
-  const Outcome outcome = make_outcome(options, metric);
-  const std::string text = format == "json"
-                               ? dump_json(json_of(outcome, options), 2, false, false) + "\n"
-                               : text_of(outcome, options);
-  if (options.output.empty()) {
-    fmt::print("{}", format == "json" ? text : without_controls(text));
+  const std::vector<Gate> gates = check_options(options);
+  std::optional<std::int64_t> budget;
+  if (!options.budget.empty()) budget = parse_bytes(options.budget, "--budget");
+  ComparedRuns compared = compare_loaded(options, metric);
+  compared.budget = budget;
+  compared.gates =
+      check_gates(compared.paired ? &*compared.paired : nullptr, compared.unpaired, gates);
+  const bool to_stdout = options.output.empty();
+  const std::string text = rendered(compared, format, to_stdout && colours_wanted());
+  if (to_stdout) {
+    fmt::print("{}", text);
   } else {
     write_file_atomic(options.output, text, options.force);
+  }
+  if (!options.junit.empty()) {
+    write_file_atomic(options.junit, junit_xml(compared.gates, compared.baseline), options.force);
+  }
+  // The result stands, whatever the gates say.
+  if (const std::string broken = broken_gates(compared.gates); !broken.empty()) {
+    throw GateError(broken);
   }
 }
 
@@ -184,9 +205,6 @@ void add_compare(CLI::App& app) {
                    "default (acc_norm where a task has it, else acc), acc, acc_norm, acc_bytes or "
                    "acc_token")
       ->capture_default_str();
-  verb->add_option("--margin", options->margin,
-                   "differences of accuracy shown to be smaller than this count as equivalent")
-      ->capture_default_str();
   verb->add_flag("--intersect", options->intersect,
                  "compare the items that all runs answered, where they answered different ones");
   verb->add_option_function<std::vector<std::string>>(
@@ -198,11 +216,26 @@ void add_compare(CLI::App& app) {
           "RUNS")
       ->expected(0, 1)
       ->option_text("[TASK]");
-  verb->add_option("--format", options->format, "text or json")
-      ->check(CLI::IsMember({"text", "json"}))
+  verb->add_option("--margin", options->margin,
+                   "differences shown to be smaller than this are equivalent; in accuracy, 0.01 is "
+                   "one point")
+      ->capture_default_str();
+  verb->add_option(
+      "--budget", options->budget,
+      "memory that the fastest recommended run may take at its peak, such as 5GB or 5GiB");
+  verb->add_flag("--all-pairs", options->all_pairs,
+                 "a table for each pair of variants too, not only against the baseline");
+  verb->add_option("--gate", options->gates,
+                   "exit 3 unless the 95 % bound keeps this limit, such as \"hellaswag>-0.01\", "
+                   "\"q4-hi:average>-0.005\" or \"kl_mean<0.05\"; may be repeated")
+      ->allow_extra_args(false)
+      ->option_text("LIMIT");
+  verb->add_option("--junit", options->junit, "write the gates' results to this file as JUnit XML");
+  verb->add_option("--format", options->format, "text, md, json, csv or html")
+      ->check(CLI::IsMember({"text", "md", "json", "csv", "html"}))
       ->capture_default_str();
   verb->add_option("-o,--output", options->output, "write to this file instead of stdout");
-  verb->add_flag("--force", options->force, "replace the output file");
+  verb->add_flag("--force", options->force, "replace the output files");
   add_output_options(*verb, options->out);  // --json: the same as --format json
   set_example(*verb, "qx compare runs/base runs/q4-hi runs/qx63-hi --baseline base");
   verb->callback([options] { compare(*options); });

@@ -1,11 +1,7 @@
 // qx show: one item of a run in full.
 // SPDX-License-Identifier: Apache-2.0
-#include <sys/ioctl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -14,6 +10,7 @@
 #include "eval/show.h"
 #include "options.h"
 #include "runs/choice_metric.h"
+#include "terminal.h"
 #include "text/visible.h"
 #include "verbs.h"
 
@@ -37,28 +34,6 @@ struct Wanted {
   const Answer* answer = nullptr;
   std::string heading;  // "right in base (picks 0), wrong here (picks 2)"
 };
-
-// Columns of the terminal; COLUMNS overrides it.
-int output_width() {
-  if (const char* columns = std::getenv("COLUMNS"); columns != nullptr) {
-    const int width = std::atoi(columns);
-    if (width > 0) return std::clamp(width, 20, 1000);
-  }
-  winsize size{};
-  if (::isatty(STDOUT_FILENO) && ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 &&
-      size.ws_col > 0) {
-    return std::max<int>(20, size.ws_col);
-  }
-  return kWidthOfPipes;
-}
-
-// https://no-color.org: any value but the empty one turns colours off.
-bool colours_wanted() {
-  const char* no_color = std::getenv("NO_COLOR");
-  const char* term = std::getenv("TERM");
-  return ::isatty(STDOUT_FILENO) && (no_color == nullptr || *no_color == '\0') &&
-         (term == nullptr || std::string_view(term) != "dumb");
-}
 
 const Answer& find_answer(const std::vector<Answer>& answers, std::int64_t index,
                           const Options& o) {
@@ -153,7 +128,7 @@ void run(const Options& o) {
   }
 
   Json items = Json::array();
-  const TextStyle style{output_width(), colours_wanted()};
+  const TextStyle style{output_width(kWidthOfPipes), colours_wanted()};
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     const ShownItem item = viewer.show(*wanted[i].answer);
     if (o.out.json) {

@@ -2,7 +2,6 @@
 #include "compare/flips.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <tuple>
 
@@ -28,12 +27,6 @@ Flip make_flip(const ItemResult& before, const ItemResult& after) {
 
 Json finite(double x) {
   return std::isfinite(x) ? Json(x) : Json();
-}
-
-std::array<std::int64_t, 3> count_kinds(const std::vector<Flip>& flips) {
-  std::array<std::int64_t, 3> counts{};
-  for (const Flip& flip : flips) ++counts[static_cast<std::size_t>(flip.kind)];
-  return counts;
 }
 
 }  // namespace
@@ -102,27 +95,6 @@ std::vector<TaskFlips> all_flips(const std::vector<RunResults>& runs, std::size_
         fmt::format("--flips: got '{}', expected a task of both runs: {}", task, known));
   }
   return all;
-}
-
-std::string flips_text(const std::vector<TaskFlips>& all) {
-  std::string out;
-  for (const TaskFlips& t : all) {
-    const auto [lost, won, changed] = count_kinds(t.flips);
-    out += fmt::format(
-        "Flips of {} against {}: {} ({}), {} of {} items: {} right to wrong, {} wrong to right, {} "
-        "wrong both times with another pick\n",
-        t.variant, t.baseline, t.task, t.metric, t.flips.size(), t.items, lost, won, changed);
-    if (t.flips.empty()) continue;
-    out += fmt::format("  {:>7}  {:<14}  {:>4}  {:>5}  {:>10}  {:>10}  {:>9}  {}\n", "index",
-                       "flip", "gold", "picks", "margin", "to", "moved by", "doc_hash");
-    for (const Flip& f : t.flips) {
-      out += fmt::format("  {:>7}  {:<14}  {:>4}  {:>5}  {:>+10.4f}  {:>+10.4f}  {:>+9.4f}  {}\n",
-                         f.index, flip_name(f.kind), f.gold, fmt::format("{}>{}", f.from, f.to),
-                         f.margin_from, f.margin_to, f.move(), f.doc_hash.substr(0, 12));
-    }
-    out += '\n';
-  }
-  return out;
 }
 
 Json flips_json(const std::vector<TaskFlips>& all) {

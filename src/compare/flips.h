@@ -39,7 +39,6 @@ struct TaskFlips {
 std::vector<TaskFlips> all_flips(const std::vector<RunResults>& runs, std::size_t baseline,
                                  const std::string& task);
 
-std::string flips_text(const std::vector<TaskFlips>& flips);
 Json flips_json(const std::vector<TaskFlips>& flips);
 
 }  // namespace qx

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
 
+#include "compare/groups.h"
 #include "compare/recommend.h"
 #include "compare/render.h"
 
@@ -16,24 +17,52 @@ Json interval(const Interval& i) {
   return Json::array({number(i.low), number(i.high)});
 }
 
+template <typename T>
+Json or_null(const std::optional<T>& x) {
+  return x ? Json(*x) : Json(nullptr);
+}
+
+Json or_null(const std::optional<double>& x) {
+  return x ? number(*x) : Json(nullptr);
+}
+
 void add_difference(Json& out, const Difference& d) {
   out["diff"] = d.difference;
-  out["relative"] = d.relative ? Json(*d.relative) : Json(nullptr);
+  out["relative"] = or_null(d.relative);
+  out["diff_stderr"] = number(d.stderr_);
   out["diff_ci"] = interval(d.interval);
+  out["score_ci"] = interval(d.score_interval);
   out["right_to_wrong"] = d.counts.right_to_wrong;
   out["wrong_to_right"] = d.counts.wrong_to_right;
   out["changed"] = d.changed;
-  out["p"] = d.p;
-  out["p_holm"] = d.p_holm;
+  out["clusters"] = d.clusters;
+  out["p"] = number(d.p);
+  out["p_mid"] = number(d.p_mid);
+  out["p_holm"] = number(d.p_holm);
+  out["p_equivalence"] = number(d.p_equivalence);
+  out["p_equivalence_holm"] = number(d.p_equivalence_holm);
+  out["within_margin"] = d.within_margin;
   out["detectable"] = number(d.detectable);
+  out["items_needed"] = or_null(d.items_needed);
+  if (d.margin_shift) {
+    out["margin_shift"] = {{"n", d.margin_shift->n},
+                           {"mean", number(d.margin_shift->mean)},
+                           {"ci", interval(d.margin_shift->interval)},
+                           {"p", number(d.margin_shift->p)}};
+  }
   out["verdict"] = verdict_name(d.verdict);
 }
 
 Json average_json(const AverageDifference& a) {
-  return Json{{"diff", a.difference},
+  return Json{{"diff", number(a.difference)},
               {"stderr", number(a.stderr_)},
               {"diff_ci", interval(a.interval)},
               {"p", number(a.p)},
+              {"p_holm", number(a.p_holm)},
+              {"p_equivalence", number(a.p_equivalence)},
+              {"p_equivalence_holm", number(a.p_equivalence_holm)},
+              {"within_margin", a.within_margin},
+              {"items_needed", or_null(a.items_needed)},
               {"verdict", verdict_name(a.verdict)}};
 }
 
@@ -46,6 +75,7 @@ Json task_json(const Comparison& c, std::size_t t) {
   for (std::size_t r = 0; r < c.runs.size(); ++r) {
     const Score& s = task.scores[r];
     Json v{{"acc", s.accuracy}, {"stderr", number(s.stderr_)}, {"ci", interval(s.interval)}};
+    if (s.clustered_stderr) v["stderr_clustered"] = number(*s.clustered_stderr);
     for (const PairSummary& pair : c.against_baseline) {
       if (pair.variant == r) add_difference(v, pair.tasks[t]);
     }
@@ -57,27 +87,27 @@ Json task_json(const Comparison& c, std::size_t t) {
   return out;
 }
 
-Json averages_json(const Comparison& c) {
+Json averages_json(const Comparison& c, bool macro) {
   Json tasks = Json::array();
   for (const TaskSummary& t : c.tasks) {
     if (t.informative && t.n >= 2) tasks.push_back(t.task);
   }
   Json variants = Json::object();
   for (std::size_t r = 0; r < c.runs.size(); ++r) {
-    Json v{
-        {"acc", c.runs[r].average ? Json(*c.runs[r].average) : Json(nullptr)},
-        {"stderr", c.runs[r].average_stderr ? number(*c.runs[r].average_stderr) : Json(nullptr)}};
+    const RunInfo& run = c.runs[r];
+    Json v{{"acc", or_null(macro ? run.average : run.micro)},
+           {"stderr", or_null(macro ? run.average_stderr : run.micro_stderr)}};
     for (const PairSummary& pair : c.against_baseline) {
-      if (pair.variant == r && pair.average) {
-        Json difference = average_json(*pair.average);
-        difference["diff_stderr"] = difference.at("stderr");
-        difference.erase("stderr");
-        v.update(difference);
-      }
+      const auto& average = macro ? pair.average : pair.micro;
+      if (pair.variant != r || !average) continue;
+      Json difference = average_json(*average);
+      difference["diff_stderr"] = difference.at("stderr");
+      difference.erase("stderr");
+      v.update(difference);
     }
-    variants[c.runs[r].name] = v;
+    variants[run.name] = v;
   }
-  return Json{{"kind", "macro"}, {"tasks", tasks}, {"variants", variants}};
+  return Json{{"kind", macro ? "macro" : "micro"}, {"tasks", tasks}, {"variants", variants}};
 }
 
 Json pair_json(const Comparison& c, const PairSummary& pair) {
@@ -90,36 +120,130 @@ Json pair_json(const Comparison& c, const PairSummary& pair) {
   return Json{{"baseline", c.runs[pair.baseline].name},
               {"variant", c.runs[pair.variant].name},
               {"tasks", tasks},
-              {"average", pair.average ? average_json(*pair.average) : Json(nullptr)}};
+              {"average", pair.average ? average_json(*pair.average) : Json(nullptr)},
+              {"micro", pair.micro ? average_json(*pair.micro) : Json(nullptr)}};
+}
+
+Json matrix_json(const Comparison& c) {
+  Json runs = Json::array(), rows = Json::array();
+  for (const RunInfo& run : c.runs) runs.push_back(run.name);
+  for (const auto& verdicts : verdict_matrix(c)) {
+    Json row = Json::array();
+    for (const auto& verdict : verdicts) {
+      row.push_back(verdict ? Json(verdict_name(*verdict)) : Json(nullptr));
+    }
+    rows.push_back(std::move(row));
+  }
+  return Json{{"of", "macro average"}, {"runs", runs}, {"verdicts", rows}};
+}
+
+Json groups_json(const Comparison& c) {
+  Json out = Json::array();
+  for (const auto& group : find_groups(c).groups) {
+    Json runs = Json::array();
+    for (const std::size_t r : group) runs.push_back(c.runs[r].name);
+    out.push_back(Json{{"runs", std::move(runs)}});
+  }
+  return out;
+}
+
+Json speed_json(const SpeedFacts& s) {
+  const auto measured = [](double x) { return x > 0 ? Json(x) : Json(nullptr); };
+  return Json{{"prefill_tps", measured(s.prefill_tps)},
+              {"decode_tps", measured(s.decode_tps)},
+              {"prompt_tokens", s.prompt_tokens},
+              {"generated_tokens", s.generated_tokens},
+              {"peak_rss_bytes", s.peak_rss_bytes},
+              {"bytes_per_token", s.bytes_per_token > 0 ? Json(s.bytes_per_token) : Json(nullptr)},
+              {"read_share", or_null(s.read_share)},
+              {"isa", s.isa},
+              {"precision", s.precision},
+              {"cpu", s.cpu},
+              {"threads", s.threads}};
+}
+
+Json distance_json(const DistanceFacts& d) {
+  return Json{{"base", d.base},
+              {"tokens", d.tokens},
+              {"text_sha256", d.text_sha256},
+              {"kl_mean", number(d.kl_mean)},
+              {"kl_stderr", number(d.kl_stderr)},
+              {"kl_median", number(d.kl_median)},
+              {"kl_p95", number(d.kl_p95)},
+              {"kl_p99", number(d.kl_p99)},
+              {"kl_max", number(d.kl_max)},
+              {"top1_agreement", number(d.top1_agreement)},
+              {"ppl", number(d.ppl)},
+              {"ppl_stderr", number(d.ppl_stderr)},
+              {"ppl_base", number(d.ppl_base)}};
+}
+
+Json run_json(const RunInfo& run) {
+  return Json{{"name", run.name},
+              {"tensor_bytes", or_null(run.tensor_bytes)},
+              {"bits_per_weight", or_null(run.bits_per_weight)},
+              {"speed", run.speed ? speed_json(*run.speed) : Json(nullptr)},
+              {"distance", run.distance ? distance_json(*run.distance) : Json(nullptr)}};
+}
+
+Json comparison_json(const Comparison& c, std::optional<std::int64_t> budget) {
+  Json out{{"baseline", c.runs[c.baseline].name}};
+  out["alpha"] = kAlpha;
+  out["confidence"] = kConfidence;
+  out["margin"] = c.margin;
+  out["runs"] = Json::array();
+  for (const RunInfo& run : c.runs) out["runs"].push_back(run_json(run));
+  out["tasks"] = Json::array();
+  for (std::size_t t = 0; t < c.tasks.size(); ++t) out["tasks"].push_back(task_json(c, t));
+  out["average"] = averages_json(c, true);
+  out["micro_average"] = averages_json(c, false);
+  out["pairs"] = Json::array();
+  for (const PairSummary& pair : c.between_variants) out["pairs"].push_back(pair_json(c, pair));
+  out["matrix"] = matrix_json(c);
+  out["groups"] = groups_json(c);
+  out["recommendation"] = Json::array();
+  for (const Recommendation& r : recommend(c, {budget})) {
+    out["recommendation"].push_back({{"use", r.use},
+                                     {"choice", or_null(r.choice)},
+                                     {"because", r.because},
+                                     {"verdict", verdict_name(r.verdict)},
+                                     {"more_items", or_null(r.more_items)}});
+  }
+  out["paragraph"] = paragraph(c);
+  out["notes"] = c.notes;
+  return out;
+}
+
+Json gates_json(const std::vector<GateResult>& gates) {
+  Json out = Json::array();
+  for (const GateResult& g : gates) {
+    out.push_back({{"gate", g.gate},
+                   {"variant", g.variant},
+                   {"subject", g.subject},
+                   {"estimate", number(g.estimate)},
+                   {"side", g.above ? "lower" : "upper"},
+                   {"bound", number(g.bound)},
+                   {"limit", g.limit},
+                   {"held", g.held},
+                   {"reason", g.reason}});
+  }
+  return out;
 }
 
 }  // namespace
 
-Json render_json(const Comparison& c) {
-  Json out{{"baseline", c.runs[c.baseline].name}};
-  out["alpha"] = kAlpha;
-  out["confidence"] = kConfidence;
-  out["runs"] = Json::array();
-  for (const RunInfo& run : c.runs) {
-    out["runs"].push_back(
-        {{"name", run.name},
-         {"tensor_bytes", run.tensor_bytes ? Json(*run.tensor_bytes) : Json(nullptr)},
-         {"bits_per_weight", run.bits_per_weight ? Json(*run.bits_per_weight) : Json(nullptr)}});
-  }
-  out["tasks"] = Json::array();
-  for (std::size_t t = 0; t < c.tasks.size(); ++t) out["tasks"].push_back(task_json(c, t));
-  out["average"] = averages_json(c);
-  out["pairs"] = Json::array();
-  for (const PairSummary& pair : c.between_variants) out["pairs"].push_back(pair_json(c, pair));
-  out["recommendation"] = Json::array();
-  for (const Recommendation& r : recommend(c)) {
-    out["recommendation"].push_back({{"use", r.use},
-                                     {"choice", r.choice ? Json(*r.choice) : Json(nullptr)},
-                                     {"because", r.because},
-                                     {"verdict", verdict_name(r.verdict)}});
-  }
-  out["paragraph"] = paragraph(c);
-  out["notes"] = c.notes;
+Json render_json(const Comparison& comparison) {
+  return comparison_json(comparison, std::nullopt);
+}
+
+Json render_json(const ComparedRuns& compared) {
+  Json out = compared.paired ? comparison_json(*compared.paired, compared.budget)
+                             : Json{{"baseline", compared.baseline},
+                                    {"tasks", Json::array()},
+                                    {"notes", compared.notes}};
+  if (!compared.unpaired.empty()) out["unpaired"] = unpaired_json(compared.unpaired);
+  if (compared.flips) out["flips"] = flips_json(*compared.flips);
+  if (!compared.gates.empty()) out["gates"] = gates_json(compared.gates);
   return out;
 }
 

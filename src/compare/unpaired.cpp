@@ -42,10 +42,6 @@ std::optional<std::string> metric_of(const std::map<std::string, KnownAccuracy>&
   return std::nullopt;
 }
 
-std::string p_text(double p) {
-  return p < 0.0001 ? "<0.0001" : fmt::format("{:.4f}", p);
-}
-
 }  // namespace
 
 bool has_accuracies_only(const fs::path& folder) {
@@ -122,33 +118,6 @@ UnpairedPair compare_unpaired(const AccuracyRun& baseline, const AccuracyRun& va
     pair.tasks[t].verdict = decide_verdict(adjusted[t], pair.tasks[t].difference);
   }
   return pair;
-}
-
-std::string unpaired_text(const std::vector<UnpairedPair>& pairs) {
-  std::string out;
-  for (const UnpairedPair& pair : pairs) {
-    out += fmt::format(
-        "{} against {} (only accuracies are known of one of them, so unpaired: two proportions, a "
-        "weaker test)\n",
-        pair.variant, pair.baseline);
-    out += fmt::format("  {:<14}  {:<9}  {:>15}  {:>15}  {:>10}  {:>20}  {:>7}  {:>8}  {}\n",
-                       "task", "metric", "baseline (n)", "variant (n)", "difference",
-                       "95 % interval", "p", "p (Holm)", "verdict");
-    for (const UnpairedTask& t : pair.tasks) {
-      const auto cell = [](const KnownAccuracy& a) {
-        return fmt::format("{:.4f} ({})", a.accuracy, a.n);
-      };
-      out += fmt::format("  {:<14}  {:<9}  {:>15}  {:>15}  {:>+10.4f}  {:>20}  {:>7}  {:>8}  {}\n",
-                         t.task, t.metric, cell(t.baseline), cell(t.variant), t.difference,
-                         fmt::format("{:+.4f} to {:+.4f}", t.interval.low, t.interval.high),
-                         p_text(t.p), p_text(t.p_holm), verdict_name(t.verdict));
-    }
-    for (const std::string& task : pair.left_out) {
-      out += fmt::format("  {} is left out: not both have an accuracy of the same metric\n", task);
-    }
-    out += '\n';
-  }
-  return out;
 }
 
 Json unpaired_json(const std::vector<UnpairedPair>& pairs) {

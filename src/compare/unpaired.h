@@ -56,7 +56,6 @@ struct UnpairedPair {
 UnpairedPair compare_unpaired(const AccuracyRun& baseline, const AccuracyRun& variant,
                               Metric metric);
 
-std::string unpaired_text(const std::vector<UnpairedPair>& pairs);
 Json unpaired_json(const std::vector<UnpairedPair>& pairs);
 
 }  // namespace qx
