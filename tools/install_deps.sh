@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian or Ubuntu packages of a group that are missing; does nothing when all are there.
-# usage: install_deps.sh build|clang|bench|format|aarch64
+# usage: install_deps.sh build|clang|bench|format|aarch64|browser
 set -euo pipefail
 
 case ${1:?group} in
@@ -10,6 +10,7 @@ case ${1:?group} in
   clang) packages=(clang llvm) ;;
   bench) packages=(libbenchmark-dev) ;;
   format) packages=(clang-format) ;;
+  browser) packages=(chromium chromium-driver fonts-dejavu-core) ;;
   aarch64) packages=(g++-aarch64-linux-gnu qemu-user) ;;
   *) echo "install_deps.sh: unknown group '$1'" >&2; exit 2 ;;
 esac

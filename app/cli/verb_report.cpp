@@ -18,6 +18,7 @@ namespace {
 struct ReportOptions {
   std::vector<std::string> runs;
   std::string output, baseline, title, data, metric = "default";
+  double margin = CompareSettings{}.margin;
   std::size_t flips = FlipSettings{}.per_task;
   bool force = false, intersect = false, no_errors = false;
   OutputOptions out;
@@ -29,6 +30,7 @@ void report(const ReportOptions& options) {
   settings.baseline = options.baseline;
   settings.title = options.title;
   settings.metric = parse_metric(options.metric);
+  settings.margin = options.margin;
   settings.intersect = options.intersect;
   settings.errors = !options.no_errors;
   settings.quiet = options.out.quiet;
@@ -77,6 +79,8 @@ void add_report(CLI::App& app) {
   verb->add_option("--metric", options->metric,
                    "default (acc_norm where a task has it, else acc), acc, acc_norm, acc_bytes or "
                    "acc_token")
+      ->capture_default_str();
+  verb->add_option("--margin", options->margin, "of equivalence, in accuracy: 0.01 is one point")
       ->capture_default_str();
   verb->add_flag("--intersect", options->intersect,
                  "compare the items that all runs answered, where they answered different ones");

@@ -122,10 +122,24 @@ class TaskTexts {
   std::string problem_;
 };
 
-std::size_t text_size(const AskedItem& item) {
-  std::size_t size = item.prompt.size() + 64;
-  for (const std::string& choice : item.choices) size += choice.size() + 32;
+// Bytes that a text takes on the page: what is special in HTML or JSON is escaped there (html.h).
+std::size_t page_size(const std::string& text) {
+  std::size_t size = 3;
+  for (const char c : text) {
+    const bool special = c == '<' || c == '>' || c == '&' || static_cast<unsigned char>(c) < 0x20;
+    size += special ? 6 : c == '"' || c == '\\' ? 2 : 1;
+  }
   return size;
+}
+
+std::size_t page_size(const AskedItem& item) {
+  std::size_t size = 100 + page_size(item.prompt);
+  for (const std::string& choice : item.choices) size += page_size(choice);
+  return size;
+}
+
+std::size_t page_size(const FlipToRead& flip) {
+  return 180 + 20 * flip.values_from.size();
 }
 
 const Answer* find_answer(const std::vector<Answer>& answers, std::int64_t index) {
@@ -135,7 +149,7 @@ const Answer* find_answer(const std::vector<Answer>& answers, std::int64_t index
   return found == answers.end() || found->index != index ? nullptr : &*found;
 }
 
-// Takes flips in turns from all lists, the first of each before the second of any, until the texts fill the
+// Takes flips in turns from all lists, the first of each before the second of any, until they fill the
 // budget; so that no variant and no task is starved by those before it.
 void spend_budget(FlipsToRead& result, std::size_t budget) {
   std::vector<bool> paid(result.items.size());
@@ -148,7 +162,8 @@ void spend_budget(FlipsToRead& result, std::size_t budget) {
       FlipList& list = result.lists[l];
       if (rank >= list.flips.size() || kept[l] < rank) continue;
       const std::size_t item = list.flips[rank].item;
-      const std::size_t price = paid[item] ? 0 : text_size(result.items[item]);
+      const std::size_t price =
+          page_size(list.flips[rank]) + (paid[item] ? 0 : page_size(result.items[item]));
       if (spent + price > budget) continue;
       spent += price;
       paid[item] = true;
@@ -190,7 +205,7 @@ class FlipReader {
   FlipsToRead read() {
     for (const auto& [task, results] : runs_[baseline_].tasks) read_task(task, results);
     order_lists();
-    spend_budget(result_, settings_.text_bytes);
+    spend_budget(result_, settings_.page_bytes);
     return std::move(result_);
   }
 

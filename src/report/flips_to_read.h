@@ -18,9 +18,10 @@
 namespace qx {
 
 struct FlipSettings {
-  std::size_t per_task = 40;                      // of one variant and task
-  std::size_t text_bytes = std::size_t{4} << 20;  // of all prompts and choices together
-  std::size_t prompt_bytes = 3000;                // longer prompts are cut in the middle
+  std::size_t per_task = 100;  // of one variant and task
+  std::size_t page_bytes = std::size_t{6}
+                           << 20;   // that all flips with their texts take on the page
+  std::size_t prompt_bytes = 3000;  // longer prompts are cut in the middle
   std::size_t choice_bytes = 1200;
   std::optional<std::filesystem::path> data;  // folder of TASK.jsonl instead of the recorded file
 };

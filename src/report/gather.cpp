@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/progress.h"
 #include "compare/unpaired.h"
+#include "compare/words.h"
 #include "eval/recorded_run.h"
 #include "runs/run_list.h"
 
@@ -194,13 +195,22 @@ void add_frontiers(ReportPage& page) {
   for (const RunInfo& run : page.comparison.runs) {
     bytes.push_back(run.tensor_bytes ? std::optional(static_cast<double>(*run.tensor_bytes))
                                      : std::nullopt);
-    const auto speed = std::find_if(page.speed.begin(), page.speed.end(),
-                                    [&](const SpeedRow& row) { return row.run == run.name; });
-    const bool known = speed != page.speed.end() && speed->decode_tps > 0;
-    seconds.push_back(known ? std::optional(1 / speed->decode_tps) : std::nullopt);
+    const bool known = run.speed && run.speed->decode_tps > 0;
+    seconds.push_back(known ? std::optional(1 / run.speed->decode_tps) : std::nullopt);
   }
   page.by_size = find_frontier(page.comparison, bytes);
   page.by_speed = find_frontier(page.comparison, seconds);
+}
+
+std::vector<std::string> words_of(const Comparison& comparison) {
+  std::vector<std::string> words;
+  for (const PairSummary& pair : comparison.against_baseline) {
+    words.push_back(pair_sentence(comparison, pair));
+  }
+  for (std::string more : {groups_sentence(comparison), uninformative_sentence(comparison)}) {
+    if (!more.empty()) words.push_back(std::move(more));
+  }
+  return words;
 }
 
 std::string program_text() {
@@ -250,14 +260,19 @@ ReportPage gather_report(const std::vector<fs::path>& given, const ReportSetting
   const std::vector<fs::path> folders = put_in_order(loaded.runs, given, settings.baseline);
   const std::size_t baseline = 0;
   ReportPage page;
-  page.comparison = compare_runs(loaded.runs, baseline);
+  CompareSettings how;
+  how.baseline = baseline;
+  how.margin = settings.margin;
+  page.comparison = compare_runs(loaded.runs, how);
   page.comparison.notes.insert(page.comparison.notes.begin(), loaded.notes.begin(),
                                loaded.notes.end());
   page.program = program_text();
   page.title = settings.title.empty()
                    ? fmt::format("Variants of {} compared", loaded.runs[baseline].name)
                    : settings.title;
-  page.paragraph = paragraph(page.comparison);
+  page.words = words_of(page.comparison);
+  page.matrix = verdict_matrix(page.comparison);
+  page.groups = find_groups(page.comparison);
   page.recommendations = recommend(page.comparison);
 
   std::vector<RecordedRun> runs;

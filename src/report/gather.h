@@ -17,6 +17,7 @@ struct ReportSettings {
       baseline;  // a run's name; "": the run with the most bits per weight, the first of equal ones
   std::string title;  // "": made from the baseline's name
   Metric metric = Metric::kDefault;
+  double margin = 0.01;  // of equivalence, in accuracy
   bool intersect = false, errors = true, quiet = false;
   FlipSettings flips;
 };

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "report/page_json.h"
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <limits>
+#include <utility>
+
+#include "compare/words.h"
 
 namespace qx {
 namespace {
@@ -41,7 +46,9 @@ Json runs_json(const Comparison& comparison) {
                     {"bytes", integer(run.tensor_bytes)},
                     {"bits", optional_number(run.bits_per_weight)},
                     {"average", optional_number(run.average)},
-                    {"average_stderr", optional_number(run.average_stderr)}});
+                    {"average_stderr", optional_number(run.average_stderr)},
+                    {"micro", optional_number(run.micro)},
+                    {"micro_stderr", optional_number(run.micro_stderr)}});
   }
   return runs;
 }
@@ -76,40 +83,68 @@ Json tasks_json(const Comparison& comparison) {
   return tasks;
 }
 
-Json difference_json(const Difference& d) {
+Json margin_shift_json(const std::optional<MarginShift>& shift) {
+  if (!shift) return nullptr;
+  return {
+      {"mean", short_number(shift->mean)},
+      {"ci", Json::array({short_number(shift->interval.low), short_number(shift->interval.high)})},
+      {"p", number(shift->p)}};
+}
+
+Json difference_json(const Comparison& comparison, const Difference& d) {
   return {{"diff", number(d.difference)},
           {"ci", interval_json(d.interval)},
           {"right_to_wrong", d.counts.right_to_wrong},
           {"wrong_to_right", d.counts.wrong_to_right},
           {"changed", d.changed},
-          {"p", number(d.p)},
           {"p_holm", number(d.p_holm)},
+          {"p_equivalence", number(d.p_equivalence_holm)},
           {"detectable", number(d.detectable)},
-          {"verdict", verdict_name(d.verdict)}};
+          {"more_items", integer(d.items_needed)},
+          {"clusters", d.clusters},
+          {"margin_shift", margin_shift_json(d.margin_shift)},
+          {"verdict", verdict_name(d.verdict)},
+          {"words", verdict_words(d.verdict, d.within_margin, comparison.margin)}};
 }
 
-Json pair_json(const PairSummary& pair) {
+Json average_json(const Comparison& comparison, const std::optional<AverageDifference>& a) {
+  if (!a) return nullptr;
+  return {{"diff", number(a->difference)},
+          {"stderr", number(a->stderr_)},
+          {"ci", interval_json(a->interval)},
+          {"p_holm", number(a->p_holm)},
+          {"p_equivalence", number(a->p_equivalence_holm)},
+          {"more_items", integer(a->items_needed)},
+          {"verdict", verdict_name(a->verdict)},
+          {"words", verdict_words(a->verdict, a->within_margin, comparison.margin)}};
+}
+
+Json pair_json(const Comparison& comparison, const PairSummary& pair) {
   Json tasks = Json::array();
-  for (const Difference& difference : pair.tasks) tasks.push_back(difference_json(difference));
-  Json average;
-  if (pair.average) {
-    const AverageDifference& a = *pair.average;
-    average = {{"diff", number(a.difference)},
-               {"stderr", number(a.stderr_)},
-               {"ci", interval_json(a.interval)},
-               {"p_holm", number(a.p)},
-               {"verdict", verdict_name(a.verdict)}};
-  }
+  for (const Difference& d : pair.tasks) tasks.push_back(difference_json(comparison, d));
   return {{"baseline", pair.baseline},
           {"variant", pair.variant},
           {"tasks", std::move(tasks)},
-          {"average", std::move(average)}};
+          {"average", average_json(comparison, pair.average)}};
 }
 
-Json pairs_json(const std::vector<PairSummary>& pairs) {
+Json pairs_json(const Comparison& comparison) {
   Json json = Json::array();
-  for (const PairSummary& pair : pairs) json.push_back(pair_json(pair));
+  for (const PairSummary& pair : comparison.against_baseline) {
+    json.push_back(pair_json(comparison, pair));
+  }
   return json;
+}
+
+Json matrix_json(const VerdictMatrix& matrix) {
+  Json rows = Json::array();
+  for (const auto& row : matrix) {
+    rows.push_back(Json::array());
+    for (const auto& verdict : row) {
+      rows.back().push_back(verdict ? Json(verdict_name(*verdict)) : Json());
+    }
+  }
+  return rows;
 }
 
 Json recommendations_json(const std::vector<Recommendation>& recommendations) {
@@ -118,6 +153,7 @@ Json recommendations_json(const std::vector<Recommendation>& recommendations) {
     json.push_back({{"use", r.use},
                     {"choice", r.choice ? Json(*r.choice) : Json()},
                     {"because", r.because},
+                    {"more_items", integer(r.more_items)},
                     {"verdict", verdict_name(r.verdict)}});
   }
   return json;
@@ -136,24 +172,33 @@ Json frontier_json(const std::vector<FrontierPoint>& points) {
   return json;
 }
 
-Json speed_json(const std::vector<SpeedRow>& rows) {
+Json speed_json(const Comparison& comparison) {
   Json json = Json::array();
-  for (const SpeedRow& s : rows) {
-    json.push_back({{"run", s.run},
+  for (const RunInfo& run : comparison.runs) {
+    if (!run.speed) continue;
+    const SpeedFacts& s = *run.speed;
+    std::string machine = fmt::format("{}, {}, {} {}", s.isa, s.precision, s.threads,
+                                      s.threads == 1 ? "thread" : "threads");
+    if (!s.cpu.empty()) machine += ", " + s.cpu;
+    json.push_back({{"run", run.name},
                     {"prefill", number(s.prefill_tps)},
                     {"decode", number(s.decode_tps)},
                     {"prompt_tokens", s.prompt_tokens},
                     {"generated_tokens", s.generated_tokens},
                     {"peak_rss", s.peak_rss_bytes},
-                    {"machine", s.machine}});
+                    {"bytes_per_token", s.bytes_per_token},
+                    {"read_share", optional_number(s.read_share)},
+                    {"machine", std::move(machine)}});
   }
   return json;
 }
 
-Json distance_json(const std::vector<DistanceRow>& rows) {
+Json distance_json(const Comparison& comparison) {
   Json json = Json::array();
-  for (const DistanceRow& d : rows) {
-    json.push_back({{"run", d.run},
+  for (const RunInfo& run : comparison.runs) {
+    if (!run.distance) continue;
+    const DistanceFacts& d = *run.distance;
+    json.push_back({{"run", run.name},
                     {"base", d.base},
                     {"text", d.text_sha256},
                     {"tokens", d.tokens},
@@ -271,17 +316,18 @@ Json page_json(const ReportPage& page) {
   return {{"title", page.title},
           {"program", page.program},
           {"baseline", comparison.baseline},
-          {"margin", number(page.margin)},
+          {"margin", number(comparison.margin)},
           {"runs", runs_json(comparison)},
           {"tasks", tasks_json(comparison)},
-          {"pairs", pairs_json(comparison.against_baseline)},
-          {"between", pairs_json(comparison.between_variants)},
-          {"paragraph", page.paragraph},
+          {"pairs", pairs_json(comparison)},
+          {"words", page.words},
+          {"matrix", matrix_json(page.matrix)},
+          {"letters", page.groups.letters},
           {"recommendations", recommendations_json(page.recommendations)},
           {"by_size", frontier_json(page.by_size)},
           {"by_speed", frontier_json(page.by_speed)},
-          {"speed", speed_json(page.speed)},
-          {"distance", distance_json(page.distance)},
+          {"speed", speed_json(comparison)},
+          {"distance", distance_json(comparison)},
           {"weights", std::move(weights)},
           {"errors", std::move(errors)},
           {"flips", flips_to_read_json(page.flips)},

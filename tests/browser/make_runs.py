@@ -93,11 +93,11 @@ def write_facts(folder, run, bits):
     bench = {"model": model["path"], "model_facts": model, "isa": "avx2", "precision": "exact", "threads": 8,
              "machine": {"cpu": "Example CPU", "read_gbs": 40.0, "int8_gmacs": 100.0},
              "pp": speed(900 + 10 * bits), "tg": speed(1200 / bits) | {"tokens": 128, "bytes_per_token": 10 ** 8,
-                                                                       "gbs": 20.0},
+                                                                       "gbs": 20.0, "share_of_read": 0.5},
              "load_s": 0.1, "peak_rss_bytes": int(4e8 + 1e7 * bits)}
     kl = 4.0 ** -bits * 20 + 1e-6
-    distance = {"model": model, "base": "/models/base", "text_sha256": sha256("text"), "tokens": 100000, "kl_mean": kl,
-                "kl_stderr": kl / 50, "kl_median": kl / 3, "kl_p95": kl * 4, "kl_p99": kl * 9, "kl_max": kl * 80,
+    distance = {"model": model, "base": {"name": "base"}, "text": {"sha256": sha256("text")}, "tokens": 100000,
+                "kl_mean": kl, "kl_stderr": kl / 50, "kl_median": kl / 3, "kl_p95": kl * 4, "kl_p99": kl * 9, "kl_max": kl * 80,
                 "top1_agreement": 1 - math.sqrt(kl) / 3, "ppl": 15 * (1 + kl), "ppl_stderr": 0.2, "ppl_base": 15.0}
     (folder / "bench.json").write_text(json.dumps(bench), encoding="utf-8")
     if model["path"] != "/models/base":

@@ -181,6 +181,7 @@ const namedPoints = {
         ctx.moveTo(px, ends[0]);
         ctx.lineTo(px, ends[1]);
         ctx.stroke();
+        taken.push([px - 1, ends[1], px + 1, ends[0]]);
       }
       taken.push([px - 7, py - 7, px + 7, py + 7]);
       marks.push([set.label, px, py]);
@@ -190,8 +191,9 @@ const namedPoints = {
     ctx.textBaseline = 'middle';
     for (const [name, px, py] of marks) {
       const width = ctx.measureText(name).width;
-      const places = [[px + 10, py], [px - 10 - width, py], [px + 8, py - 14], [px + 8, py + 14],
-        [px - 8 - width, py - 14], [px - 8 - width, py + 14], [px + 10, py - 28], [px + 10, py + 28]];
+      const right = px + 10;
+      const left = px - 10 - width;
+      const places = [0, -14, 14, -28, 28].flatMap((dy) => [[right, py + dy], [left, py + dy]]);
       const place = places.find(([tx, ty]) => tx >= area.left && tx + width <= area.right &&
         !hits([tx - 2, ty - 8, tx + width + 2, ty + 8]));
       if (!place) continue;  // the legend and the table name it

@@ -37,8 +37,13 @@ function table(caption, head, rows, numeric = () => false) {
 
 const numbers = (c) => c > 0;
 
-function badge(verdict) {
-  return h('span', { class: `verdict ${verdict}` }, `${VERDICT_SIGNS[verdict] || ''} ${verdict}`);
+function badge(verdict, words = verdict) {
+  return h('span', { class: `verdict ${verdict}`, title: words }, `${VERDICT_SIGNS[verdict] || ''} ${verdict}`);
+}
+
+// In full: "worse by less than the margin of 1 point".
+function wordyBadge(d) {
+  return h('span', { class: `verdict wrap ${d.verdict}` }, `${VERDICT_SIGNS[d.verdict]} ${d.words}`);
 }
 
 function bytes(count) {
@@ -66,34 +71,22 @@ function pairOf(variant) {
   return REPORT.pairs.find((pair) => pair.variant === variant);
 }
 
-// The verdict on run `a` as seen from run `b`, on the average over the tasks; null when there is none.
-function averageVerdict(a, b) {
-  const opposite = { better: 'worse', worse: 'better' };
-  for (const pair of [...REPORT.pairs, ...REPORT.between]) {
-    if (!pair.average) continue;
-    if (pair.variant === a && pair.baseline === b) return pair.average.verdict;
-    if (pair.variant === b && pair.baseline === a) return opposite[pair.average.verdict] || pair.average.verdict;
-  }
-  return null;
-}
-
 function addSummary() {
   const section = byId('summary');
-  section.append(h('p', { class: 'lead' }, REPORT.paragraph));
+  section.append(h('ul', { class: 'lead' }, REPORT.words.map((text) => h('li', {}, text))));
   if (REPORT.recommendations.length > 0) {
-    const rows = REPORT.recommendations.map((r) => [r.use, r.choice === null ? 'the data do not decide it' : r.choice,
-      h('div', { class: 'because' }, r.because)]);
+    const rows = REPORT.recommendations.map((r) => [r.use,
+      r.choice === null ? h('span', { class: 'none' }, 'not decided') : h('strong', {}, r.choice), r.because]);
     const advice = table('Which variant for which use', ['Use', 'Variant', 'Why'], rows);
-    for (const row of advice.querySelectorAll('tbody tr')) row.cells[2].className = 'wide';
+    advice.querySelector('table').className = 'stack';
     section.append(advice);
   }
   const names = REPORT.runs.map((run) => run.name);
-  const rows = names.map((name, a) => [name, ...names.map((_, b) => {
-    const verdict = a === b ? null : averageVerdict(a, b);
-    return verdict === null ? h('span', { class: 'none' }, '–') : badge(verdict);
-  })]);
-  section.append(table('Average over the tasks: is the variant of the row better or worse than that of the column?',
-    ['', ...names], rows));
+  const letters = REPORT.letters.length > 0;
+  const rows = REPORT.matrix.map((row, a) => [names[a], ...(letters ? [REPORT.letters[a]] : []),
+    ...row.map((verdict) => (verdict === null ? h('span', { class: 'none' }, '–') : badge(verdict)))]);
+  section.append(table('The variant of the row as seen from that of the column, on the average over the tasks. Runs ' +
+    'that share a letter cannot be told apart.', ['', ...(letters ? ['Group'] : []), ...names], rows));
   addNotes(section, REPORT.notes.concat(REPORT.comparison_notes));
 }
 
@@ -101,25 +94,25 @@ function addNotes(section, notes) {
   if (notes.length > 0) section.append(h('ul', { class: 'notes quiet' }, notes.map((note) => h('li', {}, note))));
 }
 
-function scoreCell(score, verdict) {
+function scoreCell(score, difference) {
   return h('div', {}, percent(score.acc), ' ',
     h('small', {}, `${percent(score.ci[0])} to ${percent(score.ci[1])}`), h('br'),
-    verdict ? badge(verdict) : h('span', { class: 'none' }, 'baseline'),
-    score.flags.map((flag) => h('span', { class: 'flag', title: flag.text }, `⚠ ${flag.name}`)));
+    difference ? badge(difference.verdict, difference.words) : h('span', { class: 'none' }, 'baseline'),
+    score.flags.map((flag) => h('span', { class: 'flag', title: flag.text }, `⚠ ${flag.name.replaceAll('_', ' ')}`)));
 }
 
 function addScores() {
   const section = byId('scores');
   const rows = REPORT.tasks.map((task, t) => [
     h('div', {}, task.task, h('br'), h('small', {}, `${task.metric}, n = ${task.n}`)),
-    ...task.scores.map((score, r) => scoreCell(score, r === REPORT.baseline ? null : pairOf(r).tasks[t].verdict)),
+    ...task.scores.map((score, r) => scoreCell(score, r === REPORT.baseline ? null : pairOf(r).tasks[t])),
   ]);
   if (REPORT.runs.some((run) => run.average !== null)) {
     rows.push({ all: true, cells: [h('div', {}, 'average', h('br'), h('small', {}, 'macro, informative tasks')),
       ...REPORT.runs.map((run, r) => {
         const pair = r === REPORT.baseline ? null : pairOf(r);
         return h('div', {}, percent(run.average), ' ', h('small', {}, `± ${percent(run.average_stderr)}`), h('br'),
-          pair && pair.average ? badge(pair.average.verdict)
+          pair && pair.average ? badge(pair.average.verdict, pair.average.words)
             : h('span', { class: 'none' }, r === REPORT.baseline ? 'baseline' : '–'));
       })] });
   }
@@ -132,26 +125,38 @@ function addScores() {
   section.append(table('Scores of every run', ['Task', ...REPORT.runs.map((run) => run.name)], rows));
   const flags = REPORT.tasks.flatMap((task) => task.scores.flatMap((score, r) =>
     score.flags.map((flag) => `${task.task}, ${REPORT.runs[r].name}: ${flag.text}`)));
-  const silent = REPORT.tasks.filter((task) => !task.informative).map((task) => task.task);
-  if (silent.length > 0) flags.push(`Not part of the average: ${silent.join(', ')}.`);
-  addNotes(section, flags);
+  if (flags.length > 0) {
+    section.append(h('details', {}, h('summary', {}, `What the ${flags.length} flags ⚠ say`),
+      h('ul', { class: 'notes quiet' }, flags.map((flag) => h('li', {}, flag)))));
+  }
+}
+
+// How the margin of the gold answer moved on the mean, in the metric's own unit.
+function marginShift(shift) {
+  return shift === null ? '–' : `${signed(shift.mean)} (${signed(shift.ci[0], 2)} to ${signed(shift.ci[1], 2)})`;
 }
 
 function differencesTable() {
+  const count = (x) => (x === null ? '–' : x.toLocaleString('en'));
   const rows = REPORT.pairs.flatMap((pair) => {
     const name = REPORT.runs[pair.variant].name;
     const lines = pair.tasks.map((d, t) => [name, REPORT.tasks[t].task, points(d.diff),
-      `${points(d.ci[0])} to ${points(d.ci[1])}`, String(d.right_to_wrong), String(d.wrong_to_right),
-      significant(d.p_holm), d.detectable === null ? '–' : percent(d.detectable), badge(d.verdict)]);
+      `${points(d.ci[0])} to ${points(d.ci[1])}`, count(d.right_to_wrong), count(d.wrong_to_right),
+      significant(d.p_holm), significant(d.p_equivalence), d.detectable === null ? '–' : percent(d.detectable),
+      count(d.more_items), marginShift(d.margin_shift), wordyBadge(d)]);
     if (pair.average) {
       const a = pair.average;
       lines.push([name, 'average', points(a.diff), `${points(a.ci[0])} to ${points(a.ci[1])}`, '', '',
-        significant(a.p_holm), '', badge(a.verdict)]);
+        significant(a.p_holm), significant(a.p_equivalence), '', count(a.more_items), '', wordyBadge(a)]);
     }
     return lines;
   });
-  return table(`Paired differences to ${BASE}, in points`, ['Variant', 'Task', 'Difference', '95 % interval',
-    'Right to wrong', 'Wrong to right', 'p, adjusted', 'Detectable', 'Verdict'], rows, (c) => c > 1 && c < 8);
+  return table(`Paired differences to ${BASE}, in points. p: of no difference, and of a difference as large as the ` +
+    'margin, both adjusted. Detectable: the difference that so many items show with 80 % power. Items needed: how ' +
+    'many more of the same kind would decide. Gold margin: how the margin of the right answer moved, in the unit of ' +
+    'the metric; evidence beside the verdict.', ['Variant', 'Task', 'Difference', '95 % interval', 'Right to wrong',
+    'Wrong to right', 'p', 'p, equivalence', 'Detectable', 'Items needed', 'Gold margin', 'Verdict'], rows,
+  (c) => c > 1 && c < 11);
 }
 
 function addDifferences() {
@@ -170,7 +175,7 @@ function frontStatus(point) {
 
 function tradeoffTable(caption, list, costTitle, costText) {
   const rows = list.map((p) => [REPORT.runs[p.run].name, costText(p), `${percent(p.average)} ± ${percent(p.stderr)}`,
-    p.run === REPORT.baseline ? 'baseline' : badge((pairOf(p.run).average || {}).verdict || 'none'), frontStatus(p)]);
+    p.run === REPORT.baseline ? 'baseline' : pairOf(p.run).average ? badge(pairOf(p.run).average.verdict) : '–', frontStatus(p)]);
   return table(caption, ['Variant', costTitle, 'Average, %', `Against ${BASE}`, 'Pareto front'], rows);
 }
 
@@ -204,7 +209,7 @@ function addTradeoffs() {
     section.append(table('Speed and memory as measured by qx bench', ['Variant', 'Prompt, tokens a second',
       'Generation, tokens a second', 'Peak memory', 'Measured with'], REPORT.speed.map((s) => [s.run,
       s.prefill > 0 ? significant(s.prefill) : '–', s.decode > 0 ? significant(s.decode) : '–', bytes(s.peak_rss),
-      s.machine])));
+      s.machine]), (c) => c > 0 && c < 4));
   }
 }
 
