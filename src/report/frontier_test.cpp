@@ -55,7 +55,9 @@ TEST(Frontier, SaysWhoIsBelowItBeyondChance) {
   // At no more cost the baseline beats it as well, and is named first.
   const auto cheap = find_frontier(comparison, {50, 50, 40});
   for (const FrontierPoint& point : cheap) {
-    if (point.run == 1) EXPECT_EQ(point.beaten_by, 0u);
+    if (point.run == 1) {
+      EXPECT_EQ(point.beaten_by, 0u);
+    }
   }
 }
 

@@ -53,7 +53,8 @@ TEST(WeightMap, SetsBitsByRoleAndLayer) {
   EXPECT_EQ(map.outside[0].first, "embedding");
   ASSERT_EQ(map.widths.size(), 5u);
   EXPECT_EQ(map.widths[0].weights, 240);
-  EXPECT_EQ(map.widths[1].mode, "affine");
+  EXPECT_EQ(map.widths[1].mode, "float");  // an expert and the norm
+  EXPECT_EQ(map.widths[1].tensors, 2);
 }
 
 TensorError error(const std::string& name, std::int64_t weights, double rms, double relative) {

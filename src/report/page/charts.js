@@ -4,7 +4,9 @@
 'use strict';
 
 const REPORT = JSON.parse(document.getElementById('data').textContent);
-const SHAPES = ['circle', 'rect', 'triangle', 'rectRot', 'crossRot', 'star', 'rectRounded', 'cross'];
+// Shapes that can be filled or hollow; [style, rotation in degrees].
+const SHAPES = [['circle', 0], ['rect', 0], ['triangle', 0], ['rectRot', 0], ['triangle', 180], ['rectRounded', 0],
+  ['triangle', 90], ['triangle', 270]];
 const LINES = [[], [6, 3], [2, 3], [8, 3, 2, 3], [12, 4]];
 
 // Of each run; the baseline is drawn in the colour of the text.
@@ -14,7 +16,8 @@ function colourOf(run) {
 }
 
 function shapeOf(run) {
-  return SHAPES[run % SHAPES.length];
+  const [pointStyle, rotation] = SHAPES[run % SHAPES.length];
+  return { pointStyle, rotation };
 }
 
 function css(name) {
@@ -53,11 +56,16 @@ function scale(title, extra = {}) {
   });
 }
 
-function legend(filter = () => true) {
+// With the filled shape of each dataset, turned as its points are.
+function legend() {
+  const generateLabels = (chart) => Chart.defaults.plugins.legend.labels.generateLabels(chart).map((label) => {
+    const set = chart.data.datasets[label.datasetIndex];
+    return { ...label, rotation: set.rotation || 0, lineDash: [], fillStyle: set.borderColor };
+  });
   return {
     position: 'top',
     align: 'start',
-    labels: { color: css('--ink'), usePointStyle: true, boxHeight: 8, filter },
+    labels: { color: css('--ink'), usePointStyle: true, boxHeight: 8, generateLabels },
   };
 }
 
@@ -106,7 +114,7 @@ const forestMarks = {
         }
         const shown = entry.verdict === 'better' || entry.verdict === 'worse';
         ctx.fillStyle = shown ? set.borderColor : css('--ground');
-        const options = { pointStyle: set.pointStyle, radius: 5, rotation: 0, borderWidth: 2 };
+        const options = { pointStyle: set.pointStyle, radius: 5, rotation: set.rotation, borderWidth: 2 };
         Chart.helpers.drawPoint(ctx, options, x.getPixelForValue(100 * entry.diff), bar.y);
       });
     });
@@ -137,7 +145,7 @@ function forestChart() {
     data: forestRows(pair).map((d) => (d.ci[0] === null ? null : d.ci.map((end) => 100 * end))),
     backgroundColor: colourOf(pair.variant),
     borderColor: colourOf(pair.variant),
-    pointStyle: shapeOf(pair.variant),
+    ...shapeOf(pair.variant),
     categoryPercentage: 0.8,
     barPercentage: 0.5,
     maxBarThickness: 2,
@@ -186,6 +194,17 @@ const namedPoints = {
       taken.push([px - 7, py - 7, px + 7, py + 7]);
       marks.push([set.label, px, py]);
     });
+    // The steps of the front are in the way of names too.
+    const steps = chart.data.datasets.findIndex((set) => !set.point);
+    const front = steps >= 0 && chart.isDatasetVisible(steps) ? chart.getDatasetMeta(steps).data : [];
+    for (let i = 1; i < front.length; ++i) {
+      const corner = chart.data.datasets[steps].stepped === 'before' ? [front[i].x, front[i - 1].y]
+        : [front[i - 1].x, front[i].y];
+      for (const end of [front[i - 1], front[i]]) {
+        taken.push([Math.min(end.x, corner[0]) - 1, Math.min(end.y, corner[1]) - 1, Math.max(end.x, corner[0]) + 1,
+          Math.max(end.y, corner[1]) + 1]);
+      }
+    }
     ctx.font = `12px ${getComputedStyle(document.body).fontFamily}`;
     ctx.fillStyle = css('--ink');
     ctx.textBaseline = 'middle';
@@ -214,7 +233,7 @@ function tradeoffChart(list, xOf, xTitle, stepped) {
     backgroundColor: p.front ? colourOf(p.run) : css('--ground'),
     borderColor: colourOf(p.run),
     borderWidth: 2,
-    pointStyle: shapeOf(p.run),
+    ...shapeOf(p.run),
     radius: 6,
     hoverRadius: 8,
   }));
@@ -264,7 +283,7 @@ function layerChart() {
       backgroundColor: colourOf(run),
       borderDash: LINES[run % LINES.length],
       borderWidth: 2,
-      pointStyle: shapeOf(run),
+      ...shapeOf(run),
       radius: 3,
     };
   });
@@ -285,7 +304,7 @@ function layerChart() {
   };
 }
 
-const KL_COLUMNS = [['mean', 'kl_mean'], ['median', 'kl_median'], ['95 %', 'kl_p95'], ['99 %', 'kl_p99'],
+const KL_COLUMNS = [['median', 'kl_median'], ['mean', 'kl_mean'], ['95 %', 'kl_p95'], ['99 %', 'kl_p99'],
   ['largest', 'kl_max']];
 
 function distanceChart() {
@@ -298,7 +317,7 @@ function distanceChart() {
       backgroundColor: colourOf(run),
       borderDash: LINES[run % LINES.length],
       borderWidth: 2,
-      pointStyle: shapeOf(run),
+      ...shapeOf(run),
       radius: 5,
     };
   });

@@ -23,10 +23,18 @@ function h(tag, attributes, ...children) {
 const paragraphs = (id, ...texts) => byId(id).append(...texts.map((text) => h('p', {}, text)));
 const missing = (text) => h('p', { class: 'missing' }, text);
 
+// One line for all runs that lack something for the same reason.
+function missingRuns(entries, start) {
+  const reasons = [...new Set(entries.map((e) => e.missing).filter((reason) => reason !== ''))];
+  return reasons.map((reason) => missing(
+    `${start} ${entries.filter((e) => e.missing === reason).map((e) => e.run).join(', ')}: ${reason}.`));
+}
+
 // cells: strings or nodes; the first of a row is its header. numeric: which columns are set to the right.
 function table(caption, head, rows, numeric = () => false) {
   const cell = (content, c) => {
-    const attributes = c === 0 ? { scope: 'row' } : numeric(c) ? { class: 'n' } : {};
+    const long = typeof content === 'string' && content.length > 24;
+    const attributes = c === 0 ? { scope: 'row' } : numeric(c) ? { class: 'n' } : long ? { class: 'long' } : {};
     return h(c === 0 ? 'th' : 'td', attributes, content);
   };
   const body = rows.map((row) => h('tr', row.all ? { class: 'all' } : {}, (row.cells || row).map(cell)));
@@ -237,18 +245,15 @@ function addBits() {
   paragraphs('bits', 'The width of the codes of every linear layer and embedding, measured in the files of the ' +
     'model, without scales and biases. A cell of several tensors shows their mean.');
   section.append(h('p', { class: 'key' }, 'Bits:', BIT_CLASSES.map((b) => h('span', { class: `b${b}` }, String(b)))));
-  for (const map of REPORT.weights) {
+  for (const map of REPORT.weights.filter((m) => m.missing === '')) {
     section.append(h('h3', {}, map.run));
-    if (map.missing !== '') {
-      section.append(missing(`Not shown: ${map.missing}.`));
-      continue;
-    }
     const all = map.widths.reduce((sum, w) => sum + w.weights, 0);
     section.append(heatMap(map), h('details', {}, h('summary', {}, 'Widths of all tensors'),
       table(`Tensors of ${map.run} by width`, ['Width', 'Tensors', 'Weights', 'Share', 'Bytes'],
         map.widths.map((w) => [`${w.bits} bits, ${w.mode}${w.group > 0 ? `, group ${w.group}` : ''}`,
           String(w.tensors), String(w.weights), `${percent(w.weights / all)} %`, bytes(w.bytes)]), numbers)));
   }
+  section.append(...missingRuns(REPORT.weights, 'Not shown of'));
 }
 
 function addErrors() {
@@ -281,9 +286,9 @@ function addErrors() {
       table('Tensors with the largest relative errors', ['Variant', 'Tensor', 'Width', 'Error, %', 'SQNR, dB'],
         worst, (c) => c > 2)));
   }
-  for (const e of REPORT.errors) {
-    if (e.missing !== '') section.append(missing(`${e.run}: not measured: ${e.missing}.`));
-    else if (e.tensors === 0) section.append(missing(`${e.run} has no quantized tensor.`));
+  section.append(...missingRuns(REPORT.errors, 'Not measured of'));
+  for (const e of REPORT.errors.filter((x) => x.missing === '')) {
+    if (e.tensors === 0) section.append(missing(`${e.run} has no quantized tensor.`));
     else if (!known.includes(e)) section.append(missing(`${e.run}: its quantized tensors equal those of ${BASE}.`));
   }
 }
@@ -293,14 +298,15 @@ function addDistance() {
   const without = REPORT.runs.filter((run, r) => r !== REPORT.baseline &&
     !REPORT.distance.some((d) => d.run === run.name)).map((run) => run.name);
   if (REPORT.distance.length > 0) {
-    const rows = REPORT.distance.map((d) => [d.run, `${significant(d.kl_mean)} ± ${significant(d.kl_stderr, 2)}`,
-      ...KL_COLUMNS.slice(1).map(([, key]) => significant(d[key])), percent(d.top1, 2),
+    const rows = REPORT.distance.map((d) => [d.run, significant(d.kl_median),
+      `${significant(d.kl_mean)} ± ${significant(d.kl_stderr, 2)}`,
+      ...KL_COLUMNS.slice(2).map(([, key]) => significant(d[key])), percent(d.top1, 2),
       `${significant(d.ppl, 5)} ± ${significant(d.ppl_stderr, 2)}`, significant(d.ppl_base, 5), String(d.tokens), d.base]);
     section.append(figure('chart-kl', 360,
       'KL divergence to the base: mean and percentiles, one line a variant; the table below has the numbers.',
       'How far the next-token distribution of each variant is from the base’s on a text: mean and percentiles of ' +
       'the KL divergence over its tokens. Lower is closer.', distanceChart,
-      table('Divergence from the base; KL in nats a token, ± one standard error', ['Variant', 'Mean', 'Median', '95 %',
+      table('Divergence from the base; KL in nats a token, ± one standard error', ['Variant', 'Median', 'Mean', '95 %',
         '99 %', 'Largest', 'Same top token, %', 'Perplexity', 'Perplexity of the base', 'Tokens', 'Base'], rows,
       (c) => c > 0 && c < 10)));
     if (new Set(REPORT.distance.map((d) => d.text)).size > 1) {
