@@ -129,7 +129,7 @@ function forestRows(pair) {
 }
 
 function forestLabels() {
-  const labels = REPORT.tasks.map((task) => task.task);
+  const labels = REPORT.tasks.map((task) => (task.informative ? task.task : `${task.task} ⚠`));
   if (REPORT.pairs.some((pair) => pair.average)) labels.push('average');
   return labels;
 }
@@ -212,7 +212,7 @@ const namedPoints = {
       const width = ctx.measureText(name).width;
       const right = px + 10;
       const left = px - 10 - width;
-      const places = [0, -14, 14, -28, 28].flatMap((dy) => [[right, py + dy], [left, py + dy]]);
+      const places = [0, -14, 14].flatMap((dy) => [[right, py + dy], [left, py + dy]]);
       const place = places.find(([tx, ty]) => tx >= area.left && tx + width <= area.right &&
         !hits([tx - 2, ty - 8, tx + width + 2, ty + 8]));
       if (!place) continue;  // the legend and the table name it

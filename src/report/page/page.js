@@ -112,7 +112,8 @@ function scoreCell(score, difference) {
 function addScores() {
   const section = byId('scores');
   const rows = REPORT.tasks.map((task, t) => [
-    h('div', {}, task.task, h('br'), h('small', {}, `${task.metric}, n = ${task.n}`)),
+    h('div', {}, task.task, h('br'), h('small', {}, `${task.metric}, n = ${task.n}`),
+      task.informative ? null : h('span', { class: 'flag' }, '⚠ no information')),
     ...task.scores.map((score, r) => scoreCell(score, r === REPORT.baseline ? null : pairOf(r).tasks[t])),
   ]);
   if (REPORT.runs.some((run) => run.average !== null)) {
@@ -169,10 +170,12 @@ function differencesTable() {
 
 function addDifferences() {
   const margin = REPORT.margin > 0 ? ` The band is the margin of equivalence, ${percent(REPORT.margin)} points.` : '';
+  const silent = REPORT.tasks.every((task) => task.informative) ? ''
+    : ' ⚠: a run gives nearly every item the same answer, so the task says nothing about quality.';
   byId('differences').append(figure('chart-forest', forestHeight(),
     `Paired differences of each variant to ${BASE} by task with 95 % intervals; the table below has the numbers.`,
     'Points and 95 % intervals of the paired difference. A filled mark is a difference that is shown (better or worse ' +
-    'after the adjustment for all tasks); a hollow one is not, wherever it lies.' + margin,
+    'after the adjustment for all tasks); a hollow one is not, wherever it lies.' + margin + silent,
     forestChart, differencesTable()));
 }
 
