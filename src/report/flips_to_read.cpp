@@ -24,8 +24,8 @@ void put_scoring_first(std::vector<Flip>& flips) {
                         [](const Flip& flip) { return flip.kind != FlipKind::kChanged; });
 }
 
-// The texts of one task's items, from what is still there: the model's tokenizer and template, the kept
-// prompts, or the data alone.
+// The texts of one task's items, from what is still there: the model's tokenizer and template, the
+// kept prompts, or the data alone.
 class TaskTexts {
  public:
   TaskTexts(const RecordedRun& run, std::string task, const FlipSettings& settings,
@@ -149,8 +149,8 @@ const Answer* find_answer(const std::vector<Answer>& answers, std::int64_t index
   return found == answers.end() || found->index != index ? nullptr : &*found;
 }
 
-// Takes flips in turns from all lists, the first of each before the second of any, until they fill the
-// budget; so that no variant and no task is starved by those before it.
+// Takes flips in turns from all lists, the first of each before the second of any, until they fill
+// the budget; so that no variant and no task is starved by those before it.
 void spend_budget(FlipsToRead& result, std::size_t budget) {
   std::vector<bool> paid(result.items.size());
   std::vector<std::size_t> kept(result.lists.size());

@@ -1,5 +1,5 @@
-// Flips with everything a reader needs to judge them: prompt, choices, what each run made of every choice. Prompts
-// are long and flips many, so only a part is kept, and what is left out is counted.
+// Flips with everything a reader needs to judge them: prompt, choices, what each run made of every
+// choice. Prompts are long and flips many, so only a part is kept, and what is left out is counted.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -59,14 +59,14 @@ struct FlipsToRead {
   std::vector<std::string> notes;  // what could not be shown, and why
 };
 
-// folders: one per run, in the order of `runs`. The baseline's run.json says which data and model it was.
-// Texts that are gone become a note, never an error.
+// folders: one per run, in the order of `runs`. The baseline's run.json says which data and model
+// it was. Texts that are gone become a note, never an error.
 FlipsToRead flips_to_read(const std::vector<RunResults>& runs, std::size_t baseline,
                           const std::vector<std::filesystem::path>& folders,
                           const FlipSettings& settings);
 
-// Text of at most `limit` bytes: its beginning and its end with "\n[.. N bytes left out ..]\n" between; never within
-// a UTF-8 sequence. cut: what was left out is added to it.
+// Text of at most `limit` bytes: its beginning and its end with "\n[.. N bytes left out ..]\n"
+// between; never within a UTF-8 sequence. cut: what was left out is added to it.
 std::string shorten_middle(const std::string& text, std::size_t limit, std::int64_t& cut);
 
 }  // namespace qx

@@ -78,8 +78,8 @@ std::size_t find_baseline(const std::vector<RunResults>& runs, const std::string
       fmt::format("--baseline: got '{}', expected one of the runs: {}", wanted, names));
 }
 
-// The baseline first, then by falling bits per weight, those that do not know theirs last. Returns the folders in
-// the order that the runs have then.
+// The baseline first, then by falling bits per weight, those that do not know theirs last. Returns
+// the folders in the order that the runs have then.
 std::vector<fs::path> put_in_order(std::vector<RunResults>& runs,
                                    const std::vector<fs::path>& given, const std::string& wanted) {
   const std::size_t baseline = find_baseline(runs, wanted);

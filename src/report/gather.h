@@ -22,14 +22,15 @@ struct ReportSettings {
   FlipSettings flips;
 };
 
-// The run folders that an argument stands for: itself when it holds run.json, else those below it; runs of which
-// only accuracies are known are left out with a note. Fails: Error when there is none.
+// The run folders that an argument stands for: itself when it holds run.json, else those below it;
+// runs of which only accuracies are known are left out with a note. Fails: Error when there is
+// none.
 std::vector<std::filesystem::path> report_folders(const std::vector<std::string>& arguments,
                                                   std::vector<std::string>& notes);
 
-// given: at least two run folders. On the page the baseline comes first, then the others by falling bits per weight.
-// What is not there (models, measurements, data) becomes a note on the page. Progress of
-// reading weights goes to stderr unless quiet.
+// given: at least two run folders. On the page the baseline comes first, then the others by falling
+// bits per weight. What is not there (models, measurements, data) becomes a note on the page.
+// Progress of reading weights goes to stderr unless quiet.
 // Fails: as load_runs() and compare_runs(); UsageError for an unknown baseline.
 ReportPage gather_report(const std::vector<std::filesystem::path>& given,
                          const ReportSettings& settings, ThreadPool& pool);

@@ -1,5 +1,5 @@
-// What a report page shows, as plain structures: gathered by gather.h, written as JSON by page_json.h, laid into
-// the page by html.h.
+// What a report page shows, as plain structures: gathered by gather.h, written as JSON by
+// page_json.h, laid into the page by html.h.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

@@ -7,8 +7,8 @@
 
 namespace qx {
 
-// Numbers that are not finite become null, except the values of choices, where -infinity (a choice whose context
-// was cut away) becomes the string "-inf".
+// Numbers that are not finite become null, except the values of choices, where -infinity (a choice
+// whose context was cut away) becomes the string "-inf".
 Json page_json(const ReportPage& page);
 
 }  // namespace qx

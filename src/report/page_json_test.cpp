@@ -36,7 +36,8 @@ ReportPage page_of(int n) {
   return page;
 }
 
-// Every number of a page is finite, whatever the counts were: JSON has no NaN, and null is written for one.
+// Every number of a page is finite, whatever the counts were: JSON has no NaN, and null is written
+// for one.
 void expect_no_nan(const Json& json) {
   if (json.is_number_float()) {
     EXPECT_TRUE(std::isfinite(json.get<double>()));

@@ -101,7 +101,8 @@ LayerErrors layer_errors(const std::string& run, const MeasuredDirectory& direct
     const auto found = tensors.find(error.name);
     if (!error.affine || found == tensors.end()) continue;
     ++result.quantized_tensors;
-    // Equal to the source to the last bit: the source's power is unknown, and there is no error to spread.
+    // Equal to the source to the last bit: the source's power is unknown, and there is no error to
+    // spread.
     if (!std::isfinite(error.sqnr_db)) continue;
     const CatalogTensor& tensor = *found->second;
     if (tensor.layer >= 0) by_layer[static_cast<std::size_t>(tensor.layer)].add(error);

@@ -1,4 +1,5 @@
-// How the weights of a run's model lie: bits by layer and role, and how far each layer is from the float source.
+// How the weights of a run's model lie: bits by layer and role, and how far each layer is from the
+// float source.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -44,7 +45,8 @@ struct TensorErrorRow {
   int bits = 0, group_size = 0;
 };
 
-// Over quantized tensors only: float ones of a quantized directory are the source's, up to their rounding.
+// Over quantized tensors only: float ones of a quantized directory are the source's, up to their
+// rounding.
 struct LayerErrors {
   std::string run;
   std::string missing;
@@ -55,8 +57,8 @@ struct LayerErrors {
   std::vector<TensorErrorRow> worst;  // the largest relative errors, at most 8
 };
 
-// errors: of the directory against its float source, as measure_errors() gives them; `directory` names layers
-// and roles.
+// errors: of the directory against its float source, as measure_errors() gives them; `directory`
+// names layers and roles.
 LayerErrors layer_errors(const std::string& run, const MeasuredDirectory& directory,
                          const std::vector<TensorError>& errors);
 

@@ -1,4 +1,5 @@
-// qx report through the command line, on tiny random models. What the page shows in a browser is tests/browser's.
+// qx report through the command line, on tiny random models. What the page shows in a browser is
+// tests/browser's.
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
