@@ -9,7 +9,7 @@ CACHE  ?= $(or $(QX_CACHE),$(HOME)/.cache/qx)
 FUZZ_SECONDS ?= 30
 FORMATTED := $(shell git ls-files '*.cpp' '*.h' 2>/dev/null)
 
-.PHONY: help deps build test test-aarch64 test-dev test-tsan test-clang parity parity-full fuzz demo example bench format \
+.PHONY: help deps build test test-aarch64 test-browser test-dev test-tsan test-clang parity parity-full fuzz demo example bench format \
   format-check install clean
 
 help:  ## show this list
@@ -48,6 +48,9 @@ test-clang:  ## build libraries and program with clang, warnings as errors
 test-aarch64: build  ## cross-build for 64-bit ARM; tests under qemu-user, one run per kernel table
 	@tools/install_deps.sh aarch64
 	@JOBS=$(JOBS) tools/test_aarch64.sh
+
+test-browser: build  ## open report pages in a headless Chromium (skipped where there is none)
+	@tests/browser/test_report.py
 
 parity: build  ## compare with the real mlx-lm, lm-eval, transformers, tokenizers and jinja2
 	@tools/parity.sh

@@ -20,6 +20,22 @@ else()
 endif()
 target_link_libraries(qx_httplib INTERFACE OpenSSL::SSL OpenSSL::Crypto Threads::Threads)
 
+# Chart.js draws the charts of `qx report`; it is compiled in (src/report). Debian and Ubuntu install it under this
+# folder, by names that changed with its versions; 3.x or later is needed.
+find_file(QX_CHART_JS NAMES chart.min.js Chart.min.js chart.umd.js chart.umd.min.js
+  PATHS /usr/share/javascript/chart.js /usr/share/nodejs/chart.js/dist /usr/local/share/javascript/chart.js
+        /opt/homebrew/share/javascript/chart.js
+  NO_DEFAULT_PATH NO_CMAKE_FIND_ROOT_PATH)
+if(NOT QX_CHART_JS)
+  message(FATAL_ERROR "Chart.js is missing: install the package libjs-chart.js (tools/install_deps.sh build), or give "
+    "the path of its chart.min.js or chart.umd.js, version 3 or later, with -DQX_CHART_JS=FILE")
+endif()
+file(READ ${QX_CHART_JS} chart_js_head LIMIT 400)
+if(NOT chart_js_head MATCHES "Chart\\.js v([0-9]+)" OR CMAKE_MATCH_1 LESS 3)
+  message(FATAL_ERROR "${QX_CHART_JS}: got no Chart.js of version 3 or later, expected one whose first lines say so")
+endif()
+get_filename_component(QX_CHART_JS_NAME ${QX_CHART_JS} NAME)
+
 # MPI spreads evaluations over machines (docs/cluster.md). AUTO leaves it out of builds with sanitizers, which
 # know nothing of MPI's own memory and threads, and of cross builds, which would find the wrong machine's.
 set(QX_HAVE_MPI OFF)

@@ -27,7 +27,7 @@ _qx() {
     --random) compopt -o nospace 2>/dev/null; COMPREPLY=($(compgen -S : -W "qwen3-0.6b qwen3-1.7b qwen3-4b qwen3-8b llama-3.2-1b smollm2-135m" -- "$cur")); return ;;
     --convention) COMPREPLY=($(compgen -W "$([[ $verb == eval ]] && echo lm-eval mlx-lm || echo llama.cpp mlx-lm sliding)" -- "$cur")); return ;;
     --text-format) COMPREPLY=($(compgen -W "auto text jsonl" -- "$cur")); return ;;
-    --flips) COMPREPLY=($(compgen -W "all arc_challenge arc_easy boolq hellaswag openbookqa piqa winogrande" -- "$cur")); return ;;
+    --flips) [[ $verb == report ]] || COMPREPLY=($(compgen -W "all arc_challenge arc_easy boolq hellaswag openbookqa piqa winogrande" -- "$cur")); return ;;
     --metric) COMPREPLY=($(compgen -W "default acc acc_norm acc_bytes acc_token" -- "$cur")); return ;;
     --format) COMPREPLY=($(compgen -W "text md json csv html" -- "$cur")); return ;;
     --gate) compopt -o nospace 2>/dev/null; COMPREPLY=($(compgen -W "arc_challenge arc_easy boolq hellaswag openbookqa piqa winogrande average micro_average kl_mean top1_agreement" -- "$cur")); return ;;

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # Installs the Debian or Ubuntu packages of a group that are missing; does nothing when all are there.
-# usage: install_deps.sh build|clang|bench|format|aarch64
+# usage: install_deps.sh build|clang|bench|format|aarch64|browser
 set -euo pipefail
 
 case ${1:?group} in
   build) packages=(g++ cmake ninja-build make git pkg-config nlohmann-json3-dev libcli11-dev libfmt-dev
-                   libpcre2-dev libutf8proc-dev libboost-dev libssl-dev libcpp-httplib-dev libgtest-dev
+                   libpcre2-dev libutf8proc-dev libboost-dev libssl-dev libcpp-httplib-dev libgtest-dev libjs-chart.js
                    libopenmpi-dev openmpi-bin python3 python3-pip python3-venv ca-certificates) ;;
   clang) packages=(clang llvm) ;;
   bench) packages=(libbenchmark-dev) ;;
   format) packages=(clang-format) ;;
+  browser) packages=(chromium chromium-driver fonts-dejavu-core) ;;
   aarch64) packages=(g++-aarch64-linux-gnu qemu-user) ;;
   *) echo "install_deps.sh: unknown group '$1'" >&2; exit 2 ;;
 esac
