@@ -1,0 +1,100 @@
+// What the card says about differences, in the words of compare/words.h alone, and which tasks say little.
+// SPDX-License-Identifier: Apache-2.0
+#include "card/card_text.h"
+#include "card/sections.h"
+#include "compare/words.h"
+
+namespace qx {
+namespace {
+
+std::string p_text(double p) {
+  if (!(p >= 0)) return "";
+  return p < 0.001 ? "< 0.001" : fmt::format("{:.3f}", p);
+}
+
+std::string interval_text(const Interval& interval) {
+  return points(interval.low) + " to " + points(interval.high);
+}
+
+// The paired table against the base. Differences are in points of accuracy.
+std::string pair_table(const Comparison& c, const PairSummary& pair) {
+  std::vector<std::vector<std::string>> rows;
+  for (std::size_t t = 0; t < c.tasks.size(); ++t) {
+    const Difference& d = pair.tasks[t];
+    rows.push_back({markdown_text(c.tasks[t].task), fmt::format("{}", c.tasks[t].n),
+                    points(d.difference), interval_text(d.score_interval),
+                    fmt::format("{}", d.counts.right_to_wrong),
+                    fmt::format("{}", d.counts.wrong_to_right), p_text(d.p_holm),
+                    c.tasks[t].informative ? verdict_name(d.verdict) : "no information"});
+  }
+  if (pair.average) {
+    const AverageDifference& a = *pair.average;
+    rows.push_back({"average", fmt::format("{}", a.n), points(a.difference),
+                    interval_text(a.interval), "", "", p_text(a.p_holm), verdict_name(a.verdict)});
+  }
+  return markdown_table({"task", "n", "change in points", "95 % interval", "right to wrong",
+                         "wrong to right", "p after Holm", "verdict"},
+                        rows);
+}
+
+std::string degenerate_tasks(const CardFacts& facts) {
+  std::string out;
+  for (const TaskSummary& t : facts.comparison.tasks) {
+    for (const std::size_t r : column_order(facts)) {
+      const bool empty = no_information(t.scores[r].flags);
+      if (!empty && r != facts.self()) continue;
+      for (const Flag& flag : t.scores[r].flags) {
+        out += list_item(markdown_text(t.task) + ", " + run_text(facts, r) + ": " +
+                         markdown_text(flag.text));
+      }
+    }
+  }
+  if (out.empty()) return "";
+  return "### Tasks that say little\n\nScores that a model without knowledge could have.\n\n" + out;
+}
+
+std::string against_base(const CardFacts& facts) {
+  const Comparison& c = facts.comparison;
+  const PairSummary& pair = pair_of(c, *facts.base, facts.self());
+  std::string out = "### Against the base, " + run_text(facts, *facts.base) + "\n\n" +
+                    pair_table(c, pair) + "\n";
+  for (std::size_t t = 0; t < c.tasks.size(); ++t) {
+    if (c.tasks[t].informative) out += list_item(markdown_text(task_sentence(c, pair, t)));
+  }
+  return out + list_item(markdown_text(average_sentence(c, pair)));
+}
+
+std::string against_others(const CardFacts& facts) {
+  std::string out;
+  for (const std::size_t r : column_order(facts)) {
+    if (r == facts.self() || r == facts.base) continue;
+    out += list_item(
+        markdown_text(pair_sentence(facts.comparison, pair_of(facts.comparison, r, facts.self()))));
+  }
+  return out.empty() ? "" : "### Against the other variants\n\n" + out;
+}
+
+}  // namespace
+
+std::string card_verdicts(const CardFacts& facts) {
+  std::string out = "## Verdicts\n\n";
+  const std::string degenerate = degenerate_tasks(facts);
+  if (!facts.base) {
+    out += "The base is not among the runs that this card was made from, so nothing is said about "
+           "differences.\n";
+    return degenerate.empty() ? out : out + "\n" + degenerate;
+  }
+  out += fmt::format(
+      "All models answered the same questions, so what is tested is the questions on which two of "
+      "them differ (exact\nMcNemar test, Holm's correction over the tasks of a pair). *Better* and "
+      "*worse*: the difference is shown.\n*Equivalent*: shown to lie within {} points. "
+      "*Indistinguishable*: the data show neither, which is no sign of equality.\n\n",
+      fmt::format("{:g}", facts.margin * 100));
+  out += against_base(facts);
+  for (const std::string& part : {against_others(facts), degenerate}) {
+    if (!part.empty()) out += "\n" + part;
+  }
+  return out;
+}
+
+}  // namespace qx
