@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runs/answer_log.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -33,6 +34,15 @@ int read_flag(const Json& json, std::string_view key, std::string_view place) {
   const std::int64_t value = json_int(json, key, place);
   if (value != 0 && value != 1) fail(place, "key '{}': got {}, expected 0 or 1", key, value);
   return static_cast<int>(value);
+}
+
+std::string read_cluster(const Json& json, std::string_view place) {
+  std::string cluster = json_string(json, "cluster", place);
+  const auto is_hex = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
+  if (cluster.size() != 16 || !std::all_of(cluster.begin(), cluster.end(), is_hex)) {
+    fail(place, "key 'cluster': got '{}', expected 16 hexadecimal digits", cluster.substr(0, 40));
+  }
+  return cluster;
 }
 
 }  // namespace
@@ -88,6 +98,7 @@ std::string answer_line(const Answer& answer) {
   for (const ChoiceAnswer& choice : answer.choices) json["choices"].push_back(choice_json(choice));
   json["acc"] = answer.acc;
   if (answer.acc_norm) json["acc_norm"] = *answer.acc_norm;
+  if (!answer.cluster.empty()) json["cluster"] = answer.cluster;
   return json.dump();
 }
 
@@ -121,6 +132,7 @@ Answer parse_answer(std::string_view line, std::string_view place) {
   answer.gold = static_cast<int>(gold);
   answer.acc = read_flag(json, "acc", place);
   if (json.contains("acc_norm")) answer.acc_norm = read_flag(json, "acc_norm", place);
+  if (json.contains("cluster")) answer.cluster = read_cluster(json, place);
   return answer;
 }
 

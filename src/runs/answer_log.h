@@ -35,6 +35,9 @@ struct Answer {
   std::vector<ChoiceAnswer> choices;
   int acc = 0;
   std::optional<int> acc_norm;  // absent for boolq and winogrande
+  // Items with the same one share a passage (docs/tasks.md, "cluster"), so that their errors are not
+  // independent: the first 16 hex digits of its SHA-256. Empty: the task has none, or an older log.
+  std::string cluster;
 };
 
 // Index of the largest value; the first of equal ones; the first NaN before any number (as

@@ -38,6 +38,20 @@ TEST(AnswerLog, LineIsTheDocumentedOne) {
   EXPECT_EQ(answer_line(boolq).find("acc_norm"), std::string::npos);
 }
 
+TEST(AnswerLog, ItemsThatShareAPassageSaySo) {
+  Answer answer = make(0);
+  EXPECT_EQ(parse_answer(answer_line(answer), "x").cluster, "");  // as logs of older versions
+  answer.cluster = "0123456789abcdef";
+  const std::string line = answer_line(answer);
+  EXPECT_TRUE(line.ends_with(R"("acc_norm":0,"cluster":"0123456789abcdef"})")) << line;
+  EXPECT_EQ(parse_answer(line, "x").cluster, answer.cluster);
+  for (const char* wrong : {"\"\"", "\"0123456789ABCDEF\"", "\"0123456789abcde\"", "null", "5"}) {
+    std::string bad = line;
+    bad.replace(bad.find("\"0123"), 18, wrong);
+    EXPECT_THROW(parse_answer(bad, "x"), Error) << wrong;
+  }
+}
+
 TEST(AnswerLog, LogLikelihoodsReadBackAsTheSameDouble) {
   Random random(5);
   for (int i = 0; i < 2000; ++i) {

@@ -49,22 +49,6 @@ Json identity(const Json& run, std::string_view key) {
   return key == "kv_bits" && value.is_null() ? Json(32) : value;
 }
 
-std::string model_difference(const Json& found, const Json& wanted, const RunNames& names) {
-  std::string text = difference("plan_hash", json_member(found, "plan_hash"),
-                                json_member(wanted, "plan_hash"), names);
-  if (!text.empty()) return text;
-  const Json old_files = json_member(found, "files"), new_files = json_member(wanted, "files");
-  for (const auto& [name, hash] : new_files.items()) {
-    text = difference("SHA-256 of the model's " + name, json_member(old_files, name), hash, names);
-    if (!text.empty()) return text;
-  }
-  for (const auto& [name, hash] : old_files.items()) {
-    text = difference("SHA-256 of the model's " + name, hash, json_member(new_files, name), names);
-    if (!text.empty()) return text;
-  }
-  return "";
-}
-
 // Of the tasks that both have.
 std::string data_difference(const Json& found, const Json& wanted, const RunNames& names) {
   const Json old_tasks = json_member(found, "tasks"), new_tasks = json_member(wanted, "tasks");
@@ -186,10 +170,26 @@ int try_lock(const fs::path& folder) {
 
 }  // namespace
 
+std::string first_model_difference(const Json& found, const Json& wanted, const RunNames& names) {
+  std::string text = difference("plan_hash", json_member(found, "plan_hash"),
+                                json_member(wanted, "plan_hash"), names);
+  if (!text.empty()) return text;
+  const Json old_files = json_member(found, "files"), new_files = json_member(wanted, "files");
+  for (const auto& [name, hash] : new_files.items()) {
+    text = difference("SHA-256 of the model's " + name, json_member(old_files, name), hash, names);
+    if (!text.empty()) return text;
+  }
+  for (const auto& [name, hash] : old_files.items()) {
+    text = difference("SHA-256 of the model's " + name, hash, json_member(new_files, name), names);
+    if (!text.empty()) return text;
+  }
+  return "";
+}
+
 std::string first_condition_difference(const Json& found, const Json& wanted,
                                        const RunNames& names) {
   std::string text =
-      model_difference(json_member(found, "model"), json_member(wanted, "model"), names);
+      first_model_difference(json_member(found, "model"), json_member(wanted, "model"), names);
   for (const char* key : kIdentity) {
     if (text.empty()) text = difference(key, identity(found, key), identity(wanted, key), names);
   }

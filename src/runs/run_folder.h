@@ -20,6 +20,10 @@ struct RunNames {
   std::string wanted = "this command", found = "the folder";
 };
 
+// The first difference of "model" in two run.json: the stored tensors (plan_hash) or the SHA-256 of a file;
+// "" when there is none. Paths do not count.
+std::string first_model_difference(const Json& found, const Json& wanted, const RunNames& names);
+
 // What distinguishes the conditions of two runs in run.json: model files, prompts, arithmetic, the way items
 // are selected, the data of the tasks that both have. The first difference in words, "" when there is none:
 // "precision: this command has "fast", the folder has "exact"". The paths of model and data, the machine and
