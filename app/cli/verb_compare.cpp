@@ -23,6 +23,7 @@ struct CompareOptions {
   std::vector<std::string> runs;
   std::string baseline, metric = "default", format = "text", output;
   std::optional<std::string> flips;  // empty: of all tasks
+  double margin = CompareSettings{}.margin;
   bool force = false, intersect = false;
   OutputOptions out;
 };
@@ -112,7 +113,7 @@ Outcome make_outcome(const CompareOptions& options, Metric metric) {
   outcome.baseline = baseline.per_item ? loaded.items.runs[baseline.index].name
                                        : loaded.accuracies[baseline.index].name;
   if (loaded.items.runs.size() >= 2 && baseline.per_item) {
-    outcome.paired = compare_runs(loaded.items.runs, baseline.index);
+    outcome.paired = compare_runs(loaded.items.runs, {baseline.index, options.margin});
     outcome.paired->notes.insert(outcome.paired->notes.begin(), loaded.items.notes.begin(),
                                  loaded.items.notes.end());
   } else {
@@ -182,6 +183,9 @@ void add_compare(CLI::App& app) {
   verb->add_option("--metric", options->metric,
                    "default (acc_norm where a task has it, else acc), acc, acc_norm, acc_bytes or "
                    "acc_token")
+      ->capture_default_str();
+  verb->add_option("--margin", options->margin,
+                   "differences of accuracy shown to be smaller than this count as equivalent")
       ->capture_default_str();
   verb->add_flag("--intersect", options->intersect,
                  "compare the items that all runs answered, where they answered different ones");

@@ -6,6 +6,8 @@
 #include <set>
 
 #include "base/error.h"
+#include "compare/differences.h"
+#include "stats/clusters.h"
 
 namespace qx {
 namespace {
@@ -13,12 +15,6 @@ namespace {
 double to_double(std::int64_t x) {
   return static_cast<double>(x);
 }
-
-// The items of one task that every run answered, run by run, in the same order.
-struct CommonItems {
-  std::vector<std::vector<const ItemResult*>> by_run;
-  std::int64_t left_out = 0;  // items that at least one run lacks
-};
 
 CommonItems find_common_items(const std::vector<RunResults>& runs, const std::string& task) {
   CommonItems common;
@@ -43,6 +39,7 @@ CommonItems find_common_items(const std::vector<RunResults>& runs, const std::st
       common.by_run[r].push_back(items[r]);
     }
   }
+  if (!common.by_run[0].empty()) common.passages = number_passages(common);
   return common;
 }
 
@@ -83,6 +80,13 @@ std::vector<Flag> find_flags(const Score& score, const TaskSummary& task,
   return flags;
 }
 
+double clustered_stderr(const std::vector<const ItemResult*>& items,
+                        const std::vector<std::int64_t>& passages) {
+  std::vector<double> right;
+  for (const ItemResult* item : items) right.push_back(item->right ? 1 : 0);
+  return clustered_mean_error(right, passages).stderr_;
+}
+
 TaskSummary summarize_task(const std::string& name, const std::string& metric,
                            const CommonItems& common) {
   TaskSummary task;
@@ -106,6 +110,7 @@ TaskSummary summarize_task(const std::string& name, const std::string& metric,
     score.accuracy = to_double(score.right) / to_double(score.n);
     score.stderr_ = accuracy_stderr(score.right, score.n);
     score.interval = wilson_interval(score.right, score.n, kConfidence);
+    if (!common.passages.empty()) score.clustered_stderr = clustered_stderr(items, common.passages);
     score.flags = find_flags(score, task, items);
     task.informative = task.informative && !no_information(score.flags);
     task.scores.push_back(std::move(score));
@@ -113,94 +118,115 @@ TaskSummary summarize_task(const std::string& name, const std::string& metric,
   return task;
 }
 
-PairedCounts count_pairs(const std::vector<const ItemResult*>& baseline,
-                         const std::vector<const ItemResult*>& variant) {
-  PairedCounts counts;
-  for (std::size_t i = 0; i < baseline.size(); ++i) {
-    const bool was = baseline[i]->right, is = variant[i]->right;
-    ++(was ? (is ? counts.both_right : counts.right_to_wrong)
-           : (is ? counts.wrong_to_right : counts.both_wrong));
-  }
-  return counts;
+bool is_averaged(const TaskSummary& task) {
+  return task.informative && task.n >= 2;
 }
 
-// Other wrong answers than the baseline's: accuracy cannot see these.
-std::int64_t count_changed(const std::vector<const ItemResult*>& baseline,
-                           const std::vector<const ItemResult*>& variant) {
-  std::int64_t changed = 0;
-  for (std::size_t i = 0; i < baseline.size(); ++i) {
-    const bool both_wrong = !baseline[i]->right && !variant[i]->right;
-    changed += both_wrong && baseline[i]->chosen != variant[i]->chosen ? 1 : 0;
-  }
-  return changed;
-}
-
-// Mean of the differences of the informative tasks; tasks are independent samples, so variances
-// add.
-std::optional<AverageDifference> average_difference(const std::vector<TaskSummary>& tasks,
-                                                    const std::vector<Difference>& differences) {
-  double sum = 0, variance = 0;
-  int count = 0;
+void add_averages(PairSummary& pair, const std::vector<TaskSummary>& tasks,
+                  const std::vector<TaskPair>& pairs, double margin) {
+  std::vector<TaskDifference> parts;
+  std::vector<const Difference*> differences;
+  double n = 0;
   for (std::size_t t = 0; t < tasks.size(); ++t) {
-    if (!tasks[t].informative || tasks[t].n < 2) continue;
-    const double se = paired_difference_stderr(differences[t].counts);
-    sum += differences[t].difference;
-    variance += se * se;
-    ++count;
+    if (!is_averaged(tasks[t])) continue;
+    const Difference& d = pair.tasks[t];
+    parts.push_back({d.counts, 1, d.design_effect, pairs[t].sums});
+    differences.push_back(&d);
+    n += to_double(tasks[t].n);
   }
-  if (count == 0) return std::nullopt;
-  AverageDifference average;
-  average.difference = sum / count;
-  average.stderr_ = std::sqrt(variance) / count;
-  constexpr double kZ = 1.959963984540054;  // 97.5 % point of the standard normal
-  average.interval = {average.difference - kZ * average.stderr_,
-                      average.difference + kZ * average.stderr_};
-  average.p = average.stderr_ > 0 ? two_sided_normal_p(average.difference / average.stderr_) : 1.0;
-  average.verdict = decide_verdict(average.p, average.difference);
-  return average;
+  if (parts.empty()) return;
+  for (TaskDifference& part : parts) part.weight = 1 / static_cast<double>(parts.size());
+  pair.average = average_pair(parts, differences, margin);
+  for (TaskDifference& part : parts) part.weight = to_double(part.counts.n()) / n;
+  pair.micro = average_pair(parts, differences, margin);
 }
 
 PairSummary summarize_pair(std::size_t baseline, std::size_t variant,
                            const std::vector<TaskSummary>& tasks,
-                           const std::vector<CommonItems>& items) {
-  PairSummary pair{baseline, variant, {}, std::nullopt};
-  std::vector<double> p_values;
+                           const std::vector<CommonItems>& items, double margin) {
+  PairSummary pair{baseline, variant, {}, {}, {}};
+  std::vector<TaskPair> pairs;
+  std::vector<double> p_values, p_equivalences;
   for (std::size_t t = 0; t < tasks.size(); ++t) {
-    Difference d;
-    d.counts = count_pairs(items[t].by_run[baseline], items[t].by_run[variant]);
-    d.changed = count_changed(items[t].by_run[baseline], items[t].by_run[variant]);
-    d.difference =
-        to_double(d.counts.wrong_to_right - d.counts.right_to_wrong) / to_double(d.counts.n());
-    const double reference = tasks[t].scores[baseline].accuracy;
-    if (reference > 0) d.relative = d.difference / reference;
-    d.interval = newcombe_paired_interval(d.counts, kConfidence);
-    d.p = mcnemar_exact(d.counts);
-    d.detectable = minimum_detectable_difference(d.counts, kAlpha, kPower);
+    pairs.push_back(
+        compare_task(items[t], baseline, variant, tasks[t].scores[baseline].accuracy, margin));
+    const Difference& d = pairs.back().difference;
     p_values.push_back(d.p);
-    pair.tasks.push_back(d);
+    p_equivalences.push_back(d.p_equivalence);
   }
   const std::vector<double> adjusted = holm_adjust(p_values);
+  const std::vector<double> equivalences = holm_adjust(p_equivalences);
   for (std::size_t t = 0; t < tasks.size(); ++t) {
-    pair.tasks[t].p_holm = adjusted[t];
-    pair.tasks[t].verdict = decide_verdict(adjusted[t], pair.tasks[t].difference);
+    Difference d = pairs[t].difference;
+    d.p_holm = adjusted[t];
+    d.p_equivalence_holm = equivalences[t];
+    // Two runs that always say "yes" agree on everything, and that says nothing about what they know.
+    const bool informative = !no_information(tasks[t].scores[baseline].flags) &&
+                             !no_information(tasks[t].scores[variant].flags);
+    d.within_margin = informative && d.p_equivalence_holm < kAlpha;
+    d.verdict = decide_verdict(d.p_holm, d.difference, informative ? d.p_equivalence_holm : 1);
+    if (d.verdict == Verdict::kIndistinguishable)
+      d.items_needed = more_items(d, margin, tasks.size());
+    pair.tasks.push_back(d);
   }
-  pair.average = average_difference(tasks, pair.tasks);
+  add_averages(pair, tasks, pairs, margin);
   return pair;
 }
 
-void add_averages(Comparison& comparison) {
-  for (std::size_t r = 0; r < comparison.runs.size(); ++r) {
-    double sum = 0, variance = 0;
-    int count = 0;
-    for (const TaskSummary& task : comparison.tasks) {
-      if (!task.informative || task.n < 2) continue;
-      sum += task.scores[r].accuracy;
-      variance += task.scores[r].stderr_ * task.scores[r].stderr_;
-      ++count;
+// Holm over the pairs, for one kind of average, and the verdicts that follow from it.
+void decide_averages(Comparison& c, std::optional<AverageDifference> PairSummary::*kind) {
+  std::vector<AverageDifference*> averages;
+  for (auto* list : {&c.against_baseline, &c.between_variants}) {
+    for (PairSummary& pair : *list) {
+      if (pair.*kind) averages.push_back(&*(pair.*kind));
     }
-    if (count == 0) continue;
-    comparison.runs[r].average = sum / count;
-    comparison.runs[r].average_stderr = std::sqrt(variance) / count;
+  }
+  std::vector<double> p_values, p_equivalences;
+  for (const AverageDifference* a : averages) {
+    p_values.push_back(a->p);
+    p_equivalences.push_back(a->p_equivalence);
+  }
+  const std::vector<double> adjusted = holm_adjust(p_values);
+  const std::vector<double> equivalences = holm_adjust(p_equivalences);
+  for (std::size_t i = 0; i < averages.size(); ++i) {
+    AverageDifference& a = *averages[i];
+    a.p_holm = adjusted[i];
+    a.p_equivalence_holm = equivalences[i];
+    a.within_margin = a.p_equivalence_holm < kAlpha;
+    a.verdict = decide_verdict(a.p_holm, a.difference, a.p_equivalence_holm);
+    if (a.verdict == Verdict::kIndistinguishable) {
+      a.items_needed = more_items(a, c.margin, averages.size());
+    }
+  }
+}
+
+// Resampling costs rounds times items, so long tasks get fewer rounds: of many items the mean is close to
+// normal, and fewer show its interval.
+void add_margin_shifts(PairSummary& pair, const std::vector<CommonItems>& items,
+                       std::int64_t rounds) {
+  if (rounds == 0) return;
+  for (std::size_t t = 0; t < items.size(); ++t) {
+    const auto n = static_cast<std::int64_t>(items[t].by_run[0].size());
+    const std::int64_t affordable = std::max<std::int64_t>(1000, 20'000'000 / n);
+    pair.tasks[t].margin_shift =
+        margin_shift(items[t], pair.baseline, pair.variant, std::min(rounds, affordable));
+  }
+}
+
+void add_run_averages(Comparison& comparison) {
+  for (std::size_t r = 0; r < comparison.runs.size(); ++r) {
+    std::vector<TaskMean> means;
+    for (const TaskSummary& task : comparison.tasks) {
+      if (!is_averaged(task)) continue;
+      const Score& score = task.scores[r];
+      means.push_back({score.accuracy, score.clustered_stderr.value_or(score.stderr_), task.n});
+    }
+    if (means.empty()) continue;
+    const MeanError macro = macro_average(means), micro = micro_average(means);
+    comparison.runs[r].average = macro.mean;
+    comparison.runs[r].average_stderr = macro.stderr_;
+    comparison.runs[r].micro = micro.mean;
+    comparison.runs[r].micro_stderr = micro.stderr_;
   }
 }
 
@@ -225,9 +251,15 @@ std::vector<std::string> common_tasks(const std::vector<RunResults>& runs,
   return common;
 }
 
-void check_runs(const std::vector<RunResults>& runs, std::size_t baseline) {
+void check_runs(const std::vector<RunResults>& runs, const CompareSettings& settings) {
   if (runs.size() < 2) throw UsageError("got one run, expected at least two to compare");
-  QX_CHECK(baseline < runs.size());
+  if (!(settings.margin > 0 && settings.margin < 1)) {
+    throw UsageError(
+        fmt::format("--margin: got {}, expected a difference of accuracies above 0 and below 1 "
+                    "(0.01 is one point)",
+                    settings.margin));
+  }
+  QX_CHECK(settings.baseline < runs.size() && settings.margin_rounds >= 0);
   std::set<std::string> names;
   for (const RunResults& run : runs) {
     if (!names.insert(run.name).second) {
@@ -238,9 +270,14 @@ void check_runs(const std::vector<RunResults>& runs, std::size_t baseline) {
 
 }  // namespace
 
-Verdict decide_verdict(double p, double difference) {
-  if (!(p < kAlpha)) return Verdict::kIndistinguishable;
-  return difference > 0 ? Verdict::kBetter : Verdict::kWorse;
+Verdict decide_verdict(double p, double difference, double p_equivalence) {
+  if (p < kAlpha) return difference > 0 ? Verdict::kBetter : Verdict::kWorse;
+  return p_equivalence < kAlpha ? Verdict::kEquivalent : Verdict::kIndistinguishable;
+}
+
+Verdict reversed(Verdict verdict) {
+  if (verdict == Verdict::kBetter) return Verdict::kWorse;
+  return verdict == Verdict::kWorse ? Verdict::kBetter : verdict;
 }
 
 std::string verdict_name(Verdict verdict) {
@@ -249,6 +286,8 @@ std::string verdict_name(Verdict verdict) {
       return "better";
     case Verdict::kWorse:
       return "worse";
+    case Verdict::kEquivalent:
+      return "equivalent";
     case Verdict::kIndistinguishable:
       return "indistinguishable";
   }
@@ -275,12 +314,22 @@ bool no_information(const std::vector<Flag>& flags) {
   });
 }
 
-Comparison compare_runs(const std::vector<RunResults>& runs, std::size_t baseline) {
-  check_runs(runs, baseline);
+Comparison compare_runs(const std::vector<RunResults>& runs, const CompareSettings& settings) {
+  check_runs(runs, settings);
+  const std::size_t baseline = settings.baseline;
   Comparison comparison;
   comparison.baseline = baseline;
+  comparison.margin = settings.margin;
   for (const RunResults& run : runs) {
-    comparison.runs.push_back({run.name, run.tensor_bytes, run.bits_per_weight, {}, {}});
+    comparison.runs.push_back({run.name,
+                               run.tensor_bytes,
+                               run.bits_per_weight,
+                               {},
+                               {},
+                               {},
+                               {},
+                               run.folder,
+                               run.model_path});
   }
   std::vector<CommonItems> items;
   for (const std::string& task : common_tasks(runs, comparison.notes)) {
@@ -300,16 +349,30 @@ Comparison compare_runs(const std::vector<RunResults>& runs, std::size_t baselin
   if (comparison.tasks.empty())
     fail("compare", "the runs have no task in common, expected at least one");
 
+  const auto pair = [&](std::size_t a, std::size_t b) {
+    return summarize_pair(a, b, comparison.tasks, items, settings.margin);
+  };
   for (std::size_t v = 0; v < runs.size(); ++v) {
     if (v == baseline) continue;
-    comparison.against_baseline.push_back(summarize_pair(baseline, v, comparison.tasks, items));
+    comparison.against_baseline.push_back(pair(baseline, v));
+    add_margin_shifts(comparison.against_baseline.back(), items, settings.margin_rounds);
     for (std::size_t w = v + 1; w < runs.size(); ++w) {
-      if (w == baseline) continue;
-      comparison.between_variants.push_back(summarize_pair(v, w, comparison.tasks, items));
+      if (w != baseline) comparison.between_variants.push_back(pair(v, w));
     }
   }
-  add_averages(comparison);
+  decide_averages(comparison, &PairSummary::average);
+  decide_averages(comparison, &PairSummary::micro);
+  add_run_averages(comparison);
   return comparison;
+}
+
+const PairSummary& pair_of(const Comparison& c, std::size_t a, std::size_t b) {
+  for (const auto* list : {&c.against_baseline, &c.between_variants}) {
+    for (const PairSummary& p : *list) {
+      if ((p.baseline == a && p.variant == b) || (p.baseline == b && p.variant == a)) return p;
+    }
+  }
+  throw InternalError("no such pair of runs");
 }
 
 }  // namespace qx

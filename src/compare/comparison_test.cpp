@@ -41,7 +41,7 @@ RunResults run_of(const std::string& name, const std::vector<TaskResults>& tasks
 TEST(Compare, CountsFlipsAndDecidesABigDifference) {
   const auto base = run_of("base", {task_of("arc_easy", pattern(200, 150))});
   const auto worse = run_of("q2", {task_of("arc_easy", pattern(200, 100))});
-  const Comparison c = compare_runs({base, worse}, 0);
+  const Comparison c = compare_runs({base, worse}, {});
   const Difference& d = c.against_baseline.at(0).tasks.at(0);
   EXPECT_EQ(d.counts.right_to_wrong, 50);
   EXPECT_EQ(d.counts.wrong_to_right, 0);
@@ -62,7 +62,7 @@ TEST(Compare, ClozeQuestionsHaveNoChoiceToFlag) {
     }
     return task;
   };
-  const Comparison c = compare_runs({run_of("base", {cloze(50)}), run_of("q2", {cloze(0)})}, 0);
+  const Comparison c = compare_runs({run_of("base", {cloze(50)}), run_of("q2", {cloze(0)})}, {});
   EXPECT_EQ(c.tasks.at(0).chance, 0);
   EXPECT_EQ(c.tasks.at(0).majority_share, 0);
   for (const Score& score : c.tasks.at(0).scores) EXPECT_TRUE(score.flags.empty());
@@ -76,7 +76,7 @@ TEST(Compare, HolmTurnsALuckyTaskIntoNoise) {
     base.push_back(task_of("t" + std::to_string(t), pattern(100, 50)));
     variant.push_back(task_of("t" + std::to_string(t), pattern(100, t == 0 ? 56 : 50)));
   }
-  const Comparison c = compare_runs({run_of("a", base), run_of("b", variant)}, 0);
+  const Comparison c = compare_runs({run_of("a", base), run_of("b", variant)}, {});
   const Difference& d = c.against_baseline[0].tasks[0];
   EXPECT_NEAR(d.p, 2.0 / 64, 1e-12);
   EXPECT_NEAR(d.p_holm, 14.0 / 64, 1e-12);
@@ -91,7 +91,7 @@ TEST(Compare, ConstantAnswerCarriesNoInformation) {
   }
   const auto other = task_of("piqa", pattern(100, 70));
   const Comparison c =
-      compare_runs({run_of("a", {constant, other}), run_of("b", {constant, other})}, 0);
+      compare_runs({run_of("a", {constant, other}), run_of("b", {constant, other})}, {});
   EXPECT_FALSE(c.tasks[0].informative);
   EXPECT_EQ(c.tasks[0].scores[0].flags[0].kind, FlagKind::kConstantAnswer);
   EXPECT_TRUE(c.tasks[1].informative);
@@ -102,10 +102,10 @@ TEST(Compare, ConstantAnswerCarriesNoInformation) {
 TEST(Compare, NinetyFivePercentOfOneIndexIsFlagged) {
   auto task = task_of("winogrande", pattern(100, 50));
   for (std::size_t i = 0; i < 100; ++i) task.items[i].chosen = i < 95 ? 0 : 1;
-  const Comparison c = compare_runs({run_of("a", {task}), run_of("b", {task})}, 0);
+  const Comparison c = compare_runs({run_of("a", {task}), run_of("b", {task})}, {});
   EXPECT_FALSE(c.tasks[0].informative);
   task.items[0].chosen = 1;
-  const Comparison d = compare_runs({run_of("a", {task}), run_of("b", {task})}, 0);
+  const Comparison d = compare_runs({run_of("a", {task}), run_of("b", {task})}, {});
   EXPECT_TRUE(d.tasks[0].informative);
 }
 
@@ -113,7 +113,7 @@ TEST(Compare, OtherItemsAreLeftOutAndSaid) {
   auto longer = task_of("piqa", pattern(60, 30));
   auto shorter = task_of("piqa", pattern(60, 30));
   shorter.items.resize(40);
-  const Comparison c = compare_runs({run_of("a", {longer}), run_of("b", {shorter})}, 0);
+  const Comparison c = compare_runs({run_of("a", {longer}), run_of("b", {shorter})}, {});
   EXPECT_EQ(c.tasks[0].n, 40);
   EXPECT_NE(c.notes.at(0).find("20 items are left out"), std::string::npos);
 }
@@ -122,22 +122,22 @@ TEST(Compare, DifferentQuestionsUnderOneIndexAreRefused) {
   const auto a = task_of("piqa", pattern(10, 5));
   auto b = a;
   b.items[3].doc_hash = "other";
-  EXPECT_THROW(compare_runs({run_of("a", {a}), run_of("b", {b})}, 0), Error);
+  EXPECT_THROW(compare_runs({run_of("a", {a}), run_of("b", {b})}, {}), Error);
 }
 
 TEST(Compare, NeedsTwoRunsOfDifferentNames) {
   const auto a = run_of("a", {task_of("piqa", pattern(10, 5))});
-  EXPECT_THROW(compare_runs({a}, 0), UsageError);
-  EXPECT_THROW(compare_runs({a, a}, 0), UsageError);
+  EXPECT_THROW(compare_runs({a}, {}), UsageError);
+  EXPECT_THROW(compare_runs({a, a}, {}), UsageError);
   const auto b = run_of("b", {task_of("boolq", pattern(10, 5))});
-  EXPECT_THROW(compare_runs({a, b}, 0), Error);
+  EXPECT_THROW(compare_runs({a, b}, {}), Error);
 }
 
 TEST(Recommend, NothingDecidedIsSaidAndTheSmallestIsNamed) {
   const auto base = run_of("base", {task_of("piqa", pattern(100, 60))}, 269);
   const auto q4 = run_of("q4-hi", {task_of("piqa", pattern(100, 60, 2))}, 84);
   const auto qx = run_of("qx63-hi", {task_of("piqa", pattern(100, 60, 1))}, 81);
-  const Comparison c = compare_runs({base, q4, qx}, 0);
+  const Comparison c = compare_runs({base, q4, qx}, {});
   const auto r = recommend(c);
   EXPECT_EQ(r[0].choice, std::nullopt);
   EXPECT_EQ(r[1].choice, "qx63-hi");
@@ -152,7 +152,7 @@ TEST(Recommend, TheVariantAheadIsChosen) {
   const auto base = run_of("base", {task_of("piqa", pattern(400, 300))}, 269);
   const auto q4 = run_of("q4-hi", {task_of("piqa", pattern(400, 280))}, 84);
   const auto qx = run_of("q2", {task_of("piqa", pattern(400, 180))}, 81);
-  const Comparison c = compare_runs({base, q4, qx}, 0);
+  const Comparison c = compare_runs({base, q4, qx}, {});
   EXPECT_EQ(recommend(c)[0].choice, "q4-hi");
   EXPECT_NE(paragraph(c).find("Choose q4-hi"), std::string::npos) << paragraph(c);
 }
@@ -174,7 +174,7 @@ TEST(Compare, FalseVerdictsStayUnderFivePercent) {
       a.push_back(task_of("t" + std::to_string(t), x));
       b.push_back(task_of("t" + std::to_string(t), y));
     }
-    const Comparison c = compare_runs({run_of("a", a), run_of("b", b)}, 0);
+    const Comparison c = compare_runs({run_of("a", a), run_of("b", b)}, {});
     bool any = false;
     for (const Difference& d : c.against_baseline[0].tasks) {
       any = any || d.verdict != Verdict::kIndistinguishable;
@@ -187,7 +187,7 @@ TEST(Compare, FalseVerdictsStayUnderFivePercent) {
 TEST(Render, JsonHasTheContractsFields) {
   const auto a = run_of("a", {task_of("piqa", pattern(100, 60))});
   const auto b = run_of("b", {task_of("piqa", pattern(100, 40))});
-  const Json j = render_json(compare_runs({a, b}, 0));
+  const Json j = render_json(compare_runs({a, b}, {}));
   EXPECT_EQ(j.at("baseline"), "a");
   const Json& v = j.at("tasks").at(0).at("variants").at("b");
   for (const char* key : {"acc", "stderr", "ci", "diff", "diff_ci", "right_to_wrong",
@@ -203,7 +203,7 @@ TEST(Render, JsonHasTheContractsFields) {
 TEST(Render, TextShowsTheTableAndTheParagraph) {
   const auto a = run_of("a", {task_of("piqa", pattern(100, 60))});
   const auto b = run_of("b", {task_of("piqa", pattern(100, 40))});
-  const std::string text = render_text(compare_runs({a, b}, 0));
+  const std::string text = render_text(compare_runs({a, b}, {}));
   EXPECT_NE(text.find("0.6000 ±0.0492"), std::string::npos) << text;
   EXPECT_NE(text.find("-0.2000"), std::string::npos) << text;
   EXPECT_NE(text.find("-33.3 %"), std::string::npos) << text;

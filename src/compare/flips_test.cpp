@@ -42,7 +42,7 @@ TEST(Flips, EveryKindIsFoundAndTheLargestMoveComesFirst) {
   EXPECT_EQ(flips[2].kind, FlipKind::kWrongToRight);
   EXPECT_EQ(flips[2].move(), 1.0);
 
-  const Comparison comparison = compare_runs({base, q4}, 0);
+  const Comparison comparison = compare_runs({base, q4}, {});
   EXPECT_EQ(comparison.against_baseline[0].tasks[0].changed, 1);
   const Json json = flips_json(all);
   EXPECT_EQ(json[0]["flips"][0]["kind"], "changed");

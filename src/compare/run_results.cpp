@@ -83,8 +83,12 @@ TaskResults load_task(const fs::path& file, const std::string& task, Metric metr
 RunResults load_run(const fs::path& folder, const Json& run, Metric metric) {
   RunResults results;
   results.name = run_name(folder);
+  results.folder = folder;
   if (const Json& model = json_member(run, "model"); model.is_object()) {
     const std::string place = (folder / "run.json").string();
+    if (const Json& path = json_member(model, "path"); path.is_string()) {
+      results.model_path = path.get<std::string>();
+    }
     if (model.contains("tensor_bytes"))
       results.tensor_bytes = json_int(model, "tensor_bytes", place);
     if (model.contains("bits_per_weight")) {

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "stats/clusters.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <map>
 #include <numeric>
+#include <vector>
 
 #include "base/error.h"
 
@@ -42,6 +44,39 @@ MeanError clustered_mean_error(std::span<const double> values,
   const auto groups = static_cast<double>(residues.size());
   result.stderr_ = std::sqrt(groups / (groups - 1) * squares) / static_cast<double>(values.size());
   return result;
+}
+
+ClusteredTest clustered_mcnemar(std::span<const std::int64_t> sums) {
+  // The distribution of sum s_g |x_g| over random signs s_g, on the integers -total .. total: passages
+  // are added one by one. Those whose outcomes cancel out, or without a changed item, add nothing.
+  std::int64_t total = 0, observed = 0;
+  for (const std::int64_t x : sums) {
+    total += x < 0 ? -x : x;
+    observed += x;
+  }
+  if (total == 0) return {};
+  std::vector<double> mass(static_cast<std::size_t>(2 * total + 1), 0.0), next;
+  const auto at = [&](std::int64_t sum) { return static_cast<std::size_t>(sum + total); };
+  mass[at(0)] = 1;
+  std::int64_t reach = 0;
+  for (const std::int64_t x : sums) {
+    const std::int64_t step = x < 0 ? -x : x;
+    if (step == 0) continue;
+    next.assign(mass.size(), 0.0);
+    for (std::int64_t sum = -reach; sum <= reach; ++sum) {
+      const double half = mass[at(sum)] / 2;
+      next[at(sum - step)] += half;
+      next[at(sum + step)] += half;
+    }
+    mass.swap(next);
+    reach += step;
+  }
+  const std::int64_t extreme = observed < 0 ? -observed : observed;
+  if (extreme == 0) return {};
+  double tail = 0;
+  for (std::int64_t sum = total; sum > extreme; --sum) tail += mass[at(sum)];
+  const double equal = mass[at(extreme)];
+  return {std::min(1.0, 2 * (tail + equal)), std::min(1.0, 2 * tail + equal)};
 }
 
 MeanError macro_average(std::span<const TaskMean> tasks) {

@@ -21,6 +21,15 @@ MeanError mean_error(std::span<const double> values);
 MeanError clustered_mean_error(std::span<const double> values,
                                std::span<const std::int64_t> cluster);
 
+// Exact McNemar test where items share passages. sums: per passage, won items less lost ones. Under "no
+// difference" each passage's outcome is as likely as its opposite (both variants exchanged), so p is the
+// share of sign patterns whose |sum| is at least the observed. With one item a passage it is mcnemar_exact.
+// mid_p: the same with half the probability of the observed |sum|.
+struct ClusteredTest {
+  double p = 1, mid_p = 1;
+};
+ClusteredTest clustered_mcnemar(std::span<const std::int64_t> sums);
+
 // Averages over tasks, which are independent samples: every task weighs the same, or every item.
 struct TaskMean {
   double mean = 0, stderr_ = 0;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <boost/math/distributions/normal.hpp>
 #include <cmath>
+#include <limits>
 
 #include "base/error.h"
 
@@ -46,36 +47,56 @@ double tango_statistic(const PairedCounts& counts, double difference) {
   return distance / std::sqrt(variance);
 }
 
-Interval tango_interval(const PairedCounts& counts, double confidence) {
-  QX_CHECK(confidence > 0 && confidence < 1);
-  const std::int64_t n = counts.n();
-  if (n == 0) return {-1, 1};
-  const double z = boost::math::quantile(boost::math::normal(), 0.5 + confidence / 2);
-  const double observed =
-      static_cast<double>(counts.wrong_to_right - counts.right_to_wrong) / static_cast<double>(n);
+double tango_bound(const PairedCounts& counts, double z, double design_effect) {
+  QX_CHECK(counts.n() > 0 && design_effect >= 1);
+  const auto n = static_cast<double>(counts.n());
+  const double observed = static_cast<double>(counts.wrong_to_right - counts.right_to_wrong) / n;
+  const double level = z * std::sqrt(design_effect);
+  if (level == 0) return observed;
+  const double outer = level > 0 ? -1 : 1;
+  if (observed == outer) return outer;
   // The statistic falls as the difference grows, and is 0 at the one observed.
-  const auto bound = [&](double outer, double level) {
-    double inside = observed, outside = outer;
-    for (int i = 0; i < 100; ++i) {
-      const double middle = (inside + outside) / 2;
-      if (middle <= -1 || middle >= 1) break;
-      (std::fabs(tango_statistic(counts, middle)) <= level ? inside : outside) = middle;
-    }
-    return inside;
-  };
-  return {observed <= -1 ? -1.0 : bound(-1, z), observed >= 1 ? 1.0 : bound(1, z)};
+  double inside = observed, outside = outer;
+  for (int i = 0; i < 45; ++i) {
+    const double middle = (inside + outside) / 2;
+    if (middle == inside || middle == outside) break;
+    (std::fabs(tango_statistic(counts, middle)) <= std::fabs(level) ? inside : outside) = middle;
+  }
+  return inside;
 }
 
-double noninferiority_p(const PairedCounts& counts, double margin) {
-  QX_CHECK(margin > 0 && margin < 1);
-  if (counts.n() == 0) return 1;
-  return upper_tail(tango_statistic(counts, -margin));
+Interval tango_interval(const PairedCounts& counts, double confidence, double design_effect) {
+  QX_CHECK(confidence > 0 && confidence < 1);
+  if (counts.n() == 0) return {-1, 1};
+  const double z = boost::math::quantile(boost::math::normal(), 0.5 + confidence / 2);
+  return {tango_bound(counts, z, design_effect), tango_bound(counts, -z, design_effect)};
 }
 
-double equivalence_p(const PairedCounts& counts, double margin) {
-  QX_CHECK(margin > 0 && margin < 1);
+double noninferiority_p(const PairedCounts& counts, double margin, double design_effect) {
+  QX_CHECK(margin > 0 && margin < 1 && design_effect >= 1);
   if (counts.n() == 0) return 1;
-  return std::max(noninferiority_p(counts, margin), upper_tail(-tango_statistic(counts, margin)));
+  return upper_tail(tango_statistic(counts, -margin) / std::sqrt(design_effect));
+}
+
+double equivalence_p(const PairedCounts& counts, double margin, double design_effect) {
+  QX_CHECK(margin > 0 && margin < 1 && design_effect >= 1);
+  if (counts.n() == 0) return 1;
+  return std::max(noninferiority_p(counts, margin, design_effect),
+                  upper_tail(-tango_statistic(counts, margin) / std::sqrt(design_effect)));
+}
+
+double items_for_equivalence(double difference, double discordance, double margin, double alpha,
+                             double power) {
+  const double d = std::fabs(difference);
+  if (!(d < margin && margin < 1 && d <= discordance && discordance <= 1)) {
+    return std::numeric_limits<double>::quiet_NaN();
+  }
+  const boost::math::normal normal;
+  const double z =
+      boost::math::quantile(normal, 1 - alpha) + boost::math::quantile(normal, 1 - (1 - power) / 2);
+  // A true difference of the margin would make at least that share of the items differ.
+  const double variance = std::max(discordance - d * d, margin * (1 - margin));
+  return z * z * variance / ((margin - d) * (margin - d));
 }
 
 }  // namespace qx

@@ -15,10 +15,6 @@ namespace {
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
-double normal_quantile(double p) {
-  return boost::math::quantile(boost::math::normal(), p);
-}
-
 double to_double(std::int64_t x) {
   return static_cast<double>(x);
 }
@@ -46,7 +42,7 @@ double accuracy_stderr(std::int64_t correct, std::int64_t n) {
 Interval wilson_interval(std::int64_t correct, std::int64_t n, double confidence) {
   QX_CHECK(0 <= correct && correct <= n && confidence > 0 && confidence < 1);
   if (n == 0) return {0, 1};
-  const double z = normal_quantile(0.5 + confidence / 2);
+  const double z = normal_point(0.5 + confidence / 2);
   const double size = to_double(n), p = to_double(correct) / size, z2 = z * z;
   const double center = (p + z2 / (2 * size)) / (1 + z2 / size);
   const double half = z / (1 + z2 / size) * std::sqrt(p * (1 - p) / size + z2 / (4 * size * size));
@@ -133,6 +129,10 @@ double two_proportion_z(double a, std::int64_t n_a, double b, std::int64_t n_b) 
   return variance > 0 ? (b - a) / std::sqrt(variance) : 0;
 }
 
+double normal_point(double p) {
+  return boost::math::quantile(boost::math::normal(), p);
+}
+
 double two_sided_normal_p(double z) {
   if (std::isnan(z)) return kNaN;
   return 2 * boost::math::cdf(boost::math::complement(boost::math::normal(), std::fabs(z)));
@@ -141,8 +141,8 @@ double two_sided_normal_p(double z) {
 double items_needed(double difference, double discordance, double alpha, double power) {
   const double d = std::fabs(difference), psi = discordance;
   if (!(d > 0 && d <= psi && psi <= 1)) return kNaN;
-  const double root = normal_quantile(1 - alpha / 2) * std::sqrt(psi) +
-                      normal_quantile(power) * std::sqrt(psi - d * d);
+  const double root =
+      normal_point(1 - alpha / 2) * std::sqrt(psi) + normal_point(power) * std::sqrt(psi - d * d);
   return root * root / (d * d);
 }
 

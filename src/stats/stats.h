@@ -56,6 +56,9 @@ double two_proportion_z(double a, std::int64_t n_a, double b, std::int64_t n_b);
 // P(|Z| >= |z|) of a standard normal Z.
 double two_sided_normal_p(double z);
 
+// The standard normal's quantile: P(Z <= normal_point(p)) = p, 0 < p < 1.
+double normal_point(double p);
+
 // Smallest difference of accuracies that n paired items with this discordance would have shown with
 // the given power at the two-sided level alpha (Connor 1987, normal approximation). NaN when no
 // pair was discordant, or when even a difference as large as the whole discordance would have
