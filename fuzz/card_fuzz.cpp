@@ -20,11 +20,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto lines = static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n')) + 1;
   for (const qx::CardTable& table : card.tables) {
     QX_CHECK(table.header.line >= 1 && table.header.line <= lines);
-    for (const qx::CardRow& row : table.rows) QX_CHECK(row.line > table.header.line && row.line <= lines);
+    for (const qx::CardRow& row : table.rows)
+      QX_CHECK(row.line > table.header.line && row.line <= lines);
   }
   for (const qx::CardItem& item : card.items) QX_CHECK(item.line >= 1 && item.line <= lines);
   if (card.front && !card.front->value.empty()) {
-    QX_CHECK(qx::parse_yaml(qx::yaml_text(card.front->value), "again", 1).value == card.front->value);
+    QX_CHECK(qx::parse_yaml(qx::yaml_text(card.front->value), "again", 1).value ==
+             card.front->value);
   }
   return 0;
 }

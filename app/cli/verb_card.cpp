@@ -35,7 +35,8 @@ void write(const Options& options) {
   const CardFacts facts = gather_facts(request);
   const std::string card = write_card(facts);
   if (options.out.json) {
-    Json json{{"card", card}, {"front_matter", card_front_matter(facts)}, {"unknown", facts.unknown}};
+    Json json{
+        {"card", card}, {"front_matter", card_front_matter(facts)}, {"unknown", facts.unknown}};
     fmt::print("{}\n", dump_json(json, 2, false, false));
   } else if (options.output.empty()) {
     fmt::print("{}", without_controls(card));
@@ -94,16 +95,18 @@ void add_card(CLI::App& app) {
       "card", "write a run's model card from measurements alone, or check a card against its runs");
   verb->add_option("RUN", o.run, "folder RUNS/A of the model that the card is about");
   verb->add_option("--with", o.with, "runs of the base and of other variants, on the same items");
-  verb->add_option("--base", o.request.base,
-                   "the base among --with, by name (default: the run whose weights' hashes are those "
-                   "that qx_plan.json names as the source)");
+  verb->add_option(
+      "--base", o.request.base,
+      "the base among --with, by name (default: the run whose weights' hashes are those "
+      "that qx_plan.json names as the source)");
   verb->add_option("-o,--output", o.output, "write to this file instead of stdout");
   verb->add_flag("--force", o.force, "replace the output file");
   verb->add_option("--title", o.request.title, "default: the name of the repository or directory");
   verb->add_option("--repository", o.request.repository,
                    "OWNER/NAME on the Hub, for the commands that run the model");
-  verb->add_option("--license", o.request.license,
-                   "identifier, as apache-2.0 (default: of the README.md beside the model or its base)");
+  verb->add_option(
+      "--license", o.request.license,
+      "identifier, as apache-2.0 (default: of the README.md beside the model or its base)");
   verb->add_option("--language", o.request.languages, "codes, as en (default: likewise)")
       ->delimiter(',');
   verb->add_option("--base-model", o.request.base_models,

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/gate_error.h"
+#include "io/json.h"
 #include "options.h"
 #include "publish/upload_plan.h"
 #include "text/visible.h"

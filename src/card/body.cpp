@@ -1,6 +1,8 @@
 // The card's body up to the scores' verdicts. Every figure stands in a table or a list, where `qx card --check`
 // finds it; paragraphs hold none, so that they may be edited.
 // SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -83,8 +85,9 @@ std::string own_size(const CardFacts& facts) {
   if (facts.base && own.tensor_bytes) {
     const auto base = facts.comparison.runs[*facts.base].tensor_bytes;
     if (base && *base > 0) {
-      text += fmt::format(" ({:.1f} % of the base)", 100.0 * static_cast<double>(*own.tensor_bytes) /
-                                                         static_cast<double>(*base));
+      text +=
+          fmt::format(" ({:.1f} % of the base)",
+                      100.0 * static_cast<double>(*own.tensor_bytes) / static_cast<double>(*base));
     }
   }
   return text;
@@ -141,23 +144,25 @@ std::string role_table(const CardModel& model) {
                     fmt::format("{}", line.weights), markdown_text(line.storage),
                     fmt::format("{}", line.bytes), markdown_text(line.rule)});
   }
-  return markdown_table({"role", "layers", "tensors", "weights", "stored as", "bytes", "rule"}, rows,
-                        {true, true, false, false, true, false, true});
+  return markdown_table({"role", "layers", "tensors", "weights", "stored as", "bytes", "rule"},
+                        rows, {true, true, false, false, true, false, true});
 }
 
 std::string recipe(const CardFacts& facts) {
   if (!facts.model) return "";
   const CardModel& model = *facts.model;
-  std::string out = "## Recipe\n\nMeasured from the weight files: which tensors are stored how.\n\n" +
-                    role_table(model) + "\n";
+  std::string out =
+      "## Recipe\n\nMeasured from the weight files: which tensors are stored how.\n\n" +
+      role_table(model) + "\n";
   out += list_item("Plan hash: " + code_text(model.plan_hash) +
-              " (SHA-256 over the name, bits, group size and mode of every tensor)");
+                   " (SHA-256 over the name, bits, group size and mode of every tensor)");
   const auto text = [&](const char* key) {
     const Json& value = json_member(model.provenance, key);
     return value.is_string() ? value.get<std::string>() : std::string();
   };
   if (!text("recipe").empty()) out += list_item("Recipe: " + code_text(text("recipe")));
-  if (!text("rounding").empty()) out += list_item("Rounding as MLX's encoder for: " + text("rounding"));
+  if (!text("rounding").empty())
+    out += list_item("Rounding as MLX's encoder for: " + text("rounding"));
   for (const std::string& problem : model.problems) {
     out += list_item("Problem: " + markdown_text(problem));
   }
@@ -200,13 +205,13 @@ std::string scores(const CardFacts& facts) {
     average.push_back(score_text(*c.runs[r].average, c.runs[r].average_stderr.value_or(NAN)));
   }
   if (has_average) rows.push_back(std::move(average));
-  std::string out =
-      "## Scores\n\nAccuracy ± standard error on the same items for every model" +
-      conditions(facts.own().run) + ". The average weighs\nevery task alike.\n\n" +
-      markdown_table(header, rows, {true, true});
+  std::string out = "## Scores\n\nAccuracy ± standard error on the same items for every model" +
+                    conditions(facts.own().run) + ". The average weighs\nevery task alike.\n\n" +
+                    markdown_table(header, rows, {true, true});
   if (marked) {
-    out += "\n(!) nearly every item got the same answer: this score carries no information, and the "
-           "task is left out of the average.\n";
+    out +=
+        "\n(!) nearly every item got the same answer: this score carries no information, and the "
+        "task is left out of the average.\n";
   }
   for (const std::string& note : c.notes) out += "\n" + markdown_text(note) + "\n";
   return out;

@@ -88,7 +88,9 @@ class Card : public testing::Test {
     return r;
   }
   std::string card() const { return write_card(gather_facts(request())); }
-  CardCheck check(const std::string& text) const { return check_card(text, "c.md", root_ / "runs"); }
+  CardCheck check(const std::string& text) const {
+    return check_card(text, "c.md", root_ / "runs");
+  }
 
   TestFolder root_;
 };
@@ -197,8 +199,9 @@ TEST_F(Card, AnUntouchedCardHolds) {
   EXPECT_TRUE(same.problems.empty()) << all_text(same);
   EXPECT_GT(same.checked, 40u);
   // Prose, further sections and tables are the author's.
-  const std::string edited = replaced(text, "## Scores", "A word of thanks.\n\n## Notes\n\n- Made at "
-                                                         "home.\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n## Scores");
+  const std::string edited = replaced(text, "## Scores",
+                                      "A word of thanks.\n\n## Notes\n\n- Made at "
+                                      "home.\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n## Scores");
   EXPECT_TRUE(check(edited).problems.empty()) << all_text(check(edited));
   std::string crlf;
   for (const char c : text) crlf += c == '\n' ? "\r\n" : std::string(1, c);
@@ -214,7 +217,8 @@ TEST_F(Card, EveryChangedFigureIsFound) {
   };
   expect("value: 0.6", "value: 0.7", "front matter, arc_easy acc: says '0.7', the runs give '0.6'");
   expect("0.600 ± 0.035", "0.700 ± 0.035", "says '0.700 ± 0.035', the runs give '0.600 ± 0.035'");
-  expect("no information: nearly one answer", "much information: nearly one answer", "boolq acc name");
+  expect("no information: nearly one answer", "much information: nearly one answer",
+         "boolq acc name");
   expect(" (!)", "", "boolq, q4");
   expect("Plan hash: `", "Plan hash: `0", "is not what the runs give");
   expect("| boolq | acc |", "| piqa | acc |", "lacks the row 'boolq'");
@@ -257,10 +261,11 @@ TEST_F(Card, CardsOfOthersAreComparedByTheirColumns) {
 }
 
 TEST_F(Card, AHostileOriginReadsNothingElsewhere) {
-  for (const std::string origin :
-       {R"({"format":1,"run":"../q4"})", R"({"format":1,"run":".."})", R"({"format":1,"run":"gone"})",
-        R"({"format":2,"run":"q4"})", R"({"format":1,"run":"q4","with":["/etc"]})", "[]", "3",
-        R"({"format":1,"run":"q4","with":"base"})", R"({"format":1,"run":"q4","with":[],"margin":7})"}) {
+  for (const std::string origin : {R"({"format":1,"run":"../q4"})", R"({"format":1,"run":".."})",
+                                   R"({"format":1,"run":"gone"})", R"({"format":2,"run":"q4"})",
+                                   R"({"format":1,"run":"q4","with":["/etc"]})", "[]", "3",
+                                   R"({"format":1,"run":"q4","with":"base"})",
+                                   R"({"format":1,"run":"q4","with":[],"margin":7})"}) {
     EXPECT_ANY_THROW(check("<!-- qx card " + origin + " -->\n")) << origin;
   }
 }

@@ -23,7 +23,8 @@ std::string cell_text(std::string_view cell) {
   const std::string_view inner = trimmed(cell);
   for (std::size_t i = 0; i < inner.size(); ++i) {
     const char c = inner[i];
-    if (c == '\\' && i + 1 < inner.size() && std::ispunct(static_cast<unsigned char>(inner[i + 1]))) {
+    if (c == '\\' && i + 1 < inner.size() &&
+        std::ispunct(static_cast<unsigned char>(inner[i + 1]))) {
       out += inner[++i];
     } else if (c != '*' && c != '`') {
       out += c;
@@ -138,12 +139,14 @@ CardText read_card(std::string_view text, const std::string& file) {
   if (first < lines.size() && trimmed(lines[first]) == "---") {
     std::size_t end = first + 1;
     std::string yaml;
-    for (; end < lines.size() && lines[end].substr(0, lines[end].find_last_not_of(" \t") + 1) != "---";
+    for (; end < lines.size() &&
+           lines[end].substr(0, lines[end].find_last_not_of(" \t") + 1) != "---";
          ++end) {
       yaml += std::string(lines[end]) + "\n";
     }
     if (end == lines.size()) {
-      fail(fmt::format("{}:{}", file, first + 1), "got front matter without an end, expected '---'");
+      fail(fmt::format("{}:{}", file, first + 1),
+           "got front matter without an end, expected '---'");
     }
     card.front = parse_yaml(yaml, file, first + 2);
     if (card.front->value.is_null()) card.front->value = Json::object();

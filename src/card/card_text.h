@@ -15,7 +15,7 @@
 namespace qx {
 
 struct CardRow {
-  std::size_t line = 0;  // 1-based, of the file
+  std::size_t line = 0;            // 1-based, of the file
   std::vector<std::string> cells;  // trimmed, without emphasis and code marks
 };
 

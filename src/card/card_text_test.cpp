@@ -20,7 +20,8 @@ std::string error_of(const std::string& text) {
 TEST(CardText, FindsFrontMatterTablesAndLists) {
   const std::string text =
       "---\nlicense: mit\n---\n# Title\n\n## Scores\n\n| task | *a* | b |\n|---|---:|---|\n"
-      "| `x\\|y` | **1** | 2 |\n| z | 3 |\n\n- an *item*\n* another\n```\n| no | table |\n- no item\n"
+      "| `x\\|y` | **1** | 2 |\n| z | 3 |\n\n- an *item*\n* another\n```\n| no | table |\n- no "
+      "item\n"
       "```\n<!-- qx card {\"run\": \"a\"} -->\n";
   for (const bool crlf : {false, true}) {
     std::string input = text;

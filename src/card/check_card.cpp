@@ -26,7 +26,8 @@ bool is_folder_name(const std::string& name) {
 }
 
 fs::path run_folder(const fs::path& runs, const std::string& name, const std::string& place) {
-  if (!is_folder_name(name)) fail(place, "got '{}' as the name of a run, expected a folder's", name);
+  if (!is_folder_name(name))
+    fail(place, "got '{}' as the name of a run, expected a folder's", name);
   if (!fs::is_regular_file(runs / name / "run.json")) {
     fail(place, "names run '{}', which {} does not hold", name, runs.string());
   }
@@ -117,8 +118,8 @@ class Checker {
       columns.erase(name);
     }
     for (const auto& [name, column] : columns) {
-      problem(card.header.line, fmt::format("table '{}': column '{}' is not from the runs",
-                                            wanted.heading, name));
+      problem(card.header.line,
+              fmt::format("table '{}': column '{}' is not from the runs", wanted.heading, name));
     }
     // Rows of one label are told apart by their order.
     std::map<std::pair<std::string, std::size_t>, const CardRow*> rows;
@@ -148,8 +149,8 @@ class Checker {
   void compare_rows(const CardRow& card_header, const CardRow& card, const CardRow& wanted_header,
                     const CardRow& wanted) {
     for (std::size_t c = 1; c < wanted.cells.size() && c < wanted_header.cells.size(); ++c) {
-      const auto column = std::find(card_header.cells.begin(), card_header.cells.end(),
-                                    wanted_header.cells[c]);
+      const auto column =
+          std::find(card_header.cells.begin(), card_header.cells.end(), wanted_header.cells[c]);
       if (column == card_header.cells.end()) continue;
       const auto at = static_cast<std::size_t>(column - card_header.cells.begin());
       compare(card.line, label(wanted) + ", " + wanted_header.cells[c],
@@ -175,8 +176,8 @@ class Checker {
       }
     }
     for (const auto& [heading, text] : expected) {
-      const bool has_section = std::find(card_.headings.begin(), card_.headings.end(), heading) !=
-                               card_.headings.end();
+      const bool has_section =
+          std::find(card_.headings.begin(), card_.headings.end(), heading) != card_.headings.end();
       if (has_section || heading.starts_with("Against the base")) {
         problem(0, fmt::format("'{}' is missing under '{}'", text, heading));
       } else {
@@ -212,7 +213,8 @@ class Checker {
     if (!results.is_array()) return all;
     for (std::size_t r = 0; r < results.size(); ++r) {
       const Json& dataset = json_member(results[r], "dataset");
-      const Json &name = json_member(dataset, "name"), &metrics = json_member(results[r], "metrics");
+      const Json &name = json_member(dataset, "name"),
+                 &metrics = json_member(results[r], "metrics");
       if (!name.is_string() || !metrics.is_array()) continue;
       const std::string task = name.get<std::string>(),
                         at = fmt::format("/model-index/0/results/{}", r);
@@ -295,8 +297,8 @@ void check_score_table(const ScoreTable& table, const fs::path& runs, CardCheck&
         continue;
       }
       ++check.checked;
-      const bool holds = std::any_of(
-          task->second.begin(), task->second.end(), [&](double accuracy) {
+      const bool holds =
+          std::any_of(task->second.begin(), task->second.end(), [&](double accuracy) {
             return std::fabs(accuracy - printed.value) <= printed.half_unit + 1e-9;
           });
       if (holds) continue;
@@ -312,9 +314,8 @@ void check_other_tables(const std::vector<std::string>& lines, const CardText& c
                         const CardText& wanted, const fs::path& runs, CardCheck& check) {
   std::set<std::size_t> ours;  // lines
   for (const CardTable& table : card.tables) {
-    const bool known =
-        std::any_of(wanted.tables.begin(), wanted.tables.end(),
-                    [&](const CardTable& t) { return t.heading == table.heading; });
+    const bool known = std::any_of(wanted.tables.begin(), wanted.tables.end(),
+                                   [&](const CardTable& t) { return t.heading == table.heading; });
     if (known) ours.insert(table.header.line);
   }
   for (const ScoreTable& table : find_score_tables(lines)) {
@@ -346,10 +347,9 @@ void check_claims(std::string_view text, const std::vector<std::string>& lines,
     const bool bad = claim.verdict == ClaimVerdict::kContradicted ||
                      claim.verdict == ClaimVerdict::kNotSupported;
     if (!bad || own.contains(claim.text)) continue;
-    check.problems.push_back(
-        {line_holding(lines, claim.text),
-         fmt::format("claim '{}': {} by the card's own table ({})", claim.text,
-                     claim_verdict_name(claim.verdict), claim.evidence)});
+    check.problems.push_back({line_holding(lines, claim.text),
+                              fmt::format("claim '{}': {} by the card's own table ({})", claim.text,
+                                          claim_verdict_name(claim.verdict), claim.evidence)});
   }
 }
 
@@ -370,8 +370,9 @@ CardCheck check_card(std::string_view text, const std::string& file, const fs::p
     }
     Checker(card, check).compare_with(wanted);
   } else {
-    check.notes.push_back("no line says which runs the card was made from; score tables are "
-                          "compared with runs of their columns' names");
+    check.notes.push_back(
+        "no line says which runs the card was made from; score tables are "
+        "compared with runs of their columns' names");
   }
   const std::vector<std::string> lines = split_text_lines(text);
   check_other_tables(lines, card, wanted, runs, check);

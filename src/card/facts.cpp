@@ -122,9 +122,8 @@ void add_results(CardFacts& facts, const RunResults& run) {
     TaskMetric metric{results.metric, 0, static_cast<std::int64_t>(results.items.size())};
     for (const ItemResult& item : results.items) metric.right += item.right ? 1 : 0;
     std::vector<TaskMetric>& list = facts.results[task];
-    const bool known = std::any_of(list.begin(), list.end(), [&](const TaskMetric& m) {
-      return m.metric == metric.metric;
-    });
+    const bool known = std::any_of(list.begin(), list.end(),
+                                   [&](const TaskMetric& m) { return m.metric == metric.metric; });
     if (!known) list.push_back(metric);
   }
 }
@@ -155,14 +154,16 @@ void complete_metadata(CardFacts& facts, const CardRequest& request) {
   if (!request.base_models.empty()) m.base_models = request.base_models;
   if (m.license.empty()) facts.unknown.push_back("license (--license gives it)");
   if (m.languages.empty()) facts.unknown.push_back("language (--language gives it)");
-  if (m.base_models.empty()) facts.unknown.push_back("base_model (--base-model OWNER/NAME gives it)");
+  if (m.base_models.empty())
+    facts.unknown.push_back("base_model (--base-model OWNER/NAME gives it)");
 }
 
 void note_what_is_missing(CardFacts& facts) {
   if (!facts.model) {
     facts.unknown.push_back("the table of the recipe (the run's model directory is not there)");
   } else if (facts.model->provenance.is_null()) {
-    facts.unknown.push_back("the recipe's name and the source's hashes (no qx_plan.json that fits the weights)");
+    facts.unknown.push_back(
+        "the recipe's name and the source's hashes (no qx_plan.json that fits the weights)");
   }
   if (!facts.base) {
     facts.unknown.push_back(
@@ -260,7 +261,8 @@ CardFacts gather_facts(const CardRequest& request) {
                                 loaded.notes.end());
   facts.repository = request.repository;
   facts.title = request.title;
-  if (facts.title.empty()) facts.title = request.repository.substr(request.repository.rfind('/') + 1);
+  if (facts.title.empty())
+    facts.title = request.repository.substr(request.repository.rfind('/') + 1);
   if (facts.title.empty()) facts.title = model_path(facts.own().run).filename().string();
   if (facts.title.empty()) facts.title = facts.own().name;
   complete_metadata(facts, request);

@@ -19,7 +19,8 @@ namespace qx {
 struct CardRequest {
   std::filesystem::path run;                // RUNS/A
   std::vector<std::filesystem::path> with;  // other runs of the same items
-  std::string base;         // name of the base among `with`; "": found by the hashes of the source's weights
+  std::string
+      base;  // name of the base among `with`; "": found by the hashes of the source's weights
   std::string metric = "default";
   double margin = 0.01;  // of equivalence, in accuracy
   // What the model's own files may not say. Empty: taken from them.
@@ -64,7 +65,7 @@ struct TaskMetric {
 struct CardFacts {
   std::string title, repository;
   CardMetadata metadata;
-  std::vector<CardRun> runs;  // those of --with, then the card's own
+  std::vector<CardRun> runs;        // those of --with, then the card's own
   std::optional<std::size_t> base;  // position in runs
   bool base_is_proven = false;      // by hashes, not by the user's word
   std::string metric;

@@ -1,5 +1,7 @@
 // Speed, memory and the distance from the base, where they were measured.
 // SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
 #include "card/card_text.h"
 #include "card/sections.h"
 
@@ -22,11 +24,12 @@ std::string speed(const CardFacts& facts) {
                     s.prompt_tokens > 0 ? fmt::format("{:.1f}", s.prefill_tps) : "",
                     s.generated_tokens > 0 ? fmt::format("{:.1f}", s.decode_tps) : "",
                     fmt::format("{}", s.prompt_tokens), fmt::format("{}", s.generated_tokens),
-                    bytes_text(s.peak_rss_bytes), markdown_text(s.precision),
-                    markdown_text(s.isa), fmt::format("{}", s.threads), markdown_text(s.cpu)});
+                    bytes_text(s.peak_rss_bytes), markdown_text(s.precision), markdown_text(s.isa),
+                    fmt::format("{}", s.threads), markdown_text(s.cpu)});
   }
   if (!facts.own().speed) return "";
-  return "## Speed\n\nMedian tokens per second of `qx bench` and its peak memory; the columns on the "
+  return "## Speed\n\nMedian tokens per second of `qx bench` and its peak memory; the columns on "
+         "the "
          "right say on what. Other machines\nand other programs differ.\n\n" +
          markdown_table({"model", "prompt tokens/s", "generated tokens/s", "prompt", "generated",
                          "peak memory", "precision", "kernels", "threads", "processor"},

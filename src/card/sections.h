@@ -10,8 +10,9 @@
 
 namespace qx {
 
-std::string card_verdicts(const CardFacts& facts);      // empty without a base: nothing is claimed
-std::string card_measurements(const CardFacts& facts);  // speed and distance; empty when not measured
+std::string card_verdicts(const CardFacts& facts);  // empty without a base: nothing is claimed
+std::string card_measurements(
+    const CardFacts& facts);  // speed and distance; empty when not measured
 
 // Text as inline code, on one line; marks that would end it are dropped.
 std::string code_text(std::string_view text);

@@ -1,5 +1,7 @@
 // How to run the model, and how to get every figure of the card again.
 // SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "card/card_text.h"
@@ -38,10 +40,12 @@ std::string run_it(const CardFacts& facts) {
   out += "\n```sh\npip install mlx-lm\nmlx_lm.generate --model " + shell_word(handle(facts)) +
          " --prompt \"What is the capital of France?\" --max-tokens 100\n```\n";
   const std::string name = dump_json(Json(handle(facts)), -1, false, true);
-  out += "\n```python\nfrom mlx_lm import load, generate\n\nmodel, tokenizer = load(" + name + ")\n";
+  out +=
+      "\n```python\nfrom mlx_lm import load, generate\n\nmodel, tokenizer = load(" + name + ")\n";
   if (chat) {
-    out += "messages = [{\"role\": \"user\", \"content\": \"What is the capital of France?\"}]\n"
-           "prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True)\n";
+    out +=
+        "messages = [{\"role\": \"user\", \"content\": \"What is the capital of France?\"}]\n"
+        "prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True)\n";
   } else {
     out += "prompt = \"The capital of France is\"\n";
   }
@@ -53,7 +57,8 @@ std::string run_it(const CardFacts& facts) {
   if (!facts.repository.empty()) {
     out += "hf download " + shell_word(facts.repository) + " --local-dir " + directory + "\n";
   }
-  out += "qx generate -m " + directory + " -p \"What is the capital of France?\" --max-tokens 100\n```\n";
+  out += "qx generate -m " + directory +
+         " -p \"What is the capital of France?\" --max-tokens 100\n```\n";
   return out;
 }
 
@@ -163,7 +168,9 @@ std::vector<std::vector<std::string>> records(const CardFacts& facts) {
     add("qx of run " + run_text(facts, r),
         markdown_text(version) + (commit.empty() ? "" : ", commit " + code_text(commit)) +
             (json_member(one, "dirty") == true ? ", with uncommitted changes" : "") +
-            (text_of(one, "kernels").empty() ? "" : ", kernels " + markdown_text(text_of(one, "kernels"))));
+            (text_of(one, "kernels").empty()
+                 ? ""
+                 : ", kernels " + markdown_text(text_of(one, "kernels"))));
   }
   const auto hash = [](const Json& value) {
     return value.is_string() ? code_text(value.get<std::string>()) : std::string();
@@ -199,9 +206,11 @@ std::vector<std::vector<std::string>> records(const CardFacts& facts) {
 std::string card_usage(const CardFacts& facts) {
   std::string out = run_it(facts) +
                     "\n## How to get these figures again\n\nEach model lies in a directory of its "
-                    "run's name, this one in " + code_text(facts.title) +
+                    "run's name, this one in " +
+                    code_text(facts.title) +
                     "; the task data are those that `qx data fetch` gets, where\nthe hashes below "
-                    "agree.\n\n" + commands(facts) + "\nHashes are SHA-256.\n\n";
+                    "agree.\n\n" +
+                    commands(facts) + "\nHashes are SHA-256.\n\n";
   return out + markdown_table({"what", "value"}, records(facts), {true, true});
 }
 

@@ -1,5 +1,7 @@
 // What the card says about differences, in the words of compare/words.h alone, and which tasks say little.
 // SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
 #include "card/card_text.h"
 #include "card/sections.h"
 #include "compare/words.h"
@@ -56,8 +58,8 @@ std::string degenerate_tasks(const CardFacts& facts) {
 std::string against_base(const CardFacts& facts) {
   const Comparison& c = facts.comparison;
   const PairSummary& pair = pair_of(c, *facts.base, facts.self());
-  std::string out = "### Against the base, " + run_text(facts, *facts.base) + "\n\n" +
-                    pair_table(c, pair) + "\n";
+  std::string out =
+      "### Against the base, " + run_text(facts, *facts.base) + "\n\n" + pair_table(c, pair) + "\n";
   for (std::size_t t = 0; t < c.tasks.size(); ++t) {
     if (c.tasks[t].informative) out += list_item(markdown_text(task_sentence(c, pair, t)));
   }
@@ -80,8 +82,9 @@ std::string card_verdicts(const CardFacts& facts) {
   std::string out = "## Verdicts\n\n";
   const std::string degenerate = degenerate_tasks(facts);
   if (!facts.base) {
-    out += "The base is not among the runs that this card was made from, so nothing is said about "
-           "differences.\n";
+    out +=
+        "The base is not among the runs that this card was made from, so nothing is said about "
+        "differences.\n";
     return degenerate.empty() ? out : out + "\n" + degenerate;
   }
   out += fmt::format(

@@ -159,7 +159,7 @@ class Builder : public YAML::EventHandler {
 
 // What PyYAML (YAML 1.1) reads as a boolean or null.
 bool is_word_of_yaml(std::string_view text) {
-  constexpr std::string_view kWords[] = {"y",  "n",   "yes",   "no",   "on",
+  constexpr std::string_view kWords[] = {"y",   "n",    "yes",   "no",   "on",
                                          "off", "true", "false", "null", "~"};
   return std::find(std::begin(kWords), std::end(kWords), lower(text)) != std::end(kWords);
 }

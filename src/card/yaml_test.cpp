@@ -49,7 +49,8 @@ TEST(Yaml, RefusesWhatCanHarm) {
     const std::string before(1, static_cast<char>(c - 1));
     bomb += std::string(1, c) + ": &" + std::string(1, c) + " [*" + before + ", *" + before + "]\n";
   }
-  EXPECT_NE(error_of(bomb).find("card.md:2] got a YAML anchor"), std::string::npos) << error_of(bomb);
+  EXPECT_NE(error_of(bomb).find("card.md:2] got a YAML anchor"), std::string::npos)
+      << error_of(bomb);
   EXPECT_NE(error_of("a: *x\n"), "");
   EXPECT_NE(error_of("<<: {a: 1}\n<<: {b: 1}\n").find("twice"), std::string::npos);
   EXPECT_NE(error_of(std::string(2000, '[')), "");
@@ -71,8 +72,8 @@ TEST(Yaml, WritesWhatItReads) {
   Json json;
   json["license"] = "apache-2.0";
   json["language"] = Json::array({"en", "no", "zh"});
-  json["tags"] = Json::array({"mlx", "1.0", "yes", "a: b", "# x", "", " lead", "null", "-", "Zürich",
-                              "line\nbreak", "*star", "it's \"quoted\"", "12e3", "~"});
+  json["tags"] = Json::array({"mlx", "1.0", "yes", "a: b", "# x", "", " lead", "null", "-",
+                              "Zürich", "line\nbreak", "*star", "it's \"quoted\"", "12e3", "~"});
   json["empty"] = Json::array();
   json["nested"] = Json{{"value", 0.375}, {"n", 40}, {"yes", true}, {"none", nullptr}};
   json["n"] = -1.5;

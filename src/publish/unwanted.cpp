@@ -38,15 +38,24 @@ constexpr Name kNames[] = {{".DS_Store", kSystem},
                            {"id_rsa", kSecret},
                            {"id_ecdsa", kSecret},
                            {"id_ed25519", kSecret}};
-constexpr Name kEndings[] = {{".tmp", kUnfinished},      {".part", kUnfinished},
-                             {".partial", kUnfinished},  {".incomplete", kUnfinished},
-                             {".crdownload", kUnfinished}, {".qx-partial", kUnfinished},
-                             {".lock", kUnfinished},     {".swp", kSystem},
-                             {".swo", kSystem},          {"~", kSystem},
-                             {".bak", kSystem},          {".orig", kSystem},
-                             {".pyc", kSystem},          {".pem", kSecret},
-                             {".key", kSecret},          {".p12", kSecret},
-                             {".pfx", kSecret},          {".kdbx", kSecret}};
+constexpr Name kEndings[] = {{".tmp", kUnfinished},
+                             {".part", kUnfinished},
+                             {".partial", kUnfinished},
+                             {".incomplete", kUnfinished},
+                             {".crdownload", kUnfinished},
+                             {".qx-partial", kUnfinished},
+                             {".lock", kUnfinished},
+                             {".swp", kSystem},
+                             {".swo", kSystem},
+                             {"~", kSystem},
+                             {".bak", kSystem},
+                             {".orig", kSystem},
+                             {".pyc", kSystem},
+                             {".pem", kSecret},
+                             {".key", kSecret},
+                             {".p12", kSecret},
+                             {".pfx", kSecret},
+                             {".kdbx", kSecret}};
 
 bool is_token_char(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
@@ -60,7 +69,8 @@ bool has_token(std::string_view text, std::string_view prefix, std::size_t lengt
     std::size_t end = at + prefix.size();
     bool digit = false;
     while (end < text.size() && is_token_char(text[end])) {
-      digit = digit || (text[end] >= '0' && text[end] <= '9') || (text[end] >= 'A' && text[end] <= 'Z');
+      digit =
+          digit || (text[end] >= '0' && text[end] <= '9') || (text[end] >= 'A' && text[end] <= 'Z');
       ++end;
     }
     if (digit && end - at - prefix.size() >= length) return true;

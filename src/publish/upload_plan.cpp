@@ -22,8 +22,9 @@ constexpr std::size_t kMaxPlanBytes = std::size_t{64} << 20;
 
 // Of the .gitattributes that the Hub puts into a new model repository, what model directories hold.
 bool is_lfs(const std::string& path, std::uint64_t bytes) {
-  constexpr std::string_view kEndings[] = {".safetensors", ".gguf", ".bin", ".model", ".npz", ".npy",
-                                           ".onnx",        ".pt",   ".pth", ".zip",   ".gz",  ".zst"};
+  constexpr std::string_view kEndings[] = {".safetensors", ".gguf", ".bin",  ".model",
+                                           ".npz",         ".npy",  ".onnx", ".pt",
+                                           ".pth",         ".zip",  ".gz",   ".zst"};
   return bytes > kLfsBytes || std::any_of(std::begin(kEndings), std::end(kEndings),
                                           [&](std::string_view e) { return path.ends_with(e); });
 }
@@ -129,11 +130,13 @@ class Planner {
     if (!has("tokenizer.json")) problem("tokenizer.json: missing");
     if (!has("tokenizer_config.json")) problem("tokenizer_config.json: missing");
     if (!has("generation_config.json")) {
-      plan_.notes.push_back("no generation_config.json: where generation ends is left to config.json");
+      plan_.notes.push_back(
+          "no generation_config.json: where generation ends is left to config.json");
     }
-    const bool license = std::any_of(plan_.files.begin(), plan_.files.end(), [](const UploadFile& f) {
-      return f.path.starts_with("LICENSE") || f.path.starts_with("LICENCE");
-    });
+    const bool license =
+        std::any_of(plan_.files.begin(), plan_.files.end(), [](const UploadFile& f) {
+          return f.path.starts_with("LICENSE") || f.path.starts_with("LICENCE");
+        });
     if (!license) plan_.notes.push_back("no LICENSE file: the card's license stands alone");
     try {
       if (!ChatTemplate::load(directory_)) plan_.notes.push_back("no chat template");

@@ -57,9 +57,8 @@ TEST_F(Upload, ListsEveryFileWithItsSize) {
   for (const UploadFile& f : p.files) sum += f.bytes;
   EXPECT_EQ(p.bytes, sum);
   fs::resize_file(root_ / "m" / "sub" / "notes.txt", kLfsBytes + 1);
-  EXPECT_TRUE(std::any_of(plan().files.begin(), plan().files.end(), [](const UploadFile& f) {
-    return f.path == "sub/notes.txt" && f.lfs;
-  }));
+  EXPECT_TRUE(std::any_of(plan().files.begin(), plan().files.end(),
+                          [](const UploadFile& f) { return f.path == "sub/notes.txt" && f.lfs; }));
 }
 
 TEST_F(Upload, FindsWhatIsMissing) {
@@ -116,8 +115,8 @@ TEST_F(Upload, FindsWhatShouldNotGoUp) {
 }
 
 TEST(Unwanted, OrdinaryFilesAreFine) {
-  for (const char* path : {"README.md", "config.json", "environment.yml", "model.safetensors", "key.md",
-                           "tokenizer.model", "monkey", ".gitattributes", "tmp.txt"}) {
+  for (const char* path : {"README.md", "config.json", "environment.yml", "model.safetensors",
+                           "key.md", "tokenizer.model", "monkey", ".gitattributes", "tmp.txt"}) {
     EXPECT_FALSE(unwanted_path(path)) << path << ": " << *unwanted_path(path);
   }
   EXPECT_FALSE(secret_in("call hf_hub_download_and_then_some_other_long_function_name()"));

@@ -85,11 +85,13 @@ TEST_F(CardFile, AChangedCardIsExitCode3WithTheLine) {
   const std::size_t at = text.find("value: 0.");
   ASSERT_NE(at, std::string::npos);
   text.replace(at, 9, "value: 0.9");
-  const auto line = std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at), '\n') + 1;
+  const auto line =
+      std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at), '\n') + 1;
   write(file, text);
   const Outcome o = check(file);
   EXPECT_EQ(o.exit_code, 3) << o.out << o.err;
-  EXPECT_NE(o.out.find("changed.md:" + std::to_string(line) + ": front matter, "), std::string::npos)
+  EXPECT_NE(o.out.find("changed.md:" + std::to_string(line) + ": front matter, "),
+            std::string::npos)
       << o.out;
   const Outcome json = run_qx({"card", "--check", file, "--runs", root_ / "runs", "--json"});
   EXPECT_EQ(json.exit_code, 3);
@@ -97,7 +99,8 @@ TEST_F(CardFile, AChangedCardIsExitCode3WithTheLine) {
 }
 
 TEST_F(CardFile, BadInputIsAMessage) {
-  const auto expect = [&](const std::vector<std::string>& command, int code, const std::string& part) {
+  const auto expect = [&](const std::vector<std::string>& command, int code,
+                          const std::string& part) {
     const Outcome o = run_qx(command);
     EXPECT_EQ(o.exit_code, code) << o.err;
     EXPECT_NE(o.err.find(part), std::string::npos) << o.err;
