@@ -329,7 +329,9 @@ Comparison compare_runs(const std::vector<RunResults>& runs, const CompareSettin
                                {},
                                {},
                                run.folder,
-                               run.model_path});
+                               run.model_path,
+                               run.speed,
+                               run.distance});
   }
   std::vector<CommonItems> items;
   for (const std::string& task : common_tasks(runs, comparison.notes)) {

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "runs/measurements.h"
 #include "stats/stats.h"
 
 namespace qx {
@@ -39,14 +40,16 @@ struct RunResults {
   std::optional<double> bits_per_weight;
   std::filesystem::path folder = {};      // RUNS/NAME; empty when not read from one
   std::filesystem::path model_path = {};  // as run.json says; empty when it does not
+  std::optional<SpeedFacts> speed = {};   // measured of its model; nothing where it was not
+  std::optional<DistanceFacts> distance = {};
 };
 
 // kBetter, kWorse: a difference is shown. kEquivalent: none is shown, and it is shown to be smaller
 // than the margin. kIndistinguishable: the data show neither.
 enum class Verdict { kBetter, kWorse, kEquivalent, kIndistinguishable };
 std::string verdict_name(Verdict verdict);  // "better", "worse", "equivalent", "indistinguishable"
-// difference: of the variant to the baseline. p: of no difference, p_equivalence: of a difference as
-// large as the margin; both adjusted; a NaN decides nothing.
+// difference: of the variant to the baseline. p: of no difference, p_equivalence: of a difference
+// as large as the margin; both adjusted; a NaN decides nothing.
 Verdict decide_verdict(double p, double difference, double p_equivalence = 1);
 // The same verdict as seen from the other run of the pair.
 Verdict reversed(Verdict verdict);
@@ -110,8 +113,8 @@ struct Difference {
   // Shown to lie within the margin, whatever the verdict; never for a task without information
   // about one of both.
   bool within_margin = false;
-  // Of an indistinguishable one: how many more items of the same kind would show this difference, or
-  // that it lies within the margin (the fewer), at 80 % power and the strictest level of Holm.
+  // Of an indistinguishable one: how many more items of the same kind would show this difference,
+  // or that it lies within the margin (the fewer), at 80 % power and Holm's strictest level.
   std::optional<std::int64_t> items_needed;
   std::optional<MarginShift> margin_shift;  // against the baseline only
 };
@@ -153,7 +156,9 @@ struct RunInfo {
   std::optional<double> bits_per_weight;
   std::optional<double> average, average_stderr;  // macro, over the informative tasks
   std::optional<double> micro, micro_stderr;      // micro, over the same
-  std::filesystem::path folder, model_path;       // as RunResults
+  std::filesystem::path folder, model_path;       // these as RunResults
+  std::optional<SpeedFacts> speed;
+  std::optional<DistanceFacts> distance;
 };
 
 struct Comparison {

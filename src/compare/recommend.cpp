@@ -3,98 +3,94 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "base/error.h"
+#include "compare/uses.h"
+#include "compare/words.h"
 
 namespace qx {
 namespace {
 
-std::string join(const std::vector<std::string>& words) {
-  std::string out;
-  for (std::size_t i = 0; i < words.size(); ++i) {
-    if (i > 0) out += i + 1 == words.size() ? " and " : ", ";
-    out += words[i];
-  }
+using Runs = std::vector<std::size_t>;  // positions in Comparison::runs
+
+// What a choice is made by: some tasks (positions), and the average where it is about all of them.
+struct Scope {
+  std::vector<std::size_t> tasks;
+  bool average = false;
+};
+
+// Verdicts of a pair within a scope, as seen from run `a`.
+std::vector<Verdict> verdicts_of(const Comparison& c, const Scope& scope, std::size_t a,
+                                 std::size_t b) {
+  const PairSummary& pair = pair_of(c, a, b);
+  std::vector<Verdict> out;
+  for (const std::size_t t : scope.tasks) out.push_back(pair.tasks[t].verdict);
+  if (scope.average && pair.average) out.push_back(pair.average->verdict);
+  if (pair.variant != a) std::transform(out.begin(), out.end(), out.begin(), reversed);
   return out;
 }
 
-std::string points(double difference) {
-  return fmt::format("{:+.1f}", difference * 100);
-}
+// What these verdicts say as a whole.
+enum class Standing { kAhead, kBehind, kMixed, kEquivalent, kUndecided };
 
-std::string interval_text(const Interval& i) {
-  return fmt::format("95 % interval {} to {}", points(i.low), points(i.high));
-}
-
-// Tasks where the pair has this verdict. Tasks without information are not listed: no claim rests
-// on them.
-std::vector<std::string> tasks_with(const Comparison& c, const PairSummary& pair, Verdict verdict) {
-  std::vector<std::string> out;
-  for (std::size_t t = 0; t < c.tasks.size(); ++t) {
-    if (pair.tasks[t].verdict == verdict) {
-      out.push_back(fmt::format("{} ({} points, {})", c.tasks[t].task,
-                                points(pair.tasks[t].difference),
-                                interval_text(pair.tasks[t].interval)));
-    }
-  }
-  return out;
-}
-
-bool average_is(const PairSummary& pair, Verdict verdict) {
-  return pair.average.has_value() && pair.average->verdict == verdict;
-}
-
-// What a pair's verdicts say as a whole.
-enum class Standing { kAhead, kBehind, kMixed, kUndecided };
-
-Standing standing(const Comparison& c, const PairSummary& pair) {
-  const bool up =
-      !tasks_with(c, pair, Verdict::kBetter).empty() || average_is(pair, Verdict::kBetter);
-  const bool down =
-      !tasks_with(c, pair, Verdict::kWorse).empty() || average_is(pair, Verdict::kWorse);
-  if (up && down) return Standing::kMixed;
-  return up ? Standing::kAhead : down ? Standing::kBehind : Standing::kUndecided;
-}
-
-const PairSummary* find_pair(const Comparison& c, std::size_t a, std::size_t b) {
-  for (const auto* list : {&c.against_baseline, &c.between_variants}) {
-    for (const PairSummary& p : *list) {
-      if ((p.baseline == a && p.variant == b) || (p.baseline == b && p.variant == a)) return &p;
-    }
-  }
-  return nullptr;
-}
-
-// Is `a` ahead of `b`, as their pair's verdicts say?
-Standing standing_of(const Comparison& c, std::size_t a, std::size_t b) {
-  const PairSummary* pair = find_pair(c, a, b);
-  QX_CHECK(pair != nullptr);
-  const Standing s = standing(c, *pair);
-  if (pair->variant == a || s == Standing::kMixed || s == Standing::kUndecided) return s;
-  return s == Standing::kAhead ? Standing::kBehind : Standing::kAhead;
+Standing standing(const Comparison& c, const Scope& scope, std::size_t a, std::size_t b) {
+  const std::vector<Verdict> verdicts = verdicts_of(c, scope, a, b);
+  const auto has = [&](Verdict v) {
+    return std::find(verdicts.begin(), verdicts.end(), v) != verdicts.end();
+  };
+  if (has(Verdict::kBetter) && has(Verdict::kWorse)) return Standing::kMixed;
+  if (has(Verdict::kBetter)) return Standing::kAhead;
+  if (has(Verdict::kWorse)) return Standing::kBehind;
+  return has(Verdict::kIndistinguishable) || verdicts.empty() ? Standing::kUndecided
+                                                              : Standing::kEquivalent;
 }
 
 // The runs one chooses among: the variants, and the baseline too when there is only one variant.
-std::vector<std::size_t> candidates(const Comparison& c) {
-  std::vector<std::size_t> out;
+Runs candidates(const Comparison& c) {
+  Runs out;
   for (std::size_t r = 0; r < c.runs.size(); ++r) {
     if (r != c.baseline || c.runs.size() == 2) out.push_back(r);
   }
   return out;
 }
 
-std::optional<std::size_t> ahead_of_all(const Comparison& c,
-                                        const std::vector<std::size_t>& among) {
-  for (const std::size_t a : among) {
-    const bool all = std::all_of(among.begin(), among.end(), [&](std::size_t b) {
-      return a == b || standing_of(c, a, b) == Standing::kAhead;
-    });
-    if (all) return a;
-  }
-  return std::nullopt;
+Scope whole(const Comparison& c) {
+  Scope scope{{}, true};
+  for (std::size_t t = 0; t < c.tasks.size(); ++t) scope.tasks.push_back(t);
+  return scope;
 }
 
-std::optional<std::size_t> smallest(const Comparison& c, const std::vector<std::size_t>& among) {
+bool ahead_of_all(const Comparison& c, const Scope& scope, std::size_t a, const Runs& among) {
+  return std::all_of(among.begin(), among.end(), [&](std::size_t b) {
+    return a == b || standing(c, scope, a, b) == Standing::kAhead;
+  });
+}
+
+// Runs that none of the others is ahead of.
+Runs not_behind(const Comparison& c, const Scope& scope, const Runs& among) {
+  Runs out;
+  for (const std::size_t a : among) {
+    if (std::none_of(among.begin(), among.end(), [&](std::size_t b) {
+          return a != b && standing(c, scope, a, b) == Standing::kBehind;
+        })) {
+      out.push_back(a);
+    }
+  }
+  return out;
+}
+
+bool all_pairs(const Comparison& c, const Scope& scope, const Runs& runs, Standing wanted) {
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    for (std::size_t j = i + 1; j < runs.size(); ++j) {
+      if (standing(c, scope, runs[i], runs[j]) != wanted) return false;
+    }
+  }
+  return true;
+}
+
+// Nothing when a run does not record its size.
+std::optional<std::size_t> smallest(const Comparison& c, const Runs& among) {
   std::optional<std::size_t> best;
   for (const std::size_t r : among) {
     if (!c.runs[r].tensor_bytes) return std::nullopt;
@@ -103,14 +99,252 @@ std::optional<std::size_t> smallest(const Comparison& c, const std::vector<std::
   return best;
 }
 
-std::string size_text(std::int64_t bytes) {
-  return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6);
-}
-
-std::vector<std::string> names_of(const Comparison& c, const std::vector<std::size_t>& runs) {
+std::vector<std::string> names_of(const Comparison& c, const Runs& runs) {
   std::vector<std::string> out;
   for (const std::size_t r : runs) out.push_back(c.runs[r].name);
   return out;
+}
+
+// How many more items would tell these runs apart, or show them to be equivalent: of the run with the highest
+// score against each other one, the most; nothing when that is not known for all.
+std::optional<std::int64_t> items_to_decide(const Comparison& c, const Scope& scope,
+                                            const Runs& runs) {
+  const auto score = [&](std::size_t r) {
+    double sum = 0;
+    for (const std::size_t t : scope.tasks) {
+      if (c.tasks[t].informative) sum += c.tasks[t].scores[r].accuracy;
+    }
+    return sum;
+  };
+  const auto leader = std::max_element(
+      runs.begin(), runs.end(), [&](std::size_t a, std::size_t b) { return score(a) < score(b); });
+  std::optional<std::int64_t> most;
+  for (const std::size_t other : runs) {
+    if (other == *leader || standing(c, scope, *leader, other) != Standing::kUndecided) continue;
+    const PairSummary& pair = pair_of(c, *leader, other);
+    std::optional<std::int64_t> fewest;
+    const auto consider = [&](const std::optional<std::int64_t>& items) {
+      if (items && (!fewest || *items < *fewest)) fewest = items;
+    };
+    if (scope.average && pair.average) {
+      consider(pair.average->items_needed);
+    } else {
+      for (const std::size_t t : scope.tasks) consider(pair.tasks[t].items_needed);
+    }
+    if (!fewest) return std::nullopt;
+    most = std::max(most.value_or(0), *fewest);
+  }
+  return most;
+}
+
+std::string more_items_words(const std::optional<std::int64_t>& items) {
+  return items ? fmt::format("; {} more items would", about_words(*items)) : "";
+}
+
+// The choice by score within a scope. where: "on hellaswag", "on every task and on the average".
+Recommendation by_score(const Comparison& c, const Scope& scope, const std::string& use,
+                        const std::string& where) {
+  const Runs among = candidates(c);
+  Recommendation r{use, {}, {}, Verdict::kIndistinguishable, {}};
+  for (const std::size_t a : among) {
+    if (!ahead_of_all(c, scope, a, among)) continue;
+    r.choice = c.runs[a].name;
+    r.verdict = Verdict::kBetter;
+    r.because =
+        scope.tasks.size() == 1
+            ? fmt::format("better {} than {}", where,
+                          c.runs.size() == 2 ? "the other" : "every other variant")
+            : fmt::format("better somewhere and worse nowhere {} against each other one", where);
+    return r;
+  }
+  const Runs leading = not_behind(c, scope, among);
+  Runs behind;
+  for (const std::size_t a : among) {
+    if (std::find(leading.begin(), leading.end(), a) == leading.end()) behind.push_back(a);
+  }
+  if (leading.size() > 1 && all_pairs(c, scope, leading, Standing::kEquivalent)) {
+    const auto s = smallest(c, leading);
+    r.verdict = Verdict::kEquivalent;
+    if (s) r.choice = c.runs[*s].name;
+    r.because = fmt::format("{} are equivalent {} within {}{}", join_words(names_of(c, leading)),
+                            where, margin_words(c.margin), s ? ", and it is the smallest" : "");
+  } else if (leading.empty()) {
+    r.because = fmt::format("each of {} is behind another one", join_words(names_of(c, among)));
+  } else if (leading.size() == 1) {
+    r.because =
+        fmt::format("{} is behind none, but not ahead of every other one", c.runs[leading[0]].name);
+    r.more_items = items_to_decide(c, scope, among);
+    r.because += more_items_words(r.more_items);
+  } else {
+    r.because = fmt::format("the data do not decide between {} {}",
+                            join_words(names_of(c, leading)), where);
+    r.more_items = items_to_decide(c, scope, leading);
+    r.because += more_items_words(r.more_items);
+  }
+  if (!behind.empty() && leading.size() > 1) {
+    r.because += fmt::format("; behind at least one of them: {}", join_words(names_of(c, behind)));
+  }
+  return r;
+}
+
+Verdict average_verdict(const Comparison& c, std::size_t run) {
+  if (run == c.baseline) return Verdict::kIndistinguishable;
+  const PairSummary& pair = pair_of(c, c.baseline, run);
+  return pair.average ? pair.average->verdict : Verdict::kIndistinguishable;
+}
+
+// What a choice by size or speed costs.
+std::string quality_words(const Comparison& c, std::size_t run) {
+  if (run == c.baseline) return "; the baseline itself";
+  return "; " + average_clause(c, pair_of(c, c.baseline, run));
+}
+
+Recommendation smallest_of_all(const Comparison& c) {
+  Recommendation r{"smallest", {}, {}, Verdict::kIndistinguishable, {}};
+  const auto s = smallest(c, candidates(c));
+  if (!s) {
+    r.because = "the runs do not record their sizes";
+    return r;
+  }
+  r.choice = c.runs[*s].name;
+  r.verdict = average_verdict(c, *s);
+  r.because = size_words(*c.runs[*s].tensor_bytes) + quality_words(c, *s);
+  return r;
+}
+
+bool worse_on_a_task(const PairSummary& pair, const Comparison& c) {
+  for (std::size_t t = 0; t < c.tasks.size(); ++t) {
+    const Difference& d = pair.tasks[t];
+    if (d.verdict == Verdict::kWorse && !d.within_margin) return true;
+  }
+  return false;
+}
+
+// Not behind the baseline for certain: equivalent or better on the average or worse by less than the margin,
+// and on no task worse by the margin or more as far as the data show.
+bool is_as_good(const Comparison& c, const PairSummary& pair) {
+  if (!pair.average || worse_on_a_task(pair, c)) return false;
+  return pair.average->within_margin || pair.average->verdict == Verdict::kBetter;
+}
+
+Recommendation smallest_equivalent(const Comparison& c) {
+  const std::string& base = c.runs[c.baseline].name;
+  Recommendation r{"smallest equivalent to " + base, {}, {}, Verdict::kIndistinguishable, {}};
+  Runs good, open;
+  bool any_average = false;
+  for (const PairSummary& pair : c.against_baseline) {
+    any_average = any_average || pair.average.has_value();
+    if (is_as_good(c, pair)) good.push_back(pair.variant);
+    if (pair.average && pair.average->verdict == Verdict::kIndistinguishable &&
+        !worse_on_a_task(pair, c)) {
+      open.push_back(pair.variant);
+    }
+  }
+  const auto s = smallest(c, good);
+  if (!smallest(c, Runs{c.baseline}) || (!good.empty() && !s)) {
+    r.because = "the runs do not record their sizes";
+    return r;
+  }
+  const auto candidate = smallest(c, open);
+  const auto is_smaller = [&](std::size_t run, std::size_t than) {
+    return *c.runs[run].tensor_bytes < *c.runs[than].tensor_bytes;
+  };
+  std::string undecided;
+  if (candidate && is_smaller(*candidate, s.value_or(c.baseline))) {
+    const auto& average = *pair_of(c, c.baseline, *candidate).average;
+    r.more_items = average.items_needed;
+    undecided = fmt::format("{} ({}) is indistinguishable from it{}", c.runs[*candidate].name,
+                            size_words(*c.runs[*candidate].tensor_bytes),
+                            average.items_needed ? fmt::format("; {} more items would decide",
+                                                               about_words(*average.items_needed))
+                                                 : "");
+  }
+  if (s && is_smaller(*s, c.baseline)) {
+    r.choice = c.runs[*s].name;
+    r.verdict = average_verdict(c, *s);
+    r.because = fmt::format("{} against {}{}", size_words(*c.runs[*s].tensor_bytes),
+                            size_words(*c.runs[c.baseline].tensor_bytes), quality_words(c, *s));
+    if (!undecided.empty()) r.because += "; smaller, but not shown to be equivalent: " + undecided;
+  } else if (!any_average) {
+    r.because = "no task carries information";
+  } else if (s) {
+    r.because = "no variant that is shown to be as good is smaller";
+  } else {
+    r.because =
+        fmt::format("no variant is shown to be equivalent within {}", margin_words(c.margin));
+    if (!undecided.empty()) r.because += "; " + undecided;
+  }
+  return r;
+}
+
+std::string speed_words(const SpeedFacts& s) {
+  return fmt::format("{:.1f} tokens per second, peak memory {}", s.decode_tps,
+                     size_words(s.peak_rss_bytes));
+}
+
+// Under which conditions a speed was measured; two speeds are compared only when these agree.
+std::string conditions(const SpeedFacts& s) {
+  return fmt::format("{}, {}, {}, {} threads", s.cpu, s.isa, s.precision, s.threads);
+}
+
+Recommendation fastest(const Comparison& c, const RecommendSettings& settings) {
+  Recommendation r{settings.budget ? "fastest within the budget" : "fastest",
+                   {},
+                   {},
+                   Verdict::kIndistinguishable,
+                   {}};
+  Runs measured, fitting;
+  std::set<std::string> where;
+  std::vector<std::string> unmeasured;
+  for (std::size_t run = 0; run < c.runs.size(); ++run) {
+    const auto& speed = c.runs[run].speed;
+    if (!speed || !(speed->decode_tps > 0)) {
+      unmeasured.push_back(c.runs[run].name);
+      continue;
+    }
+    measured.push_back(run);
+    where.insert(conditions(*speed));
+    if (!settings.budget || speed->peak_rss_bytes <= *settings.budget) fitting.push_back(run);
+  }
+  if (measured.empty()) {
+    r.because = "no speed is recorded beside these runs (qx bench -m MODEL -o RUNS/NAME)";
+    return r;
+  }
+  if (where.size() > 1) {
+    r.because = "the speeds were measured under different conditions: ";
+    r.because += join_words({where.begin(), where.end()});
+    return r;
+  }
+  if (fitting.empty()) {
+    r.because = fmt::format("none of {} ran within {}", join_words(names_of(c, measured)),
+                            size_words(*settings.budget));
+    return r;
+  }
+  const std::size_t best =
+      *std::max_element(fitting.begin(), fitting.end(), [&](std::size_t a, std::size_t b) {
+        return c.runs[a].speed->decode_tps < c.runs[b].speed->decode_tps;
+      });
+  r.choice = c.runs[best].name;
+  r.verdict = average_verdict(c, best);
+  r.because = speed_words(*c.runs[best].speed);
+  if (settings.budget) r.because += fmt::format(" of {}", size_words(*settings.budget));
+  r.because += quality_words(c, best);
+  if (!unmeasured.empty()) r.because += "; not measured: " + join_words(unmeasured);
+  return r;
+}
+
+std::optional<Recommendation> for_use(const Comparison& c, const Use& use) {
+  Scope scope;
+  std::vector<std::string> names;
+  for (std::size_t t = 0; t < c.tasks.size(); ++t) {
+    const std::string& task = c.tasks[t].task;
+    if (std::find(use.tasks.begin(), use.tasks.end(), task) == use.tasks.end()) continue;
+    if (!c.tasks[t].informative) continue;
+    scope.tasks.push_back(t);
+    names.push_back(task);
+  }
+  if (scope.tasks.empty()) return std::nullopt;
+  return by_score(c, scope, std::string(use.name), "on " + join_words(names));
 }
 
 // The largest over tasks of the smallest difference that would have been seen; nothing when
@@ -123,68 +357,6 @@ std::optional<double> blind_spot(const Comparison& c, const PairSummary& pair) {
     largest = std::max(largest.value_or(0), d);
   }
   return largest;
-}
-
-std::string pair_sentence(const Comparison& c, const PairSummary& pair) {
-  const std::string& variant = c.runs[pair.variant].name;
-  const std::string& baseline = c.runs[pair.baseline].name;
-  const std::vector<std::string> better = tasks_with(c, pair, Verdict::kBetter);
-  const std::vector<std::string> worse = tasks_with(c, pair, Verdict::kWorse);
-  std::vector<std::string> parts;
-  if (!worse.empty()) parts.push_back("worse on " + join(worse));
-  if (!better.empty()) parts.push_back("better on " + join(better));
-  std::size_t informative = 0, rest = 0;
-  for (std::size_t t = 0; t < c.tasks.size(); ++t) {
-    if (!c.tasks[t].informative) continue;
-    ++informative;
-    rest += pair.tasks[t].verdict == Verdict::kIndistinguishable ? 1 : 0;
-  }
-  if (informative == 0 && parts.empty()) {
-    parts.push_back("not comparable here, because no task carries information");
-  } else if (parts.empty()) {
-    parts.push_back(fmt::format("indistinguishable on {} with information",
-                                rest == 1 ? "the one task" : fmt::format("all {} tasks", rest)));
-  } else if (rest > 0) {
-    parts.push_back(fmt::format("indistinguishable on the other {}", rest));
-  }
-  std::string text = fmt::format("Against {}, {} is {}", baseline, variant, join(parts));
-  if (pair.average) {
-    text += fmt::format("; on the average of {} tasks it is {} ({} points, {})", informative,
-                        verdict_name(pair.average->verdict), points(pair.average->difference),
-                        interval_text(pair.average->interval));
-  }
-  return text + ".";
-}
-
-std::string choice_sentence(const Comparison& c) {
-  const std::vector<std::size_t> among = candidates(c);
-  if (const auto winner = ahead_of_all(c, among)) {
-    return fmt::format("Choose {}: these data show it ahead of {}.", c.runs[*winner].name,
-                       c.runs.size() == 2 ? "the other" : "every other variant");
-  }
-  bool mixed = false, some_ahead = false;
-  for (const std::size_t a : among) {
-    for (const std::size_t b : among) {
-      if (a == b) continue;
-      mixed = mixed || standing_of(c, a, b) == Standing::kMixed;
-      some_ahead = some_ahead || standing_of(c, a, b) == Standing::kAhead;
-    }
-  }
-  std::string text;
-  if (mixed) {
-    text = fmt::format("Between {} the choice depends on the task, as the verdicts above say.",
-                       join(names_of(c, among)));
-  } else if (some_ahead) {
-    text = fmt::format("No single one of {} is shown ahead of all the others.",
-                       join(names_of(c, among)));
-  } else {
-    text = fmt::format("The data do not decide between {} by score.", join(names_of(c, among)));
-  }
-  if (const auto s = smallest(c, among); s && !mixed && !some_ahead) {
-    text += fmt::format(" If size matters, {} is the smallest ({}).", c.runs[*s].name,
-                        size_text(*c.runs[*s].tensor_bytes));
-  }
-  return text;
 }
 
 std::string power_sentence(const Comparison& c) {
@@ -200,61 +372,76 @@ std::string power_sentence(const Comparison& c) {
       *largest * 100);
 }
 
-std::string uninformative_sentence(const Comparison& c) {
-  std::vector<std::string> tasks;
-  for (const TaskSummary& t : c.tasks) {
-    if (!t.informative) tasks.push_back(t.task);
+std::string choice_sentence(const Comparison& c) {
+  const Runs among = candidates(c);
+  const Scope scope = whole(c);
+  for (const std::size_t a : among) {
+    if (!ahead_of_all(c, scope, a, among)) continue;
+    return fmt::format("Choose {}: these data show it ahead of {}.", c.runs[a].name,
+                       c.runs.size() == 2 ? "the other" : "every other variant");
   }
-  if (tasks.empty()) return "";
-  return fmt::format(
-      " {} {} no information (nearly every item got the same answer index) and {} left out of the "
-      "averages.",
-      join(tasks), tasks.size() == 1 ? "carries" : "carry", tasks.size() == 1 ? "is" : "are");
+  const std::string names = join_words(names_of(c, among));
+  if (all_pairs(c, scope, among, Standing::kEquivalent)) {
+    std::string text = fmt::format(
+        "By score it does not matter which of {} one takes: they are "
+        "equivalent within {}.",
+        names, margin_words(c.margin));
+    if (const auto s = smallest(c, among)) {
+      text += fmt::format(" The smallest is {} ({}).", c.runs[*s].name,
+                          size_words(*c.runs[*s].tensor_bytes));
+    }
+    return text;
+  }
+  bool mixed = false, some_ahead = false;
+  for (const std::size_t a : among) {
+    for (const std::size_t b : among) {
+      if (a == b) continue;
+      mixed = mixed || standing(c, scope, a, b) == Standing::kMixed;
+      some_ahead = some_ahead || standing(c, scope, a, b) == Standing::kAhead;
+    }
+  }
+  if (mixed) {
+    return fmt::format("Between {} the choice depends on the task, as the verdicts say.", names);
+  }
+  if (some_ahead) {
+    return fmt::format("No single one of {} is shown ahead of all the others.", names);
+  }
+  std::string text = fmt::format("The data do not decide between {} by score.", names);
+  if (const auto s = smallest(c, among)) {
+    text += fmt::format(" If size matters, {} is the smallest ({}).", c.runs[*s].name,
+                        size_words(*c.runs[*s].tensor_bytes));
+  }
+  return text;
 }
 
 }  // namespace
 
-std::vector<Recommendation> recommend(const Comparison& c) {
+std::vector<Recommendation> recommend(const Comparison& c, const RecommendSettings& settings) {
   std::vector<Recommendation> out;
-  const std::vector<std::size_t> among = candidates(c);
-  Recommendation best;
-  best.use = "best scores";
-  if (const auto winner = ahead_of_all(c, among)) {
-    best.choice = c.runs[*winner].name;
-    best.verdict = Verdict::kBetter;
-    best.because =
-        "better on at least one task or on the average, and worse on none, against each other one";
-  } else {
-    best.because = fmt::format("the data do not decide between {}", join(names_of(c, among)));
+  out.push_back(
+      by_score(c, whole(c), "best scores",
+               c.tasks.size() == 1 ? "on " + c.tasks[0].task : "on all tasks and the average"));
+  out.push_back(smallest_of_all(c));
+  out.push_back(smallest_equivalent(c));
+  out.push_back(fastest(c, settings));
+  for (const Use& use : known_uses()) {
+    if (auto line = for_use(c, use)) out.push_back(std::move(*line));
   }
-  out.push_back(best);
-
-  std::vector<std::size_t> close{c.baseline};
-  for (const PairSummary& pair : c.against_baseline) {
-    if (standing(c, pair) == Standing::kUndecided) close.push_back(pair.variant);
-  }
-  Recommendation small;
-  small.use = fmt::format("smallest that is indistinguishable from {}", c.runs[c.baseline].name);
-  if (close.size() == 1) {
-    small.because = "no variant is indistinguishable from it on every task and on the average";
-  } else if (const auto s = smallest(c, close); s && *s != c.baseline) {
-    small.choice = c.runs[*s].name;
-    small.because = fmt::format("indistinguishable on every task and on the average, {} against {}",
-                                size_text(*c.runs[*s].tensor_bytes),
-                                size_text(*c.runs[c.baseline].tensor_bytes));
-  } else {
-    small.because =
-        s ? "no indistinguishable variant is smaller" : "the runs do not record their sizes";
-  }
-  out.push_back(small);
   return out;
 }
 
 std::string paragraph(const Comparison& c) {
+  constexpr std::size_t kMostPairs = 3;  // more of them are said by groups
   std::string text;
   for (const PairSummary& pair : c.against_baseline) text += pair_sentence(c, pair) + " ";
-  for (const PairSummary& pair : c.between_variants) text += pair_sentence(c, pair) + " ";
-  return text + choice_sentence(c) + power_sentence(c) + uninformative_sentence(c);
+  if (c.between_variants.size() <= kMostPairs) {
+    for (const PairSummary& pair : c.between_variants) text += pair_sentence(c, pair) + " ";
+  }
+  const std::string groups = c.runs.size() > 2 ? groups_sentence(c) : "";
+  if (!groups.empty()) text += groups + " ";
+  text += choice_sentence(c) + power_sentence(c);
+  const std::string uninformative = uninformative_sentence(c);
+  return uninformative.empty() ? text : text + " " + uninformative;
 }
 
 }  // namespace qx

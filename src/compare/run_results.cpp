@@ -45,7 +45,8 @@ ItemResult item_result(const Answer& answer, const std::string& metric) {
                   0,
                   static_cast<int>(answer.choices.size()),
                   false,
-                  0};
+                  0,
+                  answer.cluster};
   item.chosen = static_cast<int>(picked_choice(answer.choices, metric));
   item.right = item.chosen == answer.gold;
   item.margin = gold_margin(answer.choices, answer.gold, *find_choice_metric(metric));
@@ -84,6 +85,8 @@ RunResults load_run(const fs::path& folder, const Json& run, Metric metric) {
   RunResults results;
   results.name = run_name(folder);
   results.folder = folder;
+  results.speed = load_speed(folder);
+  results.distance = load_distance(folder);
   if (const Json& model = json_member(run, "model"); model.is_object()) {
     const std::string place = (folder / "run.json").string();
     if (const Json& path = json_member(model, "path"); path.is_string()) {
