@@ -103,7 +103,8 @@ std::string summary(const CardFacts& facts) {
   if (!size.empty()) out += list_item("Size, measured: " + size + ".");
   if (facts.base) {
     const PairSummary& pair = *against(facts, *facts.base);
-    out += list_item(markdown_text(average_sentence(facts.comparison, pair)));
+    out += list_item("In a paired test, " + markdown_text(average_clause(facts.comparison, pair)) +
+                     ".");
   } else {
     out += list_item("The base is not among the runs of this card, so it claims no difference.");
   }
@@ -124,7 +125,7 @@ std::string sizes(const CardFacts& facts) {
     const Json& plan = json_member(json_member(facts.runs[r].run, "model"), "plan_hash");
     std::string name = run_text(facts, r);
     if (r == facts.self()) name = "**" + name + "** (this model)";
-    if (r == facts.base) name += " (base)";
+    if (r == facts.base && facts.runs[r].name != "base") name += " (base)";
     rows.push_back({name, info.bits_per_weight ? fmt::format("{:.3f}", *info.bits_per_weight) : "",
                     info.tensor_bytes ? fmt::format("{}", *info.tensor_bytes) : "",
                     plan.is_string() ? code_text(plan.get<std::string>().substr(0, 16)) : ""});
@@ -162,7 +163,7 @@ std::string recipe(const CardFacts& facts) {
   };
   if (!text("recipe").empty()) out += list_item("Recipe: " + code_text(text("recipe")));
   if (!text("rounding").empty())
-    out += list_item("Rounding as MLX's encoder for: " + text("rounding"));
+    out += list_item("Rounding: as MLX's " + text("rounding") + " encoder");
   for (const std::string& problem : model.problems) {
     out += list_item("Problem: " + markdown_text(problem));
   }
@@ -197,7 +198,9 @@ std::string scores(const CardFacts& facts) {
     }
     rows.push_back(std::move(row));
   }
-  std::vector<std::string> average{"average", "", ""};
+  const auto tasks = std::count_if(c.tasks.begin(), c.tasks.end(),
+                                   [](const TaskSummary& t) { return t.informative; });
+  std::vector<std::string> average{average_label(tasks), "", ""};
   bool has_average = true;
   for (const std::size_t r : order) {
     has_average = has_average && c.runs[r].average.has_value();

@@ -139,8 +139,9 @@ std::string commands(const CardFacts& facts) {
   std::string runs, with;
   for (std::size_t r = 0; r < facts.runs.size(); ++r) {
     const std::string& name = facts.runs[r].name;
-    out += " -m " + shell_word(name + "=" + directory_of(facts, r));
-    if (r != facts.self()) with += " --with " + shell_word("runs/" + name);
+    const std::string directory = directory_of(facts, r);
+    out += " -m " + shell_word(directory == name ? name : name + "=" + directory);
+    if (r != facts.self()) with += (r == 0 ? " --with " : " ") + shell_word("runs/" + name);
     runs += " " + shell_word("runs/" + name);
   }
   const Json& run = facts.own().run;
@@ -154,6 +155,18 @@ std::string commands(const CardFacts& facts) {
   return out + "qx card --check README.md --runs runs\n```\n";
 }
 
+// Which program made a run, by version and commit.
+std::string program_text(const Json& run) {
+  const std::string version = text_of(run, "version"), commit = text_of(run, "commit");
+  std::string text = markdown_text(version);
+  if (!commit.empty()) text += (text.empty() ? "commit " : ", commit ") + code_text(commit);
+  if (json_member(run, "dirty") == true) text += ", with uncommitted changes";
+  if (const std::string kernels = text_of(run, "kernels"); !kernels.empty()) {
+    text += ", kernels " + markdown_text(kernels);
+  }
+  return text;
+}
+
 // Versions, settings and hashes, one a row.
 std::vector<std::vector<std::string>> records(const CardFacts& facts) {
   std::vector<std::vector<std::string>> rows;
@@ -161,21 +174,20 @@ std::vector<std::vector<std::string>> records(const CardFacts& facts) {
   const auto add = [&](const std::string& what, const std::string& value) {
     if (!value.empty()) rows.push_back({what, value});
   };
-  for (std::size_t r = 0; r < facts.runs.size(); ++r) {
-    const Json& one = facts.runs[r].run;
-    const std::string version = text_of(one, "version"), commit = text_of(one, "commit");
-    if (version.empty() && commit.empty()) continue;
-    add("qx of run " + run_text(facts, r),
-        markdown_text(version) + (commit.empty() ? "" : ", commit " + code_text(commit)) +
-            (json_member(one, "dirty") == true ? ", with uncommitted changes" : "") +
-            (text_of(one, "kernels").empty()
-                 ? ""
-                 : ", kernels " + markdown_text(text_of(one, "kernels"))));
+  std::vector<std::string> programs;
+  for (const CardRun& one : facts.runs) programs.push_back(program_text(one.run));
+  const bool same = std::all_of(programs.begin(), programs.end(),
+                                [&](const std::string& p) { return p == programs.front(); });
+  for (std::size_t r = 0; r < programs.size(); ++r) {
+    if (!same || r == 0) add(same ? "qx" : "qx of run " + run_text(facts, r), programs[r]);
   }
   const auto hash = [](const Json& value) {
     return value.is_string() ? code_text(value.get<std::string>()) : std::string();
   };
-  add("chat template", hash(json_member(run, "template_hash")));
+  const Json& chat = json_member(run, "template_hash");
+  if (json_member(json_member(json_member(run, "model"), "files"), "chat_template.jinja") != chat) {
+    add("chat template", hash(chat));
+  }
   const Json& files = json_member(json_member(run, "model"), "files");
   if (files.is_object()) {
     for (const auto& [name, sha] : files.items()) add(markdown_text(name), hash(sha));

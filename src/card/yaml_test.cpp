@@ -19,7 +19,7 @@ std::string error_of(const std::string& text) {
 
 TEST(Yaml, ReadsTheCoreSchema) {
   const YamlDocument doc = parse_yaml(
-      "a: 1\nb: -2.5\nc: text with: colon\nd: '1'\ne: null\nf: true\ng: no\nh: 1.2.3\ni: 0x10\n"
+      "a: 1\nb: -2.5\nc: text with:colon\nd: '1'\ne: null\nf: true\ng: no\nh: 1.2.3\ni: 0x10\n"
       "j:\n- x\n- {k: [1, 2]}\nk/l: +3\nm:\nn: .inf\no: 1_000\n",
       "card.md", 2);
   EXPECT_EQ(doc.value["a"], 1);

@@ -57,7 +57,8 @@ TEST_F(Upload, ListsEveryFileWithItsSize) {
   for (const UploadFile& f : p.files) sum += f.bytes;
   EXPECT_EQ(p.bytes, sum);
   fs::resize_file(root_ / "m" / "sub" / "notes.txt", kLfsBytes + 1);
-  EXPECT_TRUE(std::any_of(plan().files.begin(), plan().files.end(),
+  const UploadPlan large = plan();
+  EXPECT_TRUE(std::any_of(large.files.begin(), large.files.end(),
                           [](const UploadFile& f) { return f.path == "sub/notes.txt" && f.lfs; }));
 }
 

@@ -57,7 +57,7 @@ TEST_F(CardFile, IsWrittenCheckedAndPassesTheAudit) {
   EXPECT_EQ(o.err.find("license"), std::string::npos) << o.err;
   const std::string text = read(file);
   // The base is known from the source's hashes; no path of this machine is in the card.
-  EXPECT_NE(text.find("### Against the base, base"), std::string::npos) << text;
+  EXPECT_NE(text.find("### Against the base (paired)"), std::string::npos) << text;
   EXPECT_NE(text.find("recipe `q2`"), std::string::npos);
   EXPECT_EQ(text.find(root_.string()), std::string::npos);
   EXPECT_EQ(run_qx(card_command(file)).exit_code, 1);  // it is there already
