@@ -89,6 +89,11 @@ bool is_of_an_interval(const Clause& clause, std::size_t i) {
                           (i >= 2 && text_at(clause, i - 1) == "to" && is_signed(i - 2)));
 }
 
+// "p = 0.012", "p < 0.001"
+bool is_a_p_value(const Clause& clause, std::size_t i) {
+  return i >= 1 && text_at(clause, i - 1) == "p";
+}
+
 // "within 1 point", "less than the margin of 1 point".
 bool is_a_margin(const Clause& clause, std::size_t i) {
   if (i >= 1 && text_at(clause, i - 1) == "within") return true;
@@ -102,7 +107,7 @@ std::vector<NumberClaim> find_numbers(const Clause& clause) {
   for (std::size_t i = 0; i < clause.words.size(); ++i) {
     const Word& word = clause.words[i];
     if (word.kind != Word::Kind::kNumber) continue;
-    if (is_of_an_interval(clause, i) || is_a_margin(clause, i)) continue;
+    if (is_of_an_interval(clause, i) || is_a_p_value(clause, i) || is_a_margin(clause, i)) continue;
     const std::string_view next = text_at(clause, i + 1);
     const bool points = next == "points" || next == "point" || next == "pp" || next == "pts" ||
                         next == "percentage";

@@ -284,7 +284,8 @@ std::vector<Clause> find_clauses(const std::vector<std::string>& lines, const Sc
     const std::string line = trimmed(without_emphasis(lines[i]));
     if (!prose[i] || line.empty()) continue;
     const bool is_row = table_cells(lines[i]).size() >= 3;
-    const bool is_heading = lines[i].starts_with('#') || line.back() == ':';
+    const bool is_rule = std::none_of(line.begin(), line.end(), is_alnum);  // of a table
+    const bool is_heading = !is_rule && (lines[i].starts_with('#') || line.back() == ':');
     Clause whole = make_clause(line, table, names);
     const Clause above = is_row ? whole : heading;
     std::vector<std::string> parts;

@@ -212,7 +212,7 @@ TEST_F(Card, EveryChangedFigureIsFound) {
   const std::string text = card();
   const auto expect = [&](const std::string& from, const std::string& to, const std::string& says) {
     const CardCheck result = check(replaced(text, from, to));
-    EXPECT_FALSE(result.problems.empty()) << from;
+    EXPECT_FALSE(result.problems.empty()) << from << "\n" << to;
     EXPECT_NE(all_text(result).find(says), std::string::npos) << all_text(result);
   };
   expect("value: 0.6", "value: 0.7", "front matter, arc_easy acc: says '0.7', the runs give '0.6'");

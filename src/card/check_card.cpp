@@ -317,11 +317,14 @@ void check_score_table(const ScoreTable& table, const fs::path& runs, CardCheck&
 // Score tables under headings that the generated card does not have.
 void check_other_tables(const std::vector<std::string>& lines, const CardText& card,
                         const CardText& wanted, const fs::path& runs, CardCheck& check) {
+  std::map<std::string, std::size_t> left;  // tables of a heading that were compared cell by cell
+  for (const CardTable& table : wanted.tables) ++left[table.heading];
   std::set<std::size_t> ours;  // lines
   for (const CardTable& table : card.tables) {
-    const bool known = std::any_of(wanted.tables.begin(), wanted.tables.end(),
-                                   [&](const CardTable& t) { return t.heading == table.heading; });
-    if (known) ours.insert(table.header.line);
+    std::size_t& of_heading = left[table.heading];
+    if (of_heading == 0) continue;
+    --of_heading;
+    ours.insert(table.header.line);
   }
   for (const ScoreTable& table : find_score_tables(lines)) {
     if (!ours.contains(table.first_line + 1)) check_score_table(table, runs, check);

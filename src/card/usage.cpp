@@ -50,7 +50,7 @@ std::string run_it(const CardFacts& facts) {
     out += "prompt = \"The capital of France is\"\n";
   }
   out += "print(generate(model, tokenizer, prompt=prompt, max_tokens=100))\n```\n";
-  out += "\nWith qx, on a processor of any kind";
+  out += "\nWith qx, on a CPU";
   out += chat ? ", with the same template:\n" : ":\n";
   out += "\n```sh\n";
   const std::string directory = shell_word(facts.title);

@@ -38,7 +38,7 @@ std::string pair_table(const Comparison& c, const PairSummary& pair) {
   }
   return markdown_table({"task", "change", "95 % interval", "right to wrong", "wrong to right",
                          "p after Holm", "verdict"},
-                        rows);
+                        rows, {true, false, false, false, false, false, true});
 }
 
 // Why a task says nothing about any of the models, and whatever else is odd about this one.
