@@ -54,8 +54,10 @@ std::vector<Flag> find_flags(const Score& score, const TaskSummary& task,
                        [](const auto& a, const auto& b) { return a.second < b.second; });
   const double share = to_double(most->second) / to_double(score.n);
   if (most->second == score.n) {
-    flags.push_back({FlagKind::kConstantAnswer,
-                     fmt::format("answers choice {} for all {} items", most->first, score.n)});
+    flags.push_back(
+        {FlagKind::kConstantAnswer,
+         score.n == 1 ? fmt::format("answers choice {} for its one item", most->first)
+                      : fmt::format("answers choice {} for all {} items", most->first, score.n)});
   } else if (share >= kOneAnswerShare) {
     flags.push_back(
         {FlagKind::kOneAnswerIndex,

@@ -9,34 +9,14 @@
 #include "base/random.h"
 #include "compare/recommend.h"
 #include "compare/render.h"
+#include "compare/test_runs.h"
 
 namespace qx {
 namespace {
 
-// A task of four choices; right[i] decides item i. Right items choose the gold index, wrong ones
-// the next.
-TaskResults task_of(const std::string& name, const std::vector<bool>& right) {
-  TaskResults task{name, "acc_norm", {}};
-  for (std::size_t i = 0; i < right.size(); ++i) {
-    const int gold = static_cast<int>(i % 4);
-    task.items.push_back({static_cast<std::int64_t>(i), "h" + std::to_string(i), gold,
-                          right[i] ? gold : (gold + 1) % 4, 4, right[i]});
-  }
-  return task;
-}
-
-std::vector<bool> pattern(std::size_t n, std::size_t right, std::size_t shift = 0) {
-  std::vector<bool> out(n);
-  for (std::size_t i = 0; i < n; ++i) out[(i + shift) % n] = i < right;
-  return out;
-}
-
-RunResults run_of(const std::string& name, const std::vector<TaskResults>& tasks,
-                  std::int64_t bytes = 100) {
-  RunResults run{name, {}, bytes, 4.0};
-  for (const TaskResults& t : tasks) run.tasks[t.task] = t;
-  return run;
-}
+using test::pattern;
+using test::run_of;
+using test::task_of;
 
 TEST(Compare, CountsFlipsAndDecidesABigDifference) {
   const auto base = run_of("base", {task_of("arc_easy", pattern(200, 150))});
@@ -133,28 +113,124 @@ TEST(Compare, NeedsTwoRunsOfDifferentNames) {
   EXPECT_THROW(compare_runs({a, b}, {}), Error);
 }
 
-TEST(Recommend, NothingDecidedIsSaidAndTheSmallestIsNamed) {
-  const auto base = run_of("base", {task_of("piqa", pattern(100, 60))}, 269);
-  const auto q4 = run_of("q4-hi", {task_of("piqa", pattern(100, 60, 2))}, 84);
-  const auto qx = run_of("qx63-hi", {task_of("piqa", pattern(100, 60, 1))}, 81);
-  const Comparison c = compare_runs({base, q4, qx}, {});
-  const auto r = recommend(c);
-  EXPECT_EQ(r[0].choice, std::nullopt);
-  EXPECT_EQ(r[1].choice, "qx63-hi");
-  EXPECT_EQ(c.between_variants.size(), 1u);
-  const std::string text = paragraph(c);
-  EXPECT_NE(text.find("do not decide between q4-hi and qx63-hi"), std::string::npos) << text;
-  EXPECT_EQ(text.find("better"), std::string::npos) << text;
-  EXPECT_EQ(text.find("worse"), std::string::npos) << text;
+TEST(Compare, EquivalentNeedsItemsAndAMargin) {
+  const auto versus = [](std::size_t n, double margin) {
+    const auto a = run_of("a", {task_of("piqa", pattern(n, n / 2))});
+    const auto b = run_of("b", {task_of("piqa", pattern(n, n / 2, 2))});
+    return compare_runs({a, b}, {0, margin});
+  };
+  const Difference few = versus(200, 0.01).against_baseline[0].tasks[0];
+  EXPECT_EQ(few.verdict, Verdict::kIndistinguishable);
+  EXPECT_GT(few.items_needed.value_or(0), 100);
+  const Comparison many = versus(4000, 0.01);
+  EXPECT_EQ(many.against_baseline[0].tasks[0].verdict, Verdict::kEquivalent);
+  EXPECT_TRUE(many.against_baseline[0].tasks[0].within_margin);
+  EXPECT_EQ(many.against_baseline[0].average->verdict, Verdict::kEquivalent);
+  EXPECT_FALSE(many.against_baseline[0].tasks[0].items_needed);
+  EXPECT_EQ(versus(200, 0.06).against_baseline[0].tasks[0].verdict, Verdict::kEquivalent);
+  EXPECT_THROW(versus(200, 0), UsageError);
+  EXPECT_THROW(versus(200, 1), UsageError);
+  EXPECT_THROW(versus(200, std::nan("")), UsageError);
 }
 
-TEST(Recommend, TheVariantAheadIsChosen) {
-  const auto base = run_of("base", {task_of("piqa", pattern(400, 300))}, 269);
-  const auto q4 = run_of("q4-hi", {task_of("piqa", pattern(400, 280))}, 84);
-  const auto qx = run_of("q2", {task_of("piqa", pattern(400, 180))}, 81);
-  const Comparison c = compare_runs({base, q4, qx}, {});
-  EXPECT_EQ(recommend(c)[0].choice, "q4-hi");
-  EXPECT_NE(paragraph(c).find("Choose q4-hi"), std::string::npos) << paragraph(c);
+// A difference that is shown stays one when it is also shown to be small.
+TEST(Compare, SmallButShownIsBetterByLessThanTheMargin) {
+  const auto a = run_of("a", {task_of("piqa", pattern(20'000, 10'000))});
+  const auto b = run_of("b", {task_of("piqa", pattern(20'000, 10'030))});
+  const Difference d = compare_runs({a, b}, {}).against_baseline[0].tasks[0];
+  EXPECT_EQ(d.verdict, Verdict::kBetter);
+  EXPECT_TRUE(d.within_margin);
+}
+
+TEST(Compare, TwoConstantAnswersAreNotCalledEquivalent) {
+  auto constant = task_of("boolq", pattern(2000, 1000));
+  for (ItemResult& item : constant.items) {
+    item.chosen = 1;
+    item.right = item.gold == 1;
+  }
+  const Comparison c = compare_runs({run_of("a", {constant}), run_of("b", {constant})}, {});
+  const Difference& d = c.against_baseline[0].tasks[0];
+  EXPECT_LT(d.p_equivalence_holm, 0.05);
+  EXPECT_FALSE(d.within_margin);
+  EXPECT_EQ(d.verdict, Verdict::kIndistinguishable);
+  EXPECT_FALSE(c.against_baseline[0].average);
+  EXPECT_FALSE(c.runs[0].average);
+}
+
+// Holm over all pairs: the average of one pair is corrected for the others.
+TEST(Compare, AveragesAreCorrectedOverAllPairs) {
+  const auto run = [](const std::string& name, std::size_t right) {
+    return run_of(name, {task_of("a", pattern(300, right)), task_of("b", pattern(300, right))});
+  };
+  // Five of 300 lost in each task: p = 2/1024 among ten discordant items.
+  const Comparison two = compare_runs({run("base", 150), run("q", 145)}, {});
+  EXPECT_NEAR(two.against_baseline[0].average->p, 2.0 / 1024, 1e-12);
+  EXPECT_EQ(two.against_baseline[0].average->p_holm, two.against_baseline[0].average->p);
+  EXPECT_EQ(two.against_baseline[0].average->verdict, Verdict::kWorse);
+  const Comparison more =
+      compare_runs({run("base", 150), run("q", 145), run("r", 148), run("s", 147)}, {});
+  const AverageDifference& average = *more.against_baseline[0].average;
+  EXPECT_EQ(average.p, two.against_baseline[0].average->p);
+  EXPECT_NEAR(average.p_holm, 6 * average.p, 1e-12);
+}
+
+TEST(Compare, MicroWeighsItemsAndMacroTasks) {
+  const auto a = run_of("a", {task_of("s", pattern(100, 50)), task_of("t", pattern(300, 150))});
+  const auto b = run_of("b", {task_of("s", pattern(100, 40)), task_of("t", pattern(300, 150))});
+  const Comparison c = compare_runs({a, b}, {});
+  EXPECT_NEAR(c.against_baseline[0].average->difference, -0.05, 1e-12);
+  EXPECT_NEAR(c.against_baseline[0].micro->difference, -0.025, 1e-12);
+  EXPECT_NEAR(*c.runs[1].micro, 190.0 / 400, 1e-12);
+  EXPECT_EQ(c.against_baseline[0].average->n, 400);
+  EXPECT_EQ(c.against_baseline[0].average->tasks, 2);
+}
+
+// Items of one passage that change together are one piece of evidence.
+TEST(Compare, PassagesWidenErrorsAndWeakenTests) {
+  auto a = task_of("boolq", pattern(200, 100));
+  auto b = task_of("boolq", pattern(200, 80));  // items 80 .. 99 lost: five passages of four
+  const Comparison items = compare_runs({run_of("a", {a}), run_of("b", {b})}, {});
+  for (std::size_t i = 0; i < 200; ++i) a.items[i].cluster = "p" + std::to_string(i / 4);
+  const Comparison passages = compare_runs({run_of("a", {a}), run_of("b", {b})}, {});
+  const Difference& by_item = items.against_baseline[0].tasks[0];
+  const Difference& by_passage = passages.against_baseline[0].tasks[0];
+  EXPECT_EQ(by_item.clusters, 0);
+  EXPECT_EQ(by_passage.clusters, 50);  // known from one run alone
+  EXPECT_NEAR(by_passage.p, 2.0 / 32, 1e-12);
+  EXPECT_LT(by_item.p, 1e-5);
+  EXPECT_EQ(by_passage.verdict, Verdict::kIndistinguishable);
+  EXPECT_NEAR(by_passage.design_effect, 4, 0.1);
+  EXPECT_NEAR(by_passage.stderr_, 2 * by_item.stderr_, 0.001);
+  EXPECT_LT(by_passage.interval.low, by_item.interval.low);
+  EXPECT_LT(by_passage.score_interval.low, by_item.score_interval.low);
+  EXPECT_GT(by_passage.p_equivalence, 0.9);
+  EXPECT_GT(*passages.tasks[0].scores[0].clustered_stderr, items.tasks[0].scores[0].stderr_);
+  EXPECT_FALSE(items.tasks[0].scores[0].clustered_stderr);
+  // One passage each is no passage at all.
+  for (std::size_t i = 0; i < 200; ++i) a.items[i].cluster = "p" + std::to_string(i);
+  EXPECT_EQ(
+      compare_runs({run_of("a", {a}), run_of("b", {b})}, {}).against_baseline[0].tasks[0].clusters,
+      0);
+}
+
+TEST(Compare, MarginsAreEvidenceThatAccuracyCannotSee) {
+  const auto a = task_of("piqa", pattern(200, 100));
+  auto b = a;
+  for (std::size_t i = 0; i < 200; ++i)
+    b.items[i].margin -= 0.1 + 0.001 * static_cast<double>(i % 5);
+  b.items[7].margin = std::nan("");
+  const Comparison c = compare_runs({run_of("a", {a}), run_of("b", {b})}, {});
+  const Difference& d = c.against_baseline[0].tasks[0];
+  EXPECT_EQ(d.difference, 0);
+  ASSERT_TRUE(d.margin_shift);
+  EXPECT_EQ(d.margin_shift->n, 199);
+  EXPECT_NEAR(d.margin_shift->mean, -0.102, 1e-3);
+  EXPECT_LT(d.margin_shift->p, 0.001);
+  EXPECT_TRUE(d.margin_shift->interval.low <= d.margin_shift->mean &&
+              d.margin_shift->mean <= d.margin_shift->interval.high &&
+              d.margin_shift->interval.high < -0.1);
+  const Comparison without = compare_runs({run_of("a", {a}), run_of("b", {b})}, {0, 0.01, 0});
+  EXPECT_FALSE(without.against_baseline[0].tasks[0].margin_shift);
 }
 
 // Two variants that answer alike in truth: fewer than 5 % of comparisons may show any difference
@@ -174,7 +250,7 @@ TEST(Compare, FalseVerdictsStayUnderFivePercent) {
       a.push_back(task_of("t" + std::to_string(t), x));
       b.push_back(task_of("t" + std::to_string(t), y));
     }
-    const Comparison c = compare_runs({run_of("a", a), run_of("b", b)}, {});
+    const Comparison c = compare_runs({run_of("a", a), run_of("b", b)}, {0, 0.01, 0});
     bool any = false;
     for (const Difference& d : c.against_baseline[0].tasks) {
       any = any || d.verdict != Verdict::kIndistinguishable;

@@ -221,8 +221,8 @@ std::optional<std::int64_t> more_items(const AverageDifference& average, double 
     needed = z * z * variance / (d * d);
   }
   if (d < margin) {
-    const double z = normal_point(1 - level) + normal_point(1 - (1 - kPower) / 2);
-    needed = smaller_number(needed, z * z * variance / ((margin - d) * (margin - d)));
+    const double precision = equivalence_precision(d, margin, level, kPower);
+    needed = smaller_number(needed, precision * precision * variance);
   }
   return beyond(needed, average.n);
 }

@@ -42,6 +42,11 @@ Standing standing(const Comparison& c, const Scope& scope, std::size_t a, std::s
   if (has(Verdict::kBetter) && has(Verdict::kWorse)) return Standing::kMixed;
   if (has(Verdict::kBetter)) return Standing::kAhead;
   if (has(Verdict::kWorse)) return Standing::kBehind;
+  // Where all tasks are meant, being equivalent is about their average: each task alone has too few items.
+  const auto& average = pair_of(c, a, b).average;
+  if (scope.average && average) {
+    return average->verdict == Verdict::kEquivalent ? Standing::kEquivalent : Standing::kUndecided;
+  }
   return has(Verdict::kIndistinguishable) || verdicts.empty() ? Standing::kUndecided
                                                               : Standing::kEquivalent;
 }
@@ -89,7 +94,7 @@ bool all_pairs(const Comparison& c, const Scope& scope, const Runs& runs, Standi
   return true;
 }
 
-// Nothing when a run does not record its size.
+// The first of the smallest; nothing when a run does not record its size.
 std::optional<std::size_t> smallest(const Comparison& c, const Runs& among) {
   std::optional<std::size_t> best;
   for (const std::size_t r : among) {
@@ -97,6 +102,21 @@ std::optional<std::size_t> smallest(const Comparison& c, const Runs& among) {
     if (!best || *c.runs[r].tensor_bytes < *c.runs[*best].tensor_bytes) best = r;
   }
   return best;
+}
+
+// As many as are as small as `run`, which is the smallest of them.
+Runs equally_small(const Comparison& c, const Runs& among, std::size_t run) {
+  Runs out;
+  for (const std::size_t r : among) {
+    if (c.runs[r].tensor_bytes == c.runs[run].tensor_bytes) out.push_back(r);
+  }
+  return out;
+}
+
+// The smallest where there is one.
+std::optional<std::size_t> single_smallest(const Comparison& c, const Runs& among) {
+  const auto s = smallest(c, among);
+  return s && equally_small(c, among, *s).size() == 1 ? s : std::nullopt;
 }
 
 std::vector<std::string> names_of(const Comparison& c, const Runs& runs) {
@@ -163,11 +183,12 @@ Recommendation by_score(const Comparison& c, const Scope& scope, const std::stri
     if (std::find(leading.begin(), leading.end(), a) == leading.end()) behind.push_back(a);
   }
   if (leading.size() > 1 && all_pairs(c, scope, leading, Standing::kEquivalent)) {
-    const auto s = smallest(c, leading);
+    const auto s = single_smallest(c, leading);
     r.verdict = Verdict::kEquivalent;
     if (s) r.choice = c.runs[*s].name;
     r.because = fmt::format("{} are equivalent {} within {}{}", join_words(names_of(c, leading)),
-                            where, margin_words(c.margin), s ? ", and it is the smallest" : "");
+                            scope.average ? "on the average" : where, margin_words(c.margin),
+                            s ? ", and it is the smallest" : "");
   } else if (leading.empty()) {
     r.because = fmt::format("each of {} is behind another one", join_words(names_of(c, among)));
   } else if (leading.size() == 1) {
@@ -204,6 +225,12 @@ Recommendation smallest_of_all(const Comparison& c) {
   const auto s = smallest(c, candidates(c));
   if (!s) {
     r.because = "the runs do not record their sizes";
+    return r;
+  }
+  const Runs equals = equally_small(c, candidates(c), *s);
+  if (equals.size() > 1) {
+    r.because = fmt::format("{} are equally small ({})", join_words(names_of(c, equals)),
+                            size_words(*c.runs[*s].tensor_bytes));
     return r;
   }
   r.choice = c.runs[*s].name;
@@ -384,9 +411,9 @@ std::string choice_sentence(const Comparison& c) {
   if (all_pairs(c, scope, among, Standing::kEquivalent)) {
     std::string text = fmt::format(
         "By score it does not matter which of {} one takes: they are "
-        "equivalent within {}.",
+        "equivalent within {} on the average.",
         names, margin_words(c.margin));
-    if (const auto s = smallest(c, among)) {
+    if (const auto s = single_smallest(c, among)) {
       text += fmt::format(" The smallest is {} ({}).", c.runs[*s].name,
                           size_words(*c.runs[*s].tensor_bytes));
     }
@@ -407,7 +434,7 @@ std::string choice_sentence(const Comparison& c) {
     return fmt::format("No single one of {} is shown ahead of all the others.", names);
   }
   std::string text = fmt::format("The data do not decide between {} by score.", names);
-  if (const auto s = smallest(c, among)) {
+  if (const auto s = single_smallest(c, among)) {
     text += fmt::format(" If size matters, {} is the smallest ({}).", c.runs[*s].name,
                         size_words(*c.runs[*s].tensor_bytes));
   }

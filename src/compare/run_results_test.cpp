@@ -130,5 +130,36 @@ TEST(LoadRuns, OtherItemsAreRefusedOrIntersectedAndSaid) {
   EXPECT_NO_THROW(load_runs({a, a.parent_path() / "never"}, Metric::kDefault));
 }
 
+// What stands beside the answers: where they are from, passages, and what was measured of the model.
+TEST(LoadRuns, ReadsFolderModelPassagesAndMeasurements) {
+  const std::string model =
+      R"({"path":"/models/q4","plan_hash":"p","files":{"model.safetensors":"w"},"tensor_bytes":100})";
+  const std::string run = std::string(R"({"mode":"plain","few_shot":0,"model":)") + model + "}";
+  std::string answers = kAnswers;
+  answers.insert(answers.find(R"("gold")"), R"("cluster":"0123456789abcdef",)");
+  const fs::path a = write_run("measured", run, answers), b = write_run("bare", run, kAnswers);
+  std::ofstream(a / "bench.json")
+      << R"({"isa":"avx2","threads":2,"precision":"exact","pp":{"tokens":512,"median_tps":900.5},
+             "tg":{"tokens":128,"median_tps":250.25,"bytes_per_token":75000000},
+             "machine":{"cpu":"x"},"peak_rss_bytes":150000000,"model_facts":)"
+      << model << "}";
+  const LoadedRuns loaded = load_runs({a, b}, Metric::kDefault);
+  EXPECT_EQ(loaded.runs[0].folder, a);
+  EXPECT_EQ(loaded.runs[0].model_path, "/models/q4");
+  EXPECT_EQ(loaded.runs[0].tasks.at("piqa").items[0].cluster, "0123456789abcdef");
+  EXPECT_EQ(loaded.runs[0].tasks.at("piqa").items[1].cluster, "");
+  ASSERT_TRUE(loaded.runs[0].speed);
+  EXPECT_EQ(loaded.runs[0].speed->decode_tps, 250.25);
+  EXPECT_FALSE(loaded.runs[1].speed);
+  EXPECT_FALSE(loaded.runs[0].distance);
+  const Comparison c = compare_runs(loaded.runs, {});
+  EXPECT_EQ(c.runs[0].folder, a);
+  EXPECT_EQ(c.runs[0].model_path, "/models/q4");
+  EXPECT_EQ(c.runs[0].speed->peak_rss_bytes, 150000000);
+  // Of another model: not read as if it were this one's.
+  std::ofstream(b / "bench.json") << R"({"model_facts":{"plan_hash":"other"}})";
+  EXPECT_THROW(load_runs({a, b}, Metric::kDefault), Error);
+}
+
 }  // namespace
 }  // namespace qx

@@ -142,6 +142,7 @@ std::string about_words(std::int64_t count) {
 
 std::string size_words(std::int64_t bytes) {
   const auto size = static_cast<double>(bytes);
+  if (bytes < 100'000) return count_words(bytes) + " bytes";
   return bytes >= 10'000'000'000 ? fmt::format("{:.1f} GB", size / 1e9)
                                  : fmt::format("{:.1f} MB", size / 1e6);
 }

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "stats/stats.h"
+
 #include <cmath>
 #include <vector>
 
@@ -46,6 +48,24 @@ TEST(Averages, MacroWeighsTasksAndMicroItems) {
   EXPECT_NEAR(micro.stderr_, std::sqrt(4 + 9.0) / 400, 1e-15);
   EXPECT_TRUE(std::isnan(macro_average({}).mean));
   EXPECT_TRUE(std::isnan(micro_average({}).mean));
+}
+
+TEST(ClusteredMcNemar, IsMcNemarsTestWhereEveryItemIsItsOwn) {
+  std::vector<std::int64_t> sums(23, 1);
+  for (std::size_t i = 0; i < 7; ++i) sums[i] = -1;
+  sums.resize(60, 0);
+  const PairedCounts counts{20, 7, 16, 17};
+  EXPECT_NEAR(clustered_mcnemar(sums).p, mcnemar_exact(counts), 1e-12);
+  EXPECT_NEAR(clustered_mcnemar(sums).mid_p, mcnemar_mid_p(counts), 1e-12);
+}
+
+TEST(ClusteredMcNemar, APassageIsOneAnswer) {
+  EXPECT_EQ(clustered_mcnemar({}).p, 1);
+  EXPECT_EQ(clustered_mcnemar(std::vector<std::int64_t>{0, 0}).p, 1);
+  // Twenty items of one passage are no more than one coin.
+  EXPECT_EQ(clustered_mcnemar(std::vector<std::int64_t>{20}).p, 1);
+  EXPECT_EQ(clustered_mcnemar(std::vector<std::int64_t>{5, 5}).p, 0.5);
+  EXPECT_EQ(clustered_mcnemar(std::vector<std::int64_t>{3, -3}).p, 1);
 }
 
 }  // namespace

@@ -85,18 +85,36 @@ double equivalence_p(const PairedCounts& counts, double margin, double design_ef
                   upper_tail(-tango_statistic(counts, margin) / std::sqrt(design_effect)));
 }
 
+double equivalence_precision(double difference, double margin, double alpha, double power) {
+  QX_CHECK(alpha > 0 && alpha < 1 && power > 0 && power < 1);
+  const double d = std::fabs(difference);
+  if (!(d < margin)) return std::numeric_limits<double>::infinity();
+  const boost::math::normal normal;
+  const double z = boost::math::quantile(normal, 1 - alpha);
+  const auto shows = [&](double s) {
+    return boost::math::cdf(normal, (margin - d) * s - z) +
+               boost::math::cdf(normal, (margin + d) * s - z) >=
+           1 + power;
+  };
+  // Enough when each of both tests fails with half the probability that is left.
+  double low = 0;
+  double high = (z + boost::math::quantile(normal, 1 - (1 - power) / 2)) / (margin - d);
+  for (int i = 0; i < 60; ++i) {
+    const double middle = (low + high) / 2;
+    (shows(middle) ? high : low) = middle;
+  }
+  return high;
+}
+
 double items_for_equivalence(double difference, double discordance, double margin, double alpha,
                              double power) {
   const double d = std::fabs(difference);
   if (!(d < margin && margin < 1 && d <= discordance && discordance <= 1)) {
     return std::numeric_limits<double>::quiet_NaN();
   }
-  const boost::math::normal normal;
-  const double z =
-      boost::math::quantile(normal, 1 - alpha) + boost::math::quantile(normal, 1 - (1 - power) / 2);
+  const double precision = equivalence_precision(d, margin, alpha, power);
   // A true difference of the margin would make at least that share of the items differ.
-  const double variance = std::max(discordance - d * d, margin * (1 - margin));
-  return z * z * variance / ((margin - d) * (margin - d));
+  return precision * precision * std::max(discordance - d * d, margin * (1 - margin));
 }
 
 }  // namespace qx

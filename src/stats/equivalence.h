@@ -27,9 +27,14 @@ double equivalence_p(const PairedCounts& counts, double margin, double design_ef
 // One-sided test of difference <= -margin: small when "worse by no more than the margin" is shown.
 double noninferiority_p(const PairedCounts& counts, double margin, double design_effect = 1);
 
-// Paired items that show equivalence within the margin with the given power at one-sided level alpha, where
-// a share `discordance` of the items differs and the true difference is `difference` (Chow, Shao, Wang). NaN
-// unless |difference| < margin < 1 and |difference| <= discordance <= 1.
+// 1 / (standard error) at which two one-sided normal tests show |difference| < margin with the given power,
+// at one-sided level alpha each: the s of P(Z < (margin - d) s - z_alpha) + P(Z < (margin + d) s - z_alpha)
+// = 1 + power (Phillips 1990, normal form). Infinite unless |difference| < margin.
+double equivalence_precision(double difference, double margin, double alpha, double power);
+
+// Paired items that show equivalence within the margin so, where a share `discordance` of the items differs
+// and the true difference is `difference`. NaN unless |difference| < margin < 1 and |difference| <=
+// discordance <= 1.
 double items_for_equivalence(double difference, double discordance, double margin, double alpha,
                              double power);
 

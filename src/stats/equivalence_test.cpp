@@ -105,5 +105,33 @@ TEST(Equivalence, MoreItemsOrAWiderMarginShowMore) {
   EXPECT_GT(equivalence_p(better, 0.01), 0.5);
 }
 
+TEST(Tango, ADesignEffectWidensAndWeakens) {
+  const PairedCounts t{500, 60, 40, 400};
+  const Interval plain = tango_interval(t, 0.95), wide = tango_interval(t, 0.95, 2);
+  EXPECT_LT(wide.low, plain.low);
+  EXPECT_GT(wide.high, plain.high);
+  EXPECT_NEAR(tango_statistic(t, wide.low) / std::sqrt(2), 1.959963984540054, 1e-9);
+  EXPECT_GT(equivalence_p(t, 0.05, 2), equivalence_p(t, 0.05));
+  EXPECT_EQ(tango_bound(t, 0), -0.02);
+}
+
+// As many items as the formula says show equivalence about as often as it says.
+TEST(Equivalence, ItemsGiveThePowerTheyAreAskedFor) {
+  Random random(23);
+  for (const double truth : {0.0, 0.01}) {
+    const double items = items_for_equivalence(truth, 0.10, 0.03, 0.05, 0.80);
+    int shown = 0;
+    constexpr int kRuns = 1000;
+    for (int run = 0; run < kRuns; ++run) {
+      const Shares shares{0.05 - truth / 2, 0.05 + truth / 2, 0.5};
+      const PairedCounts t = simulate(shares, static_cast<int>(items), random);
+      shown += equivalence_p(t, 0.03) < 0.05 ? 1 : 0;
+    }
+    EXPECT_NEAR(shown, kRuns * 0.80, kRuns * 0.05) << truth << " " << items;
+  }
+  EXPECT_TRUE(std::isnan(items_for_equivalence(0.02, 0.1, 0.02, 0.05, 0.8)));
+  EXPECT_TRUE(std::isnan(items_for_equivalence(0.02, 0.01, 0.05, 0.05, 0.8)));
+}
+
 }  // namespace
 }  // namespace qx

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "stats/averages.h"
 #include "stats/clusters.h"
 #include "stats/equivalence.h"
 #include "stats/resampling.h"
@@ -75,6 +76,39 @@ TEST(Golden, Clusters) {
     EXPECT_NEAR(mean_error(values).stderr_, c["stderr"].get<double>(), 1e-13);
     EXPECT_NEAR(clustered_mean_error(values, clusters).stderr_, c["clustered"].get<double>(),
                 1e-13);
+  }
+}
+
+TEST(Golden, ClusteredMcNemar) {
+  for (const json& c : golden()["clustered_mcnemar"]) {
+    const ClusteredTest test = clustered_mcnemar(c["sums"].get<std::vector<std::int64_t>>());
+    EXPECT_NEAR(test.p, c["p"].get<double>(), 1e-12) << c;
+    EXPECT_NEAR(test.mid_p, c["mid_p"].get<double>(), 1e-12) << c;
+  }
+}
+
+// The oracle finds Tango's limits numerically.
+TEST(Golden, Averages) {
+  const double margin = golden()["margin"].get<double>();
+  for (const json& c : golden()["averages"]) {
+    std::vector<TaskDifference> tasks;
+    for (std::size_t t = 0; t < c["tables"].size(); ++t) {
+      tasks.push_back({counts_of(c["tables"][t]), c["weights"][t].get<double>(),
+                       c["design_effects"][t].get<double>()});
+    }
+    EXPECT_NEAR(average_difference(tasks), c["difference"].get<double>(), 1e-14);
+    const Interval interval = average_difference_interval(tasks, 0.95);
+    EXPECT_NEAR(interval.low, c["interval"][0].get<double>(), 1e-6) << c;
+    EXPECT_NEAR(interval.high, c["interval"][1].get<double>(), 1e-6) << c;
+    EXPECT_NEAR(average_equivalence_p(tasks, margin), c["equivalence"].get<double>(), 1e-5) << c;
+  }
+}
+
+TEST(Golden, ItemsForEquivalence) {
+  for (const json& c : golden()["equivalence_items"]) {
+    const auto g = c["given"].get<std::vector<double>>();
+    const double items = c["items"].get<double>();
+    EXPECT_NEAR(items_for_equivalence(g[0], g[1], g[2], g[3], g[4]), items, items * 1e-7) << c;
   }
 }
 

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "compare/recommend.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "compare/test_runs.h"
+
+namespace qx {
+namespace {
+
+using test::pattern;
+using test::run_of;
+using test::task_of;
+
+Recommendation for_use(const Comparison& c, const std::string& use,
+                       const RecommendSettings& settings = {}) {
+  for (const Recommendation& r : recommend(c, settings)) {
+    if (r.use == use) return r;
+  }
+  ADD_FAILURE() << "no line for " << use;
+  return {};
+}
+
+bool has_use(const Comparison& c, const std::string& use) {
+  const auto lines = recommend(c);
+  return std::any_of(lines.begin(), lines.end(), [&](const auto& r) { return r.use == use; });
+}
+
+TEST(Recommend, NothingDecidedIsSaidAndTheSmallestIsNamed) {
+  const auto base = run_of("base", {task_of("piqa", pattern(100, 60))}, 269);
+  const auto q4 = run_of("q4-hi", {task_of("piqa", pattern(100, 60, 2))}, 84);
+  const auto qx = run_of("qx63-hi", {task_of("piqa", pattern(100, 60, 1))}, 81);
+  const Comparison c = compare_runs({base, q4, qx}, {});
+  const Recommendation best = for_use(c, "best scores");
+  EXPECT_EQ(best.choice, std::nullopt);
+  EXPECT_GT(best.more_items.value_or(0), 100);
+  EXPECT_NE(best.because.find("do not decide between q4-hi and qx63-hi"), std::string::npos);
+  EXPECT_EQ(for_use(c, "smallest").choice, "qx63-hi");
+  const Recommendation equivalent = for_use(c, "smallest equivalent to base");
+  EXPECT_EQ(equivalent.choice, std::nullopt);
+  EXPECT_GT(equivalent.more_items.value_or(0), 100);
+  EXPECT_NE(equivalent.because.find("qx63-hi"), std::string::npos) << equivalent.because;
+  EXPECT_EQ(c.between_variants.size(), 1u);
+  const std::string text = paragraph(c);
+  EXPECT_NE(text.find("do not decide between q4-hi and qx63-hi"), std::string::npos) << text;
+  EXPECT_EQ(text.find("better"), std::string::npos) << text;
+  EXPECT_EQ(text.find("worse"), std::string::npos) << text;
+}
+
+TEST(Recommend, TheVariantAheadIsChosen) {
+  const auto base = run_of("base", {task_of("piqa", pattern(400, 300))}, 269);
+  const auto q4 = run_of("q4-hi", {task_of("piqa", pattern(400, 280))}, 84);
+  const auto q2 = run_of("q2", {task_of("piqa", pattern(400, 180))}, 81);
+  const Comparison c = compare_runs({base, q4, q2}, {});
+  EXPECT_EQ(for_use(c, "best scores").choice, "q4-hi");
+  EXPECT_EQ(for_use(c, "best scores").verdict, Verdict::kBetter);
+  EXPECT_EQ(for_use(c, "common sense").choice, "q4-hi");
+  EXPECT_EQ(for_use(c, "smallest").choice, "q2");
+  EXPECT_EQ(for_use(c, "smallest").verdict, Verdict::kWorse);
+  EXPECT_NE(paragraph(c).find("Choose q4-hi"), std::string::npos) << paragraph(c);
+}
+
+// Each use rests on its own tasks; one that was not run, or carries no information, gets no line.
+TEST(Recommend, UsesRestOnTheirTasks) {
+  auto constant = task_of("boolq", pattern(400, 200));
+  for (ItemResult& item : constant.items) item.chosen = 1;
+  const auto run = [&](const std::string& name, std::size_t hellaswag, std::size_t arc) {
+    return run_of(name, {task_of("hellaswag", pattern(400, hellaswag)),
+                         task_of("arc_challenge", pattern(400, arc)), constant});
+  };
+  const Comparison c =
+      compare_runs({run("base", 250, 200), run("x", 200, 190), run("y", 250, 140)}, {});
+  EXPECT_EQ(for_use(c, "text continuation").choice, "y");
+  EXPECT_EQ(for_use(c, "abstract reasoning").choice, "x");
+  EXPECT_EQ(for_use(c, "best scores").choice, std::nullopt);
+  EXPECT_FALSE(has_use(c, "reading"));
+  EXPECT_FALSE(has_use(c, "knowledge"));
+  EXPECT_NE(paragraph(c).find("depends on the task"), std::string::npos) << paragraph(c);
+}
+
+TEST(Recommend, TheSmallestOfEquivalentOnes) {
+  const auto run = [](const std::string& name, std::size_t shift, std::int64_t bytes) {
+    return run_of(name, {task_of("piqa", pattern(8000, 4000, shift))}, bytes);
+  };
+  const Comparison c =
+      compare_runs({run("base", 0, 300), run("q8", 1, 150), run("q6", 2, 110)}, {});
+  const Recommendation best = for_use(c, "best scores");
+  EXPECT_EQ(best.choice, "q6");
+  EXPECT_EQ(best.verdict, Verdict::kEquivalent);
+  const Recommendation small = for_use(c, "smallest equivalent to base");
+  EXPECT_EQ(small.choice, "q6");
+  EXPECT_EQ(small.verdict, Verdict::kEquivalent);
+  EXPECT_FALSE(small.more_items);
+  EXPECT_NE(paragraph(c).find("equivalent within 1 point"), std::string::npos) << paragraph(c);
+}
+
+// Equal on the average, but worse on one task: not "as good".
+TEST(Recommend, WorseOnATaskIsNotEquivalent) {
+  const auto run = [](const std::string& name, std::size_t s, std::size_t t) {
+    return run_of(name, {task_of("s", pattern(8000, s)), task_of("t", pattern(8000, t))}, 100);
+  };
+  auto base = run("base", 4000, 4000), q4 = run("q4", 3700, 4300);
+  q4.tensor_bytes = 50;
+  const Comparison c = compare_runs({base, q4}, {});
+  EXPECT_EQ(c.against_baseline[0].average->verdict, Verdict::kEquivalent);
+  EXPECT_EQ(for_use(c, "smallest equivalent to base").choice, std::nullopt);
+}
+
+TEST(Recommend, OfTwoEquallySmallNoneIsTheSmallest) {
+  const auto run = [](const std::string& name, std::size_t shift) {
+    return run_of(name, {task_of("piqa", pattern(100, 50, shift))}, 84);
+  };
+  const Comparison c = compare_runs({run("base", 0), run("a", 1), run("b", 2)}, {});
+  EXPECT_EQ(for_use(c, "smallest").choice, std::nullopt);
+  EXPECT_EQ(for_use(c, "smallest").because, "a and b are equally small (84 bytes)");
+  EXPECT_EQ(paragraph(c).find("smallest"), std::string::npos) << paragraph(c);
+}
+
+TEST(Recommend, FastestWithinTheBudgetNeedsMeasurements) {
+  const auto run = [](const std::string& name, double tps, std::int64_t peak) {
+    RunResults r = run_of(name, {task_of("piqa", pattern(400, 300))});
+    r.speed = SpeedFacts{};
+    r.speed->decode_tps = tps;
+    r.speed->peak_rss_bytes = peak;
+    return r;
+  };
+  RunResults base = run("base", 20, 3'000), q8 = run("q8", 40, 2'000), q4 = run("q4", 60, 1'000);
+  EXPECT_EQ(for_use(compare_runs({base, q8, q4}, {}), "fastest").choice, "q4");
+  const RecommendSettings budget{2'500};
+  q4.speed->peak_rss_bytes = 2'600;
+  EXPECT_EQ(for_use(compare_runs({base, q8, q4}, {}), "fastest within the budget", budget).choice,
+            "q8");
+  const RecommendSettings tiny{10};
+  EXPECT_EQ(for_use(compare_runs({base, q8, q4}, {}), "fastest within the budget", tiny).choice,
+            std::nullopt);
+  q4.speed->threads = 8;  // measured otherwise: not comparable
+  const Recommendation other = for_use(compare_runs({base, q8, q4}, {}), "fastest");
+  EXPECT_EQ(other.choice, std::nullopt);
+  EXPECT_NE(other.because.find("different conditions"), std::string::npos);
+  for (RunResults* r : {&base, &q8, &q4}) r->speed.reset();
+  EXPECT_NE(for_use(compare_runs({base, q8, q4}, {}), "fastest").because.find("qx bench"),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace qx
