@@ -140,12 +140,64 @@ TEST_F(Card, ConstantAnswersAreNamedAndNoAdvantage) {
             std::string::npos)
       << text;
   EXPECT_NE(text.find("0.500 ± 0.035 (!)"), std::string::npos) << text;
+  EXPECT_NE(text.find("| boolq |  |  | "), std::string::npos) << text;  // no change to be read
   EXPECT_NE(text.find("worse"), std::string::npos);
   // No sentence of ours is one that the audit would take back.
   for (const Claim& claim : audit_text(text, "c.md").claims) {
     EXPECT_NE(claim.verdict, ClaimVerdict::kContradicted) << claim.text << ": " << claim.evidence;
     EXPECT_NE(claim.verdict, ClaimVerdict::kNotSupported) << claim.text << ": " << claim.evidence;
   }
+}
+
+TEST_F(Card, SpeedAndDistanceStandWhereTheyWereMeasured) {
+  EXPECT_EQ(card().find("## Speed"), std::string::npos);
+  const fs::path folder = root_ / "runs" / "q4";
+  const Json model = read_json_file(folder / "run.json")["model"];
+  Json bench;
+  bench["pp"] = Json{{"tokens", 64}, {"median_tps", 1007.61}};
+  bench["tg"] = Json{{"tokens", 16}, {"median_tps", 227.44}, {"bytes_per_token", 1000}};
+  bench["peak_rss_bytes"] = 104054784;
+  bench["isa"] = "scalar";
+  bench["precision"] = "exact";
+  bench["threads"] = 2;
+  bench["machine"]["cpu"] = "A CPU | <b>";
+  bench["model_facts"] = model;
+  write_text(folder / "bench.json", dump_json(bench, 1, false, false));
+  Json far;
+  for (const char* key : {"kl_mean", "kl_stderr", "kl_median", "kl_p95", "kl_p99", "kl_max",
+                          "top1_agreement", "ppl_stderr"}) {
+    far[key] = 0.25;
+  }
+  far["tokens"] = 508;
+  far["ppl"] = 33.8117;
+  far["ppl_base"] = 29.1;
+  far["model"] = model;
+  far["base"]["name"] = "base";
+  far["text"] = Json{{"sha256", std::string(64, 'b')}, {"file", "/some/where/text.txt"}};
+  far["windows"] = Json{{"convention", "llama.cpp"}, {"ctx", 256}, {"stride", 256}, {"windows", 4}};
+  write_text(folder / "divergence.json", dump_json(far, 1, false, false));
+  const std::string text = card();
+  EXPECT_NE(
+      text.find("| **q4** | 1007.6 | 227.4 | 64 | 16 | 104.1 MB | exact | scalar | 2 | A CPU"),
+      std::string::npos)
+      << text;
+  EXPECT_NE(text.find("| **q4** | 0.2500 ± 0.2500 | 0.2500 | 0.250 | 25.00 % | 33.812 ± 0.250 |"),
+            std::string::npos)
+      << text;
+  EXPECT_NE(
+      text.find("qx divergence -m q4 --base base --text text.txt --convention llama.cpp --ctx "
+                "256 --stride 256 --chunks 4 -o runs\n"),
+      std::string::npos)
+      << text;
+  EXPECT_NE(text.find("qx bench -m q4 -p 64 -n 16 --precision exact --threads 2 -o runs/q4\n"),
+            std::string::npos);
+  EXPECT_EQ(text.find("/some/where"), std::string::npos);
+  EXPECT_TRUE(check(text).problems.empty()) << all_text(check(text));
+  EXPECT_FALSE(check(replaced(text, "227.4", "327.4")).problems.empty());
+  // Of another model, it is an error and no table.
+  bench["model_facts"]["plan_hash"] = "0";
+  write_text(folder / "bench.json", dump_json(bench, 1, false, false));
+  EXPECT_THROW(card(), Error);
 }
 
 TEST_F(Card, WithoutABaseNothingIsClaimed) {

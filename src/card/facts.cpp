@@ -102,6 +102,7 @@ CardRun read_run(const fs::path& folder) {
   run.run = record.json;
   run.speed = load_speed(folder);
   run.distance = load_distance(folder);
+  if (run.distance) run.distance_record = read_json_file(folder / kDistanceFile, kMaxPlanBytes);
   return run;
 }
 

@@ -41,6 +41,7 @@ struct CardRun {
   Json run;  // run.json
   std::optional<SpeedFacts> speed;
   std::optional<DistanceFacts> distance;
+  Json distance_record;  // divergence.json, for the windows; null where there is none
 };
 
 // The model directory, measured again.

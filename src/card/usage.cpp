@@ -122,6 +122,41 @@ std::string tasks_option(const Json& run) {
   return list;
 }
 
+// Of what was measured beside the answers.
+std::string measure_commands(const CardFacts& facts) {
+  const CardRun& own = facts.own();
+  const std::string directory = directory_of(facts, facts.self());
+  std::string out;
+  if (own.distance) {
+    const Json& record = own.distance_record;
+    const Json& windows = json_member(record, "windows");
+    const std::string text = text_of(json_member(record, "text"), "file");
+    out += "qx divergence -m " +
+           shell_word(directory == own.name ? own.name : own.name + "=" + directory) + " --base " +
+           shell_word(own.distance->base) + " --text " +
+           shell_word(text.substr(text.rfind('/') + 1));
+    if (const std::string c = text_of(windows, "convention"); !c.empty()) {
+      out += " --convention " + shell_word(c);
+    }
+    for (const auto& [key, option] : {std::pair{"ctx", "--ctx"}, std::pair{"stride", "--stride"},
+                                      std::pair{"windows", "--chunks"}}) {
+      const Json& value = json_member(windows, key);
+      if (value.is_number_integer()) out += fmt::format(" {} {}", option, value.dump());
+    }
+    if (const std::string p = text_of(record, "precision"); !p.empty()) {
+      out += " --precision " + shell_word(p);
+    }
+    out += " -o runs\n";
+  }
+  if (own.speed) {
+    out += fmt::format("qx bench -m {} -p {} -n {} --precision {} --threads {} -o {}\n",
+                       shell_word(directory), own.speed->prompt_tokens, own.speed->generated_tokens,
+                       shell_word(own.speed->precision), own.speed->threads,
+                       shell_word("runs/" + own.name));
+  }
+  return out;
+}
+
 std::string commands(const CardFacts& facts) {
   std::string out = "```sh\n";
   const Json provenance = facts.model ? facts.model->provenance : Json();
@@ -151,6 +186,7 @@ std::string commands(const CardFacts& facts) {
     if (facts.base) out += " --baseline " + shell_word(facts.runs[*facts.base].name);
     out += fmt::format(" --margin {:g}\n", facts.margin);
   }
+  out += measure_commands(facts);
   out += "qx card " + shell_word("runs/" + facts.own().name) + with + " -o README.md\n";
   return out + "qx card --check README.md --runs runs\n```\n";
 }

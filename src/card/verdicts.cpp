@@ -26,10 +26,12 @@ std::string pair_table(const Comparison& c, const PairSummary& pair) {
     const auto items = [&](std::int64_t count) {
       return fmt::format("{} of {}", count, c.tasks[t].n);
     };
-    rows.push_back({markdown_text(c.tasks[t].task), points(d.difference) + " points",
-                    interval_text(d.interval), items(d.counts.right_to_wrong),
-                    items(d.counts.wrong_to_right), p_text(d.p_holm),
-                    c.tasks[t].informative ? verdict_name(d.verdict) : "no information"});
+    // A task without information gives no change that anybody should read.
+    const bool says = c.tasks[t].informative;
+    rows.push_back({markdown_text(c.tasks[t].task), says ? points(d.difference) + " points" : "",
+                    says ? interval_text(d.interval) : "", items(d.counts.right_to_wrong),
+                    items(d.counts.wrong_to_right), says ? p_text(d.p_holm) : "",
+                    says ? verdict_name(d.verdict) : "no information"});
   }
   if (pair.average) {
     const AverageDifference& a = *pair.average;
