@@ -157,12 +157,35 @@ std::string measure_commands(const CardFacts& facts) {
   return out;
 }
 
+// What the card's own command was given, as far as the card shows it.
+std::string card_options(const CardFacts& facts) {
+  std::string out;
+  const auto add = [&](const char* option, const std::string& value) {
+    if (!value.empty()) out += fmt::format(" {} {}", option, shell_word(value));
+  };
+  if (facts.base && !facts.base_is_proven) add("--base", facts.runs[*facts.base].name);
+  if (facts.metric != "default") add("--metric", facts.metric);
+  if (facts.margin != CardRequest().margin) add("--margin", fmt::format("{:g}", facts.margin));
+  add("--license", facts.metadata.license);
+  for (const std::string& language : facts.metadata.languages) add("--language", language);
+  for (const std::string& base : facts.metadata.base_models) add("--base-model", base);
+  add("--repository", facts.repository);
+  if (facts.title != facts.repository.substr(facts.repository.rfind('/') + 1)) {
+    add("--title", facts.title);
+  }
+  return out;
+}
+
 std::string commands(const CardFacts& facts) {
   std::string out = "```sh\n";
   const Json provenance = facts.model ? facts.model->provenance : Json();
   const std::string recipe = text_of(provenance, "recipe");
   const std::string source = facts.base ? facts.runs[*facts.base].name
                                         : text_of(json_member(provenance, "source"), "name");
+  const std::vector<std::string>& bases = facts.metadata.base_models;
+  if (facts.base && bases.size() == 1) {
+    out += "hf download " + shell_word(bases[0]) + " --local-dir " + shell_word(source) + "\n";
+  }
   if (!recipe.empty() && !recipe.starts_with("like ") && !source.empty()) {
     const bool own = !json_member(provenance, "recipe_text").is_null();
     out += "qx convert -m " + shell_word(source) + " -o " + shell_word(facts.title) + " --recipe " +
@@ -187,7 +210,8 @@ std::string commands(const CardFacts& facts) {
     out += fmt::format(" --margin {:g}\n", facts.margin);
   }
   out += measure_commands(facts);
-  out += "qx card " + shell_word("runs/" + facts.own().name) + with + " -o README.md\n";
+  out += "qx card " + shell_word("runs/" + facts.own().name) + with + card_options(facts) +
+         " -o README.md\n";
   return out + "qx card --check README.md --runs runs\n```\n";
 }
 
