@@ -57,6 +57,17 @@ TEST(Groups, AllTheSameAndAllDifferent) {
   EXPECT_EQ(apart.letters, (std::vector<std::string>{"c", "a", "b"}));
 }
 
+// Each run is like its neighbours only: the last one alone would be no group of its own.
+TEST(Groups, AChainIsPairs) {
+  std::vector<std::pair<std::size_t, std::size_t>> told;
+  for (std::size_t a = 0; a < 5; ++a) {
+    for (std::size_t b = a + 2; b < 5; ++b) told.emplace_back(b, a);
+  }
+  const Groups g = find_groups(comparison_of({5, 4, 3, 2, 1}, told));
+  EXPECT_EQ(g.groups, (Groups2{{0, 1}, {1, 2}, {2, 3}, {3, 4}}));
+  EXPECT_EQ(g.letters, (std::vector<std::string>{"a", "ab", "bc", "cd", "d"}));
+}
+
 // The example of Piepho (2004): eight treatments, five pairs told apart (T1-T7, T1-T8, T2-T4, T2-T5, T3-T5).
 // The groups are the maximal sets without any of these pairs, listed by hand.
 TEST(Groups, PiephosExample) {

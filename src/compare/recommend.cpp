@@ -94,6 +94,15 @@ bool all_pairs(const Comparison& c, const Scope& scope, const Runs& runs, Standi
   return true;
 }
 
+bool any_pair(const Comparison& c, const Scope& scope, const Runs& runs, Standing wanted) {
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    for (std::size_t j = i + 1; j < runs.size(); ++j) {
+      if (standing(c, scope, runs[i], runs[j]) == wanted) return true;
+    }
+  }
+  return false;
+}
+
 // The first of the smallest; nothing when a run does not record its size.
 std::optional<std::size_t> smallest(const Comparison& c, const Runs& among) {
   std::optional<std::size_t> best;
@@ -161,6 +170,12 @@ std::string more_items_words(const std::optional<std::int64_t>& items) {
   return items ? fmt::format("; {} more items would", about_words(*items)) : "";
 }
 
+std::string tasks_of(const Comparison& c, const Scope& scope) {
+  std::vector<std::string> names;
+  for (const std::size_t t : scope.tasks) names.push_back(c.tasks[t].task);
+  return join_words(names);
+}
+
 // The choice by score within a scope. where: "on hellaswag", "on every task and on the average".
 Recommendation by_score(const Comparison& c, const Scope& scope, const std::string& use,
                         const std::string& where) {
@@ -170,11 +185,14 @@ Recommendation by_score(const Comparison& c, const Scope& scope, const std::stri
     if (!ahead_of_all(c, scope, a, among)) continue;
     r.choice = c.runs[a].name;
     r.verdict = Verdict::kBetter;
-    r.because =
-        scope.tasks.size() == 1
-            ? fmt::format("better {} than {}", where,
-                          c.runs.size() == 2 ? "the other" : "every other variant")
-            : fmt::format("better somewhere and worse nowhere {} against each other one", where);
+    if (scope.tasks.size() == 1) {
+      r.because = fmt::format("better {} than {}", where,
+                              c.runs.size() == 2 ? "the other" : "every other variant");
+    } else {
+      r.because = fmt::format("against each other one better {}, and worse on none of them",
+                              scope.average ? "on at least one task or on the average"
+                                            : "on at least one of " + tasks_of(c, scope));
+    }
     return r;
   }
   const Runs leading = not_behind(c, scope, among);
@@ -189,6 +207,8 @@ Recommendation by_score(const Comparison& c, const Scope& scope, const std::stri
     r.because = fmt::format("{} are equivalent {} within {}{}", join_words(names_of(c, leading)),
                             scope.average ? "on the average" : where, margin_words(c.margin),
                             s ? ", and it is the smallest" : "");
+  } else if (any_pair(c, scope, leading, Standing::kMixed)) {
+    r.because = fmt::format("between {} it depends on the task", join_words(names_of(c, leading)));
   } else if (leading.empty()) {
     r.because = fmt::format("each of {} is behind another one", join_words(names_of(c, among)));
   } else if (leading.size() == 1) {
@@ -203,7 +223,7 @@ Recommendation by_score(const Comparison& c, const Scope& scope, const std::stri
     r.because += more_items_words(r.more_items);
   }
   if (!behind.empty() && leading.size() > 1) {
-    r.because += fmt::format("; behind at least one of them: {}", join_words(names_of(c, behind)));
+    r.because += fmt::format("; behind another one: {}", join_words(names_of(c, behind)));
   }
   return r;
 }

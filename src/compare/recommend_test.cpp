@@ -58,6 +58,7 @@ TEST(Recommend, TheVariantAheadIsChosen) {
   EXPECT_EQ(for_use(c, "best scores").choice, "q4-hi");
   EXPECT_EQ(for_use(c, "best scores").verdict, Verdict::kBetter);
   EXPECT_EQ(for_use(c, "common sense").choice, "q4-hi");
+  EXPECT_EQ(for_use(c, "common sense").because, "better on piqa than every other variant");
   EXPECT_EQ(for_use(c, "smallest").choice, "q2");
   EXPECT_EQ(for_use(c, "smallest").verdict, Verdict::kWorse);
   EXPECT_NE(paragraph(c).find("Choose q4-hi"), std::string::npos) << paragraph(c);
@@ -76,6 +77,7 @@ TEST(Recommend, UsesRestOnTheirTasks) {
   EXPECT_EQ(for_use(c, "text continuation").choice, "y");
   EXPECT_EQ(for_use(c, "abstract reasoning").choice, "x");
   EXPECT_EQ(for_use(c, "best scores").choice, std::nullopt);
+  EXPECT_EQ(for_use(c, "best scores").because, "between x and y it depends on the task");
   EXPECT_FALSE(has_use(c, "reading"));
   EXPECT_FALSE(has_use(c, "knowledge"));
   EXPECT_NE(paragraph(c).find("depends on the task"), std::string::npos) << paragraph(c);
@@ -107,6 +109,22 @@ TEST(Recommend, WorseOnATaskIsNotEquivalent) {
   const Comparison c = compare_runs({base, q4}, {});
   EXPECT_EQ(c.against_baseline[0].average->verdict, Verdict::kEquivalent);
   EXPECT_EQ(for_use(c, "smallest equivalent to base").choice, std::nullopt);
+}
+
+// Ahead by one of the use's two tasks is enough, where no other one is ahead on the second.
+TEST(Recommend, AUseOfTwoTasks) {
+  const auto run = [](const std::string& name, std::size_t easy, std::size_t book) {
+    return run_of(
+        name, {task_of("arc_easy", pattern(400, easy)), task_of("openbookqa", pattern(400, book))});
+  };
+  const Comparison c = compare_runs(
+      {run("base", 250, 200), run("x", 250, 200), run("y", 180, 199), run("z", 249, 140)}, {});
+  const Recommendation r = for_use(c, "knowledge");
+  EXPECT_EQ(r.choice, "x");
+  EXPECT_EQ(
+      r.because,
+      "against each other one better on at least one of arc_easy and openbookqa, and worse on "
+      "none of them");
 }
 
 TEST(Recommend, OfTwoEquallySmallNoneIsTheSmallest) {
