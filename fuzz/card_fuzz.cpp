@@ -1,5 +1,5 @@
-// Any bytes as a card: an error, or parts whose lines lie within the text; front matter that is written again
-// reads as the same values.
+// Any bytes as a card: an error, or parts whose lines lie within the text; front matter that is
+// written again reads as the same values.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cstddef>

@@ -481,8 +481,8 @@ std::vector<Claim> judge_claims(const std::vector<Clause>& clauses, const ScoreT
     if (claim->verdict == ClaimVerdict::kSupported && gives_a_cause(clause)) {
       append(claim->evidence, "what caused it the table cannot tell");
     }
-    // A test on the answers to each item sees more than one on bare accuracies; what the printed scores
-    // contradict stays contradicted.
+    // A test on the answers to each item sees more than one on bare accuracies; what the printed
+    // scores contradict stays contradicted.
     if (claim->verdict == ClaimVerdict::kNotSupported && clause.paired) {
       claim->verdict = ClaimVerdict::kNotChecked;
       claim->evidence =

@@ -1,5 +1,5 @@
-// The card's body up to the scores' verdicts. Every figure stands in a table or a list, where `qx card --check`
-// finds it; paragraphs hold none, so that they may be edited.
+// The card's body up to the scores' verdicts. Every figure stands in a table or a list, where `qx
+// card --check` finds it; paragraphs hold none, so that they may be edited.
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 

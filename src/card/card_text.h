@@ -1,5 +1,5 @@
-// The structure of a card: front matter, headings, Markdown tables, list items, and the line that says which runs
-// it was made from. What `qx card` writes and `qx card --check` reads.
+// The structure of a card: front matter, headings, Markdown tables, list items, and the line that
+// says which runs it was made from. What `qx card` writes and `qx card --check` reads.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -40,16 +40,17 @@ struct CardText {
 
 constexpr std::size_t kMaxCardBytes = std::size_t{4} << 20;
 
-// CRLF and a byte order mark are allowed; so is a card without front matter. Text in code fences is neither table
-// nor list. Fails: Error: too large, not UTF-8, front matter that is not closed or not YAML (parse_yaml), broken
-// JSON in the comment.
+// CRLF and a byte order mark are allowed; so is a card without front matter. Text in code fences is
+// neither table nor list. Fails: Error: too large, not UTF-8, front matter that is not closed or
+// not YAML (parse_yaml), broken JSON in the comment.
 CardText read_card(std::string_view text, const std::string& file);
 
-// What names and sentences of others look like inside a table or a paragraph: on one line, and no mark of
-// Markdown or HTML in it takes effect.
+// What names and sentences of others look like inside a table or a paragraph: on one line, and no
+// mark of Markdown or HTML in it takes effect.
 std::string markdown_text(std::string_view text);
 
-// A Markdown table; the first column is aligned left, the others right unless `left`. Cells are Markdown already.
+// A Markdown table; the first column is aligned left, the others right unless `left`. Cells are
+// Markdown already.
 std::string markdown_table(const std::vector<std::string>& header,
                            const std::vector<std::vector<std::string>>& rows,
                            const std::vector<bool>& left = {});

@@ -70,7 +70,8 @@ TEST(CardText, BadCardsAreMessages) {
 }
 
 TEST(CardText, NamesTakeNoEffect) {
-  // A name with every mark of Markdown comes back as one cell, and the row has as many as were written.
+  // A name with every mark of Markdown comes back as one cell, and the row has as many as were
+  // written.
   const std::string name = "a|b*c`d[e](f)<script>\\\n\x1b[31m";
   const std::string table = markdown_table({"x", "y"}, {{markdown_text(name), "1"}});
   EXPECT_EQ(table.find("<script"), std::string::npos);

@@ -198,8 +198,8 @@ class Checker {
     std::string value;
   };
 
-  // Of model-index: "arc_easy (ARC-Easy) acc_norm" and the like. What is not shaped as it must be is left out,
-  // and then missed.
+  // Of model-index: "arc_easy (ARC-Easy) acc_norm" and the like. What is not shaped as it must be
+  // is left out, and then missed.
   static std::map<std::string, Result> results_of(const CardText& card) {
     std::map<std::string, Result> all;
     if (!card.front) return all;

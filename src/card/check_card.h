@@ -1,4 +1,5 @@
-// What in a card no longer matches the runs it was made from: `qx card --check`. Rules: docs/card.md.
+// What in a card no longer matches the runs it was made from: `qx card --check`. Rules:
+// docs/card.md.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -21,12 +22,12 @@ struct CardCheck {
   std::size_t checked = 0;            // cells, list items and results that were compared
 };
 
-// text: the card; file: its name, for messages. runs: the folder that holds the runs' folders. A card of
-// qx card names its runs; of any other card, the score tables are compared with the runs that their columns
-// are called after. Changed paragraphs, further sections and tables are allowed; a claim about scores in them
-// that the audit finds contradicted or not supported is a problem.
-// Fails: Error as read_card() and gather_facts() do; when the card names a run that `runs` does not hold; when
-// nothing in it can be compared.
+// text: the card; file: its name, for messages. runs: the folder that holds the runs' folders. A
+// card of qx card names its runs; of any other card, the score tables are compared with the runs
+// that their columns are called after. Changed paragraphs, further sections and tables are allowed;
+// a claim about scores in them that the audit finds contradicted or not supported is a problem.
+// Fails: Error as read_card() and gather_facts() do; when the card names a run that `runs` does not
+// hold; when nothing in it can be compared.
 CardCheck check_card(std::string_view text, const std::string& file,
                      const std::filesystem::path& runs);
 

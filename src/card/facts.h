@@ -1,4 +1,5 @@
-// Everything a card says, gathered from runs and the model's own files, before any word of it is written.
+// Everything a card says, gathered from runs and the model's own files, before any word of it is
+// written.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -71,8 +72,8 @@ struct CardFacts {
   bool base_is_proven = false;      // by hashes, not by the user's word
   std::string metric;
   double margin = 0.01;
-  // Of `runs`, in their order; baseline: the base, else the card's own run. A lone run stands beside a copy of
-  // itself.
+  // Of `runs`, in their order; baseline: the base, else the card's own run. A lone run stands
+  // beside a copy of itself.
   Comparison comparison;
   std::map<std::string, std::vector<TaskMetric>> results;  // of the card's own run, by task
   std::optional<CardModel> model;                          // nothing: the directory is not there
@@ -82,8 +83,9 @@ struct CardFacts {
   const CardRun& own() const { return runs.back(); }
 };
 
-// Fails: Error as load_runs() and compare_runs() do; when the model directory holds another model than the run
-// was made with; when a run.json or front matter is broken. UsageError for a `base` that is none of `with`.
+// Fails: Error as load_runs() and compare_runs() do; when the model directory holds another model
+// than the run was made with; when a run.json or front matter is broken. UsageError for a `base`
+// that is none of `with`.
 CardFacts gather_facts(const CardRequest& request);
 
 // What a README.md's front matter says about the model. Missing or without front matter: all empty.

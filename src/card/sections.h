@@ -16,7 +16,8 @@ std::string card_measurements(
 
 // Text as inline code, on one line; marks that would end it are dropped.
 std::string code_text(std::string_view text);
-// What the row of an average is called; not "average" alone, since tasks without information are left out.
+// What the row of an average is called; not "average" alone, since tasks without information are
+// left out.
 std::string average_label(std::int64_t tasks);
 std::string list_item(std::string_view text);
 std::string run_text(const CardFacts& facts, std::size_t run);  // its name, as Markdown

@@ -1,4 +1,5 @@
-// What the card says about differences, in the words of compare/words.h alone, and which tasks say little.
+// What the card says about differences, in the words of compare/words.h alone, and which tasks say
+// little.
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
@@ -18,7 +19,8 @@ std::string interval_text(const Interval& interval) {
   return points(interval.low) + " to " + points(interval.high);
 }
 
-// The paired table against the base. Its cells hold words, so that nobody takes a change for a score.
+// The paired table against the base. Its cells hold words, so that nobody takes a change for a
+// score.
 std::string pair_table(const Comparison& c, const PairSummary& pair) {
   std::vector<std::vector<std::string>> rows;
   for (std::size_t t = 0; t < c.tasks.size(); ++t) {

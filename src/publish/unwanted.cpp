@@ -61,7 +61,8 @@ bool is_token_char(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
 }
 
-// A word that begins with `prefix`, not inside a longer one, and has at least so many characters behind it.
+// A word that begins with `prefix`, not inside a longer one, and has at least so many characters
+// behind it.
 bool has_token(std::string_view text, std::string_view prefix, std::size_t length) {
   for (std::size_t at = text.find(prefix); at != std::string_view::npos;
        at = text.find(prefix, at + 1)) {

@@ -1,5 +1,5 @@
-// What an upload of a model directory to the Hub would send, and what speaks against it. Nothing here uses a
-// network: the upload itself is the Hub's official client's. Rules: docs/card.md.
+// What an upload of a model directory to the Hub would send, and what speaks against it. Nothing
+// here uses a network: the upload itself is the Hub's official client's. Rules: docs/card.md.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -29,8 +29,8 @@ struct UploadPlan {
 constexpr std::uint64_t kLfsBytes = 10'000'000;
 constexpr std::size_t kMaxUploadFiles = 20'000;
 
-// Reads headers and small files, never weights. Fails: Error when `directory` is none, cannot be read, or holds
-// more files than kMaxUploadFiles.
+// Reads headers and small files, never weights. Fails: Error when `directory` is none, cannot be
+// read, or holds more files than kMaxUploadFiles.
 UploadPlan plan_upload(const std::filesystem::path& directory);
 
 // The official client's command. repository: "" stands for one to be filled in.

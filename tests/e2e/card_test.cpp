@@ -1,4 +1,5 @@
-// qx card and qx publish as a user runs them: models, real evaluations, a card, its check, its audit.
+// qx card and qx publish as a user runs them: models, real evaluations, a card, its check, its
+// audit.
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
