@@ -8,6 +8,11 @@ find_package(OpenSSL REQUIRED COMPONENTS Crypto SSL)  # SHA-256, HTTPS
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
+# The front matter of model cards. Their headers are not ours to warn about.
+pkg_check_modules(YAMLCPP REQUIRED IMPORTED_TARGET yaml-cpp)
+add_library(qx_yaml INTERFACE)
+target_link_libraries(qx_yaml INTERFACE PkgConfig::YAMLCPP)
+target_include_directories(qx_yaml SYSTEM INTERFACE ${YAMLCPP_INCLUDE_DIRS})
 # HTTP client and, in tests, server. Some systems' package is the header alone, without a pkg-config file.
 pkg_check_modules(HTTPLIB IMPORTED_TARGET cpp-httplib)
 add_library(qx_httplib INTERFACE)

@@ -45,6 +45,8 @@ constexpr qx::cli::AddVerb kVerbs[] = {
     qx::cli::add_data,
     qx::cli::add_compare,
     qx::cli::add_report,
+    qx::cli::add_card,
+    qx::cli::add_publish,
     qx::cli::add_audit,
     qx::cli::add_perplexity,
     qx::cli::add_divergence,

@@ -30,6 +30,8 @@ void add_export_run(CLI::App& app);
 void add_data(CLI::App& app);
 void add_compare(CLI::App& app);
 void add_report(CLI::App& app);
+void add_card(CLI::App& app);
+void add_publish(CLI::App& app);
 void add_audit(CLI::App& app);
 void add_perplexity(CLI::App& app);
 void add_divergence(CLI::App& app);

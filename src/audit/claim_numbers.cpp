@@ -74,11 +74,40 @@ std::optional<CountClaim> find_count(const Clause& clause) {
   return std::nullopt;
 }
 
+namespace {
+
+// "95 % interval", and "-1.2 to +0.4": how sure, not how large.
+bool is_of_an_interval(const Clause& clause, std::size_t i) {
+  const Word& word = clause.words[i];
+  const std::string_view next = text_at(clause, i + 1);
+  if (word.percent && (next == "interval" || next == "confidence" || next == "ci")) return true;
+  const auto is_signed = [&](std::size_t at) {
+    return at < clause.words.size() && clause.words[at].kind == Word::Kind::kNumber &&
+           (clause.words[at].has_sign || clause.words[at].number == 0);
+  };
+  return is_signed(i) && ((next == "to" && is_signed(i + 2)) ||
+                          (i >= 2 && text_at(clause, i - 1) == "to" && is_signed(i - 2)));
+}
+
+// "p = 0.012", "p < 0.001"
+bool is_a_p_value(const Clause& clause, std::size_t i) {
+  return i >= 1 && text_at(clause, i - 1) == "p";
+}
+
+// "within 1 point", "less than the margin of 1 point".
+bool is_a_margin(const Clause& clause, std::size_t i) {
+  if (i >= 1 && text_at(clause, i - 1) == "within") return true;
+  return i >= 2 && text_at(clause, i - 1) == "of" && text_at(clause, i - 2) == "margin";
+}
+
+}  // namespace
+
 std::vector<NumberClaim> find_numbers(const Clause& clause) {
   std::vector<NumberClaim> numbers;
   for (std::size_t i = 0; i < clause.words.size(); ++i) {
     const Word& word = clause.words[i];
     if (word.kind != Word::Kind::kNumber) continue;
+    if (is_of_an_interval(clause, i) || is_a_p_value(clause, i) || is_a_margin(clause, i)) continue;
     const std::string_view next = text_at(clause, i + 1);
     const bool points = next == "points" || next == "point" || next == "pp" || next == "pts" ||
                         next == "percentage";

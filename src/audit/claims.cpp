@@ -229,6 +229,10 @@ Claim Judge::judge_sameness(const Clause& clause, const ClaimWord& word) const {
     claim.evidence = "names no task of the table";
     return claim;
   }
+  if (clause.paired && clause.variants.size() < 2) {
+    claim.evidence = "it is not clear which two variants were paired";
+    return claim;
+  }
   std::vector<std::size_t> who = clause.variants;
   if (who.size() < 2) {
     who.clear();
@@ -476,6 +480,15 @@ std::vector<Claim> judge_claims(const std::vector<Clause>& clauses, const ScoreT
     if (!claim) continue;
     if (claim->verdict == ClaimVerdict::kSupported && gives_a_cause(clause)) {
       append(claim->evidence, "what caused it the table cannot tell");
+    }
+    // A test on the answers to each item sees more than one on bare accuracies; what the printed
+    // scores contradict stays contradicted.
+    if (claim->verdict == ClaimVerdict::kNotSupported && clause.paired) {
+      claim->verdict = ClaimVerdict::kNotChecked;
+      claim->evidence =
+          "rests on a paired test, which needs the answers to each item; the table alone "
+          "does not support it: " +
+          claim->evidence;
     }
     claims.push_back(std::move(*claim));
   }

@@ -266,6 +266,12 @@ std::vector<bool> prose_lines(const std::vector<std::string>& lines,
   return prose;
 }
 
+bool names_a_paired_test(const Clause& clause) {
+  return std::any_of(clause.words.begin(), clause.words.end(), [](const Word& word) {
+    return word.text == "paired" || word.text == "mcnemar" || word.text == "mcnemars";
+  });
+}
+
 }  // namespace
 
 std::vector<Clause> find_clauses(const std::vector<std::string>& lines, const ScoreTable& table,
@@ -278,7 +284,8 @@ std::vector<Clause> find_clauses(const std::vector<std::string>& lines, const Sc
     const std::string line = trimmed(without_emphasis(lines[i]));
     if (!prose[i] || line.empty()) continue;
     const bool is_row = table_cells(lines[i]).size() >= 3;
-    const bool is_heading = lines[i].starts_with('#') || line.back() == ':';
+    const bool is_rule = std::none_of(line.begin(), line.end(), is_alnum);  // of a table
+    const bool is_heading = !is_rule && (lines[i].starts_with('#') || line.back() == ':');
     Clause whole = make_clause(line, table, names);
     const Clause above = is_row ? whole : heading;
     std::vector<std::string> parts;
@@ -292,10 +299,12 @@ std::vector<Clause> find_clauses(const std::vector<std::string>& lines, const Sc
     std::optional<std::size_t> subject;
     if (above.variants.size() == 1) subject = above.variants.front();
     std::vector<std::size_t> rows = above.rows;
+    const bool paired = names_a_paired_test(whole) || names_a_paired_test(heading);
     for (const std::string& part : parts) {
       Clause clause = make_clause(part, table, names);
       clause.context_rows = rows;
       clause.context_variant = subject;
+      clause.paired = paired;
       if (!clause.variants.empty()) subject = clause.variants.front();
       if (!clause.rows.empty()) rows = clause.rows;
       all.push_back(std::move(clause));

@@ -30,6 +30,7 @@ struct Clause {
   // From the heading above, the clause before or the same row of a table, where the clause names none.
   std::vector<std::size_t> context_rows;
   std::optional<std::size_t> context_variant;
+  bool paired = false;  // it, its line or the heading above names a paired test
 };
 
 // Everything outside the score tables, code blocks and front matter. table: whose variants and tasks are
