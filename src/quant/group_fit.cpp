@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "base/error.h"
 #include "base/half.h"
@@ -169,8 +170,11 @@ GroupCode fit_group(const float* w, const float* importance, AffineSpec spec, DT
   QX_CHECK(is_valid(spec));
   // MLX's own code first. It is defined on values of the type itself; w may be between them.
   std::byte packed[kMaxGroup], scale_bytes[4], bias_bytes[4];
-  const auto bad = encode_group(w, spec, dtype, packed, scale_bytes, bias_bytes);
-  QX_CHECK(!bad);
+  if (encode_group(w, spec, dtype, packed, scale_bytes, bias_bytes)) {
+    std::fill_n(codes, spec.group, std::uint8_t{0});
+    constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+    return {kNan, 0, kNan};
+  }
   unpack_codes(packed, spec.group, spec.bits, codes);
   GroupCode best{load_scale(dtype, scale_bytes), load_scale(dtype, bias_bytes), 0};
   best.error = group_error(w, importance, spec.group, codes, best.scale, best.bias);

@@ -21,6 +21,7 @@ struct GroupCode {
 // pair, two rounds of weighted least squares for scale and bias given the codes; then the bias is
 // rounded to dtype, the scale refitted and rounded, and the codes are computed from what is stored. The
 // best is kept, MLX's own code (CPU rounding) included: the error is never above its.
+// A weight that is NaN or infinite gives a scale of NaN.
 // The bits depend on the arguments alone. Threads: pure.
 GroupCode fit_group(const float* w, const float* importance, AffineSpec spec, DType dtype,
                     std::uint8_t* codes);

@@ -117,6 +117,9 @@ TEST(GroupFit, OddGroups) {
   huge[3] = -2e30f;
   const GroupCode big = fit_group(huge.data(), ones.data(), {4, 32}, DType::kF32, codes.data());
   EXPECT_TRUE(std::isfinite(big.scale) && std::isfinite(big.bias));
+  huge[9] = std::numeric_limits<float>::infinity();
+  EXPECT_TRUE(
+      std::isnan(fit_group(huge.data(), ones.data(), {4, 32}, DType::kF32, codes.data()).scale));
 }
 
 TEST(GroupFit, CodesPackAsTheyUnpack) {
