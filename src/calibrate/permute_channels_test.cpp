@@ -1,4 +1,5 @@
-// The order of channels leaves a model's function as it is: every family, with every optional bias, in double.
+// The order of channels leaves a model's function as it is: every family, with every optional bias,
+// in double.
 // SPDX-License-Identifier: Apache-2.0
 #include "convert/permute_channels.h"
 

@@ -79,8 +79,8 @@ void SecondMoments::transpose(const float* rows, std::int64_t count, std::int64_
                      });
 }
 
-// With the rows transposed, x x^T is a product of a matrix with itself: the kernels' linear layer, tiles
-// on and below the diagonal.
+// With the rows transposed, x x^T is a product of a matrix with itself: the kernels' linear layer,
+// tiles on and below the diagonal.
 void SecondMoments::add(Sum& sum, const float* rows, std::int64_t count) {
   const std::int64_t width = sum.width;
   transpose(rows, count, width);

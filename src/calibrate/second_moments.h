@@ -18,9 +18,10 @@ namespace qx {
 // Name of an input in a calibration file.
 std::string input_name(LinearInputPlace place);
 
-// Of the rows of one call, at most kMomentRows at a time, products are summed in float32 by the kernels'
-// dot product, whose order is fixed; these sums are added in double. So the result is the same for any
-// number of threads and any instruction set. It does depend on how rows are cut into calls.
+// Of the rows of one call, at most kMomentRows at a time, products are summed in float32 by the
+// kernels' dot product, whose order is fixed; these sums are added in double. So the result is the
+// same for any number of threads and any instruction set. It does depend on how rows are cut into
+// calls.
 constexpr std::int64_t kMomentRows = 1024;
 
 class SecondMoments final : public InputObserver {

@@ -1,5 +1,5 @@
-// The fitted codes of a conversion: which tensor goes with which measured input, and what is computed of
-// an input once for all its tensors.
+// The fitted codes of a conversion: which tensor goes with which measured input, and what is
+// computed of an input once for all its tensors.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -27,10 +27,11 @@ class Fitting {
   // As Calibration::require_weights, of the weight files among `files`.
   void require_weights(const std::map<std::string, std::string>& files) const;
 
-  // All tensors of the plan, in batches of at most `inputs` distinct inputs, which are held together.
+  // All tensors of the plan, in batches of at most `inputs` distinct inputs, which are held
+  // together.
   std::vector<std::vector<std::size_t>> batches(int inputs) const;
-  // Computes what the batch's tensors need, and forgets the rest. A tensor whose factor does not exist
-  // falls back to mse with a note.
+  // Computes what the batch's tensors need, and forgets the rest. A tensor whose factor does not
+  // exist falls back to mse with a note.
   void prepare(const std::vector<std::size_t>& batch, ThreadPool& pool);
 
   // Whether the tensor is fitted; otherwise it is minmax's, or a float.

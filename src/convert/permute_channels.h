@@ -1,6 +1,7 @@
-// Another order of a model's channels: the same function up to the rounding of sums, with other groups
-// of weights side by side. What was quantized before in groups (the usual GGUF file) loses the trace of
-// that in its groups; claims about a quantizer's quality are to be made on such a copy (docs/fitting.md).
+// Another order of a model's channels: the same function up to the rounding of sums, with other
+// groups of weights side by side. What was quantized before in groups (the usual GGUF file) loses
+// the trace of that in its groups; claims about a quantizer's quality are to be made on such a copy
+// (docs/fitting.md).
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -20,10 +21,11 @@ struct TensorOrder {
   std::vector<std::int64_t> cols;  // new column c is old column cols[c]
 };
 
-// Seeded orders of: the hidden channels (one for the whole model: every residual read and write, all
-// norms), each layer's MLP channels (gate and up rows, down columns), and each key-value head's value
-// channels within the head (v rows, the columns of o of every query head that reads it). Rows of q and
-// k stay, since rotation pairs them. The order depends on the config's sizes and the seed alone.
+// Seeded orders of: the hidden channels (one for the whole model: every residual read and write,
+// all norms), each layer's MLP channels (gate and up rows, down columns), and each key-value head's
+// value channels within the head (v rows, the columns of o of every query head that reads it). Rows
+// of q and k stay, since rotation pairs them. The order depends on the config's sizes and the seed
+// alone.
 class ChannelPermutation {
  public:
   ChannelPermutation(const ModelConfig& config, std::uint64_t seed);

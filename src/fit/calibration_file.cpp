@@ -2,7 +2,6 @@
 #include "fit/calibration_file.h"
 
 #include <cmath>
-#include <set>
 #include <utility>
 
 #include "base/error.h"

@@ -1,6 +1,6 @@
 // What qx calibrate measured of the inputs of a model's linear layers, in one safetensors file
-// (docs/fitting.md has the layout): per distinct input the mean of x x^T over all calibration tokens and
-// its diagonal, and how often each token occurred.
+// (docs/fitting.md has the layout): per distinct input the mean of x x^T over all calibration
+// tokens and its diagonal, and how often each token occurred.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -18,18 +18,20 @@
 
 namespace qx {
 
-// An input that one or several matrices multiply: "layers.3.qkv", ".o", ".gate_up", ".down", "final".
+// An input that one or several matrices multiply: "layers.3.qkv", ".o", ".gate_up", ".down",
+// "final".
 struct LinearInputShape {
   std::string name;
   std::int64_t width = 0;
 };
 // In the order of a forward pass.
 std::vector<LinearInputShape> linear_inputs(const ModelConfig& config);
-// The input of a matrix of the catalog. A tied embedding counts as the head. Empty: it multiplies nothing
-// (an embedding that is not tied).
+// The input of a matrix of the catalog. A tied embedding counts as the head. Empty: it multiplies
+// nothing (an embedding that is not tied).
 std::string linear_input_of(const CatalogTensor& tensor, bool tied);
 
-// Values of the lower triangle of a symmetric matrix, row by row: [i, j], j <= i, at i (i + 1) / 2 + j.
+// Values of the lower triangle of a symmetric matrix, row by row: [i, j], j <= i, at i (i + 1) / 2
+// + j.
 constexpr std::int64_t triangle_size(std::int64_t width) {
   return width * (width + 1) / 2;
 }
@@ -66,8 +68,8 @@ class Calibration {
 
   // Fails: Error unless the file has exactly this model's inputs.
   void require_model(const ModelConfig& config, const std::filesystem::path& model) const;
-  // files: name and SHA-256 of the model's weight files. Fails: Error unless they are those that the
-  // calibration was measured on.
+  // files: name and SHA-256 of the model's weight files. Fails: Error unless they are those that
+  // the calibration was measured on.
   void require_weights(const std::map<std::string, std::string>& files,
                        const std::filesystem::path& model) const;
 

@@ -41,8 +41,8 @@ void store_group(const AffineOut& out, std::int64_t row, std::int64_t first_col,
   store_floats(dtype, {&code.bias, 1}, out.biases + group * size);
 }
 
-// row -= sum over k of errors[k] * U[first + k], for the columns from `begin` on; four of the factor's rows
-// at a time, in rising order.
+// row -= sum over k of errors[k] * U[first + k], for the columns from `begin` on; four of the
+// factor's rows at a time, in rising order.
 void subtract_errors(const InverseFactor& factor, std::int64_t first, std::int64_t count,
                      const float* errors, std::int64_t begin, float* row) {
   const std::int64_t n = factor.width;
@@ -88,8 +88,9 @@ std::string_view fit_method_name(FitMethod method) {
   return "";
 }
 
-// With J the reversal of rows and columns and J H J = L L^T, R = J L J is upper triangular and H = R R^T;
-// so H^-1 = R^-T R^-1 and U = R^-1 = J L^-1 J: one factorization instead of two and an inverse.
+// With J the reversal of rows and columns and J H J = L L^T, R = J L J is upper triangular and H =
+// R R^T; so H^-1 = R^-T R^-1 and U = R^-1 = J L^-1 J: one factorization instead of two and an
+// inverse.
 std::optional<InverseFactor> factor_inverse(std::span<const float> triangle, std::int64_t width,
                                             double damping) {
   QX_CHECK(static_cast<std::int64_t>(triangle.size()) == width * (width + 1) / 2);
@@ -104,7 +105,8 @@ std::optional<InverseFactor> factor_inverse(std::span<const float> triangle, std
   Matrix h = Matrix::Zero(width, width);
   for (std::int64_t i = 0; i < width; ++i) {
     for (std::int64_t j = 0; j <= i; ++j) {
-      // Divided by the mean, so that sizes of activations do not matter; the lower triangle of J H J.
+      // Divided by the mean, so that sizes of activations do not matter; the lower triangle of J H
+      // J.
       h(width - 1 - j, width - 1 - i) = at(i, j) / mean + (i == j ? damping : 0.0);
     }
   }

@@ -23,9 +23,10 @@ struct LinearInputPlace {
 class InputObserver {
  public:
   virtual ~InputObserver() = default;
-  // rows: [count, width] float32, contiguous, valid during the call; before a linear layer multiplies
-  // them. In the last layer, rows without an output are left out of all but kQkv. Called by the thread
-  // that runs the pass while the pool is idle, so it may use the pool. What it throws ends the pass.
+  // rows: [count, width] float32, contiguous, valid during the call; before a linear layer
+  // multiplies them. In the last layer, rows without an output are left out of all but kQkv. Called
+  // by the thread that runs the pass while the pool is idle, so it may use the pool. What it throws
+  // ends the pass.
   virtual void observe(LinearInputPlace place, const float* rows, std::int64_t count,
                        std::int64_t width) = 0;
 };

@@ -17,10 +17,10 @@ struct GroupCode {
 };
 
 // w and importance: spec.group values each, finite, importance >= 0. Writes spec.group codes.
-// Method (docs/fitting.md): both ends of the range move toward the weighted mean on a grid; from each
-// pair, two rounds of weighted least squares for scale and bias given the codes; then the bias is
-// rounded to dtype, the scale refitted and rounded, and the codes are computed from what is stored. The
-// best is kept, MLX's own code (CPU rounding) included: the error is never above its.
+// Method (docs/fitting.md): both ends of the range move toward the weighted mean on a grid; from
+// each pair, two rounds of weighted least squares for scale and bias given the codes; then the bias
+// is rounded to dtype, the scale refitted and rounded, and the codes are computed from what is
+// stored. The best is kept, MLX's own code (CPU rounding) included: the error is never above its.
 // A weight that is NaN or infinite gives a scale of NaN.
 // The bits depend on the arguments alone. Threads: pure.
 GroupCode fit_group(const float* w, const float* importance, AffineSpec spec, DType dtype,

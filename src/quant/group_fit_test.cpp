@@ -74,8 +74,8 @@ TEST(GroupFit, NeverWorseThanMinMaxAndMuchBetterOnAverage) {
   }
 }
 
-// All scales and biases of a fine grid, with the best code for each: what the fit cannot beat by much and
-// must come near.
+// All scales and biases of a fine grid, with the best code for each: what the fit cannot beat by
+// much and must come near.
 TEST(GroupFit, NearTheBestOfAnExhaustiveSearch) {
   double fitted = 0, best_sum = 0;
   for (std::uint64_t seed = 1; seed <= 10; ++seed) {
