@@ -4,6 +4,7 @@ find_package(nlohmann_json 3.10 REQUIRED)
 find_package(fmt REQUIRED)
 find_package(CLI11 REQUIRED)
 find_package(Boost 1.71 REQUIRED)        # header only: Boost.Math
+find_package(Eigen3 3.3 REQUIRED NO_MODULE)  # header only: Cholesky factors
 find_package(OpenSSL REQUIRED COMPONENTS Crypto SSL)  # SHA-256, HTTPS
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)

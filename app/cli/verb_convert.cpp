@@ -20,7 +20,8 @@ namespace {
 namespace fs = std::filesystem;
 
 struct Options {
-  std::string model, target, recipe, like, dtype, rounding = "cpu";
+  std::string model, target, recipe, like, dtype, rounding = "cpu", fit = "minmax", calibration;
+  double damping = 0.01;
   std::optional<int> group_size;
   bool dry_run = false, resume = false, force = false, allow_requantize = false;
   OutputOptions output;
@@ -34,6 +35,19 @@ void check(const Options& o) {
   if (o.target.empty() && !o.dry_run) {
     throw UsageError("-o is missing, expected the directory to write (or --dry-run)");
   }
+  if (o.fit != "minmax" && o.calibration.empty()) {
+    throw UsageError(
+        fmt::format("--fit {} needs --calibration FILE, as qx calibrate writes it: without the "
+                    "inputs' sizes, a "
+                    "smaller error of the weights makes a worse model",
+                    o.fit));
+  }
+  if (o.fit == "minmax" && !o.calibration.empty()) {
+    throw UsageError("--calibration goes with --fit mse or gptq, got minmax");
+  }
+  if (o.fit != "minmax" && (o.rounding != "cpu" || o.resume)) {
+    throw UsageError("--rounding gpu and --resume go with --fit minmax alone");
+  }
 }
 
 ConvertRequest make_request(const Options& o) {
@@ -44,6 +58,10 @@ ConvertRequest make_request(const Options& o) {
   if (!o.dtype.empty()) request.plan.dtype = float_dtype_from_config(o.dtype);
   if (!o.like.empty()) request.plan.like_directory = resolve_model(o.like).string();
   request.rounding = o.rounding == "gpu" ? Rounding::kGpu : Rounding::kCpu;
+  request.fit = {o.fit == "mse"    ? FitMethod::kMse
+                 : o.fit == "gptq" ? FitMethod::kGptq
+                                   : FitMethod::kMinMax,
+                 o.calibration, o.damping};
   request.force = o.force;
   request.resume = o.resume;
   request.allow_requantize = o.allow_requantize;
@@ -137,6 +155,8 @@ Json summary_json(const ConvertResult& result, const Options& o, double seconds)
           {"recipe", plan.recipe},
           {"plan_hash", plan.plan_hash()},
           {"rounding", o.rounding},
+          {"fit", o.fit},
+          {"notes", result.notes},
           {"dtype", float_dtype_config_name(result.plan.dtype)},
           {"parameters", plan.parameters},
           {"tensor_bytes", plan.tensor_bytes},
@@ -155,6 +175,7 @@ ConvertResult convert_or_explain(const ConvertRequest& request, ThreadPool& pool
   try {
     return convert(request, pool);
   } catch (const Interrupted&) {
+    if (request.fit.method != FitMethod::kMinMax) throw;
     fmt::print(stderr, "qx convert: what is finished was kept; --resume goes on from there\n");
     throw;
   }
@@ -217,6 +238,16 @@ void add_convert(CLI::App& app) {
   verb->add_option("--rounding", o.rounding,
                    "which of MLX's encoders to equal: cpu, or gpu (half away from zero)")
       ->check(CLI::IsMember({"cpu", "gpu"}))
+      ->capture_default_str();
+  verb->add_option("--fit", o.fit,
+                   "how codes are found: minmax (MLX's own), mse (least squares, weighted by the "
+                   "inputs), gptq (mse with error feedback); docs/fitting.md")
+      ->check(CLI::IsMember({"minmax", "mse", "gptq"}))
+      ->capture_default_str();
+  verb->add_option("--calibration", o.calibration, "with mse and gptq: what qx calibrate wrote");
+  verb->add_option("--damping", o.damping,
+                   "gptq: share of the second moment's mean diagonal that is added to it")
+      ->check(CLI::Range(0.0, 10.0))
       ->capture_default_str();
   verb->add_option("--dtype", o.dtype,
                    "type of floats, scales and biases (default: the recipe's, else the model's)")

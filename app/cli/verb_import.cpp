@@ -1,6 +1,7 @@
 // qx import: a Hugging Face model directory out of a GGUF file.
 // SPDX-License-Identifier: Apache-2.0
 #include <memory>
+#include <optional>
 
 #include "base/error.h"
 #include "base/thread_pool.h"
@@ -14,6 +15,7 @@ namespace {
 struct Options {
   std::string source, target, dtype = "bfloat16";
   bool force = false;
+  std::optional<std::uint64_t> permute_channels;
   int threads = 0;
   OutputOptions output;
 };
@@ -26,16 +28,20 @@ void run(const Options& options) {
   }
   require_absent(options.target, options.force);
   ThreadPool pool(options.threads > 0 ? options.threads : physical_cores());
-  const ImportReport report =
-      import_gguf(options.source, options.target,
-                  {.dtype = *dtype, .force = options.force, .quiet = options.output.quiet}, pool);
+  const ImportReport report = import_gguf(options.source, options.target,
+                                          {.dtype = *dtype,
+                                           .force = options.force,
+                                           .quiet = options.output.quiet,
+                                           .permute_channels = options.permute_channels},
+                                          pool);
   if (options.output.json) {
-    const Json json = {{"output", options.target},
-                       {"model_type", report.model_type},
-                       {"parameters", report.parameters},
-                       {"dtype", options.dtype},
-                       {"tensor_bytes", report.tensor_bytes},
-                       {"files", report.files}};
+    Json json = {{"output", options.target},
+                 {"model_type", report.model_type},
+                 {"parameters", report.parameters},
+                 {"dtype", options.dtype},
+                 {"tensor_bytes", report.tensor_bytes},
+                 {"files", report.files}};
+    if (options.permute_channels) json["permute_channels"] = *options.permute_channels;
     fmt::print("{}\n", dump_json(json, 2, false, true));
     return;
   }
@@ -58,6 +64,10 @@ void add_import(CLI::App& app) {
   verb->add_flag("--force", options->force, "replace an existing directory");
   verb->add_option("--threads", options->threads, "worker threads (default: physical cores)")
       ->check(CLI::Range(1, 1024));
+  verb->add_option(
+      "--permute-channels", options->permute_channels,
+      "put the channels in another order, drawn from this SEED: the same function, other "
+      "groups (docs/fitting.md)");
   add_output_options(*verb, options->output);
   set_example(*verb, "qx import SmolLM2-135M-Instruct.Q4_1.gguf -o models/SmolLM2-135M-Instruct");
   verb->callback([options] { run(*options); });

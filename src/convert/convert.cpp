@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/interrupt.h"
 #include "base/progress.h"
+#include "convert/fitting.h"
 #include "convert/journal.h"
 #include "convert/output_files.h"
 #include "convert/row_blocks.h"
@@ -71,6 +72,7 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 struct WorkerScratch {
   SourceScratch source;
   std::vector<std::byte> codes, scales, biases;
+  std::vector<float> rows;
 };
 
 // What one earlier attempt left, by array name. The arrays of a tensor may lie in several of its files.
@@ -111,13 +113,20 @@ class Conversion {
         layout_(make_layout(plan_.plan, request.max_shard_bytes)),
         pool_(pool),
         hashes_(source.checkpoint().maps(), std::max(1, pool.threads() / 2)),
-        staged_(request.target, request.force, request.resume) {}
+        staged_(request.target, request.force, request.resume) {
+    if (request.fit.method == FitMethod::kMinMax) return;
+    if (!plan_.plan.quantizes) {
+      throw UsageError(fmt::format("--fit {} goes with a recipe that quantizes, got {}",
+                                   fit_method_name(request.fit.method), plan_.plan.recipe));
+    }
+    fitting_.emplace(request.fit, source, plan_.plan, request.source);
+  }
 
   ConvertResult run() {
     try {
       return run_all();
     } catch (const Interrupted&) {
-      staged_.keep();
+      if (!fitting_) staged_.keep();
       throw;
     }
   }
@@ -131,6 +140,9 @@ class Conversion {
   std::uint64_t source_checksum(const RowBlock& block) const;
   void open_writers();
   void convert_blocks();
+  void convert_fitted(const std::vector<RowBlock>& blocks);
+  void run_blocks(std::span<const RowBlock> blocks, std::size_t hash_chunks);
+  void encode_block(const RowBlock& block, const std::byte* values, WorkerScratch& scratch);
   void release_sources();
   void convert_block(const RowBlock& block, WorkerScratch& scratch);
   void block_done(const RowBlock& block, TensorChecksums checksums);
@@ -147,6 +159,9 @@ class Conversion {
   SourceHashes hashes_;
   StagedDirectory staged_;
   std::optional<ConversionJournal> journal_;
+  std::optional<Fitting> fitting_;  // nothing: minmax
+  std::vector<FileHash> source_hashes_;
+  std::vector<WorkerScratch> scratch_;
   std::vector<std::unique_ptr<SafetensorsWriter>> writers_;
   std::vector<char> taken_over_;  // by tensor
   std::int64_t resumed_ = 0;
@@ -325,24 +340,7 @@ void Conversion::convert_block(const RowBlock& block, WorkerScratch& scratch) {
   };
   std::vector<std::span<const std::byte>> parts;
   if (row.affine) {
-    scratch.codes.resize(size_of(0));
-    scratch.scales.resize(size_of(1));
-    scratch.biases.resize(size_of(2));
-    const auto bad =
-        encode_rows(row.dtype, values, {rows, tensor.shape.cols}, *row.affine, request_.rounding,
-                    {scratch.codes.data(), scratch.scales.data(), scratch.biases.data()});
-    if (bad) {
-      source_.refuse_not_finite(tensor, block.rows, row.dtype, values);
-      throw InternalError(
-          fmt::format("the encoder refused '{}', whose values are finite", tensor.name));
-    }
-    const std::int64_t groups = groups_per_row(tensor.shape.cols, row.affine->group);
-    if (const auto g = find_not_finite(row.dtype, scratch.scales.data(), rows * groups)) {
-      fail(
-          fmt::format("{}: tensor '{}', row {}, columns from {}", request_.source.string(),
-                      tensor.name, block.rows.begin + *g / groups, *g % groups * row.affine->group),
-          "got weights whose range exceeds float32, expected a smaller one");
-    }
+    encode_block(block, values, scratch);
     parts = {scratch.codes, scratch.scales, scratch.biases};
   } else {
     source_.refuse_not_finite(tensor, block.rows, row.dtype, values);
@@ -356,6 +354,39 @@ void Conversion::convert_block(const RowBlock& block, WorkerScratch& scratch) {
         array.slot, static_cast<std::uint64_t>(block.rows.begin * array.row_bytes), parts[a]);
   }
   block_done(block, {source_checksum(block), checksum.value()});
+}
+
+// Codes, scales and biases of a block of an affine tensor, into scratch.
+void Conversion::encode_block(const RowBlock& block, const std::byte* values,
+                              WorkerScratch& scratch) {
+  const SourceTensor& tensor = source_.tensors()[block.tensor];
+  const PlanRow& row = plan_.plan.rows[block.tensor];
+  const OutputTensor& out = layout_.tensors[block.tensor];
+  const std::int64_t rows = block.rows.end - block.rows.begin;
+  const auto size_of = [&](std::size_t a) {
+    return static_cast<std::size_t>(out.arrays[a].row_bytes * rows);
+  };
+  scratch.codes.resize(size_of(0));
+  scratch.scales.resize(size_of(1));
+  scratch.biases.resize(size_of(2));
+  const AffineOut to{scratch.codes.data(), scratch.scales.data(), scratch.biases.data()};
+  const MatrixShape shape{rows, tensor.shape.cols};
+  if (fitting_ && fitting_->has(block.tensor)) {
+    source_.refuse_not_finite(tensor, block.rows, row.dtype, values);
+    scratch.rows.resize(static_cast<std::size_t>(rows * tensor.shape.cols));
+    load_floats(row.dtype, values, 0, scratch.rows);
+    fitting_->encode(block.tensor, scratch.rows, shape, to);
+  } else if (encode_rows(row.dtype, values, shape, *row.affine, request_.rounding, to)) {
+    source_.refuse_not_finite(tensor, block.rows, row.dtype, values);
+    throw InternalError(
+        fmt::format("the encoder refused '{}', whose values are finite", tensor.name));
+  }
+  const std::int64_t groups = groups_per_row(tensor.shape.cols, row.affine->group);
+  if (const auto g = find_not_finite(row.dtype, scratch.scales.data(), rows * groups)) {
+    fail(fmt::format("{}: tensor '{}', row {}, columns from {}", request_.source.string(),
+                     tensor.name, block.rows.begin + *g / groups, *g % groups * row.affine->group),
+         "got weights whose range exceeds float32, expected a smaller one");
+  }
 }
 
 void Conversion::block_done(const RowBlock& block, TensorChecksums checksums) {
@@ -409,23 +440,49 @@ void Conversion::convert_blocks() {
     bytes += static_cast<std::uint64_t>(source_.tensors()[t].stored_bytes());
   }
   progress_ = std::make_unique<Progress>("converting", bytes / 1'000'000, "MB", request_.quiet);
-  std::vector<WorkerScratch> scratch(static_cast<std::size_t>(pool_.threads()));
-  std::atomic<std::size_t> next{0};
-  pool_.parallel_for(
-      blocks.size() + hashes_.chunks(), 1, [&](std::size_t, std::size_t, int worker) {
-        check_interrupt();
-        const bool hash =
-            next >= blocks.size() ||
-            hashes_.bytes_done() <= bytes_taken_over_ + bytes_done_ + kHashingLeadBytes;
-        if (hash && hashes_.try_step()) return;
-        const std::size_t i = next.fetch_add(1);
-        if (i < blocks.size()) {
-          convert_block(blocks[i], scratch[static_cast<std::size_t>(worker)]);
-        } else {
-          hashes_.step();
-        }
-      });
+  scratch_.resize(static_cast<std::size_t>(pool_.threads()));
+  if (fitting_) {
+    run_blocks({}, hashes_.chunks());
+    source_hashes_ = hashes_.get();
+    convert_fitted(blocks);
+  } else {
+    run_blocks(blocks, hashes_.chunks());
+    source_hashes_ = hashes_.get();
+  }
   progress_.reset();
+}
+
+// Tensors that have the same input lie side by side or nearly so: for each few inputs, first their factors,
+// one a thread, then the rows of their tensors.
+void Conversion::convert_fitted(const std::vector<RowBlock>& blocks) {
+  std::map<std::string, std::string> hashes;
+  for (const FileHash& file : source_hashes_) hashes[file.name] = file.sha256;
+  fitting_->require_weights(hashes);
+  for (const std::vector<std::size_t>& batch : fitting_->batches(pool_.threads())) {
+    fitting_->prepare(batch, pool_);
+    std::vector<RowBlock> mine;
+    for (const RowBlock& block : blocks) {
+      if (std::find(batch.begin(), batch.end(), block.tensor) != batch.end()) mine.push_back(block);
+    }
+    run_blocks(mine, 0);
+  }
+  for (const std::string& note : fitting_->notes()) notes_.push_back(note);
+}
+
+void Conversion::run_blocks(std::span<const RowBlock> blocks, std::size_t hash_chunks) {
+  std::atomic<std::size_t> next{0};
+  pool_.parallel_for(blocks.size() + hash_chunks, 1, [&](std::size_t, std::size_t, int worker) {
+    check_interrupt();
+    const bool hash = next >= blocks.size() ||
+                      hashes_.bytes_done() <= bytes_taken_over_ + bytes_done_ + kHashingLeadBytes;
+    if (hash_chunks > 0 && hash && hashes_.try_step()) return;
+    const std::size_t i = next.fetch_add(1);
+    if (i < blocks.size()) {
+      convert_block(blocks[i], scratch_[static_cast<std::size_t>(worker)]);
+    } else {
+      hashes_.step();
+    }
+  });
 }
 
 void Conversion::write_other_files(std::vector<FileHash> source_hashes) {
@@ -448,6 +505,7 @@ void Conversion::write_other_files(std::vector<FileHash> source_hashes) {
     provenance.source_name = fs::weakly_canonical(request_.source).filename().string();
   }
   provenance.source_files = std::move(source_hashes);
+  if (fitting_) provenance.fit = fitting_->provenance();
   write_plain(dir / "qx_plan.json",
               dump_json(plan_file_json(plan, plan_.config, provenance), 1, false, true) + "\n");
   for (const fs::path& file : files_to_copy(request_.source)) {
@@ -469,7 +527,7 @@ ConvertResult Conversion::run_all() {
     take_over(finished);
   }
   convert_blocks();
-  write_other_files(hashes_.get());
+  write_other_files(source_hashes_);
   ConvertResult result;
   result.make_seconds = seconds_since(start_);
   const auto sync_start = std::chrono::steady_clock::now();
@@ -498,6 +556,9 @@ ConvertPlan plan_conversion(const ConvertRequest& request) {
 
 ConvertResult convert(const ConvertRequest& request, ThreadPool& pool) {
   const auto start = std::chrono::steady_clock::now();
+  if (request.resume && request.fit.method != FitMethod::kMinMax) {
+    throw UsageError("--resume goes with --fit minmax alone; a fitted conversion starts over");
+  }
   const SourceModel source(request.source);
   Conversion conversion(start, request, source, plan_for(source, request), pool);
   return conversion.run();

@@ -12,16 +12,25 @@
 #include "arch/model_config.h"
 #include "base/thread_pool.h"
 #include "convert/layout.h"
+#include "fit/fit_rows.h"
 #include "quant/affine.h"
 #include "recipe/plan.h"
 
 namespace qx {
 
+// How codes are found. mse and gptq need what qx calibrate measured on exactly this source.
+struct FitRequest {
+  FitMethod method = FitMethod::kMinMax;
+  std::filesystem::path calibration;  // empty with minmax
+  double damping = 0.01;              // gptq: share of the mean of H's diagonal that is added to it
+};
+
 struct ConvertRequest {
   std::filesystem::path source, target;
   std::string source_name;  // for the record; empty: the last part of the source's path
   PlanRequest plan;
-  Rounding rounding = Rounding::kCpu;
+  Rounding rounding = Rounding::kCpu;  // of minmax
+  FitRequest fit;
   bool force = false;             // replace an existing target
   bool resume = false;            // go on where a killed conversion stopped
   bool allow_requantize = false;  // quantize weights that were quantized before
@@ -46,7 +55,7 @@ struct ConvertResult {
   std::vector<std::string> files;    // names in the directory, sorted
   std::int64_t tensors = 0;          // of the plan
   std::int64_t resumed_tensors = 0;  // of these, taken over from a killed conversion
-  std::vector<std::string> notes;    // what was done about --resume
+  std::vector<std::string> notes;    // what was done about --resume; tensors that fell back to mse
   std::int64_t source_bytes = 0;     // of the tensors, as stored in the source
   // Time from the call until every byte was written (reading, hashing, encoding, writing into the
   // page cache), and from there until all of it was on the disk under its name.
@@ -55,11 +64,14 @@ struct ConvertResult {
 
 // The weights are first rounded to the output's float type (request, else the config's, else the type
 // that most are stored in), then quantized; affine sources are decoded in float32 and rounded once.
-// The bytes depend on source, plan, type and rounding alone, not on threads or on an interruption.
+// The bytes depend on source, plan, type, rounding and fit alone, not on threads or on an interruption.
+// A fitted conversion keeps nothing when it is interrupted and takes no resume. A tensor whose damped
+// second moment is not positive definite falls back from gptq to mse; an untied embedding, whose input is
+// one token, keeps minmax. Both are in qx_plan.json.
 //
 // Fails: Error (target exists and not force; source broken, incomplete or with unknown tensors; NaN or
 // infinite weights with tensor, row and column; no room on the disk; quantized source without
-// allow_requantize). Interrupted: the unfinished output is kept for a resume; the target is absent.
+// allow_requantize; a calibration that is broken or of other weights). Interrupted: the unfinished output is kept for a resume; the target is absent.
 ConvertResult convert(const ConvertRequest& request, ThreadPool& pool);
 
 }  // namespace qx

@@ -17,6 +17,7 @@
 #include "base/interrupt.h"
 #include "base/progress.h"
 #include "convert/gguf_tokenizer.h"
+#include "convert/permute_channels.h"
 #include "io/safetensors.h"
 #include "io/staged.h"
 
@@ -379,7 +380,12 @@ class WeightWriter {
         options_(options),
         pool_(pool),
         scratch_(static_cast<std::size_t>(pool.threads())),
-        progress_("importing", total_bytes >> 20, "MiB", options.quiet) {}
+        progress_("importing", total_bytes >> 20, "MiB", options.quiet) {
+    if (options.permute_channels) {
+      permutation_.emplace(parse_model_config(model.config(options.dtype), origin),
+                           *options.permute_channels);
+    }
+  }
 
   void write(SafetensorsWriter& writer, std::size_t index, const GgufModel::Tensor& tensor) {
     constexpr std::int64_t kBlockElems = std::int64_t{1} << 18;
@@ -399,9 +405,29 @@ class WeightWriter {
 
  private:
   struct Scratch {
-    std::vector<float> values;
+    std::vector<float> values, row;
     std::vector<std::byte> bytes;
   };
+
+  // Rows [begin, end) of what is written, in scratch.values.
+  void read_block(const GgufModel::Tensor& tensor, std::int64_t begin, std::int64_t end,
+                  Scratch& scratch) const {
+    const TensorOrder order = permutation_ ? permutation_->order(tensor.name) : TensorOrder{};
+    if (order.rows.empty() && order.cols.empty()) {
+      model_.read_rows(tensor, begin, end - begin, scratch.values);
+      return;
+    }
+    const auto cols = static_cast<std::size_t>(tensor.cols());
+    scratch.row.resize(cols);
+    for (std::int64_t r = begin; r < end; ++r) {
+      const std::int64_t from = order.rows.empty() ? r : order.rows[static_cast<std::size_t>(r)];
+      model_.read_rows(tensor, from, 1, scratch.row);
+      float* to = scratch.values.data() + static_cast<std::size_t>(r - begin) * cols;
+      for (std::size_t c = 0; c < cols; ++c) {
+        to[c] = scratch.row[order.cols.empty() ? c : static_cast<std::size_t>(order.cols[c])];
+      }
+    }
+  }
 
   void write_block(SafetensorsWriter& writer, std::size_t index, const GgufModel::Tensor& tensor,
                    std::int64_t begin, std::int64_t end, Scratch& scratch) {
@@ -410,7 +436,7 @@ class WeightWriter {
     const std::size_t item_bytes = dtype_bytes(options_.dtype);
     scratch.values.resize(count);
     scratch.bytes.resize(count * item_bytes);
-    model_.read_rows(tensor, begin, end - begin, scratch.values);
+    read_block(tensor, begin, end, scratch);
     const float limit = overflow_of(options_.dtype);
     for (std::size_t i = 0; i < count; ++i) {
       if (!(std::abs(scratch.values[i]) < limit)) [[unlikely]] {
@@ -431,6 +457,7 @@ class WeightWriter {
   std::string origin_;
   const ImportOptions& options_;
   ThreadPool& pool_;
+  std::optional<ChannelPermutation> permutation_;
   std::vector<Scratch> scratch_;
   Progress progress_;
   std::atomic<std::uint64_t> done_bytes_{0};

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -63,6 +64,8 @@ struct ImportOptions {
   bool force = false;          // replace an existing target
   bool quiet = false;          // no progress
   std::uint64_t max_shard_bytes = std::uint64_t{5} << 30;
+  // Seed of another order of channels (permute_channels.h); nothing: the file's own.
+  std::optional<std::uint64_t> permute_channels = std::nullopt;
 };
 
 struct ImportReport {

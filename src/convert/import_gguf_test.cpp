@@ -10,6 +10,7 @@
 #include <map>
 #include <numbers>
 
+#include "convert/permute_channels.h"
 #include "io/checkpoint.h"
 #include "io/gguf_builder.h"
 #include "io/staged.h"
@@ -212,6 +213,29 @@ TEST(ImportGguf, RowsOfLlamasQAndKComeBackInOrder) {
   for (std::size_t i = 0; i < v.size(); ++i) ASSERT_EQ(v[i], static_cast<float>(i) + 0.5f);
   const auto q = Import(qwen("qwen2")).values(attention + "q_proj.weight");
   for (std::size_t i = 0; i < q.size(); ++i) ASSERT_EQ(q[i], static_cast<float>(i) + 0.5f);
+}
+
+TEST(ImportGguf, PermutedChannelsAreTheSameValuesElsewhere) {
+  for (const char* arch : {"llama", "qwen2", "qwen3"}) {
+    Tiny tiny = std::string(arch) == "llama" ? Tiny{} : qwen(arch);
+    tiny.bias = tiny.bias || tiny.arch == "llama";
+    const Import plain(tiny), permuted(tiny, {.dtype = DType::kF32, .permute_channels = 5});
+    const ModelConfig config = parse_model_config(plain.json("config.json"), "test");
+    const ChannelPermutation permutation(config, 5);
+    for (const CatalogTensor& t : tensor_catalog(config)) {
+      const std::vector<float> before = plain.values(t.name), after = permuted.values(t.name);
+      const TensorOrder& order = permutation.order(t.name);
+      const auto cols = static_cast<std::size_t>(t.shape.back());
+      for (std::size_t i = 0; i < after.size(); ++i) {
+        const std::size_t r = i / cols, c = i % cols;
+        const std::size_t from_row =
+            order.rows.empty() ? r : static_cast<std::size_t>(order.rows[r]);
+        const std::size_t from_col =
+            order.cols.empty() ? c : static_cast<std::size_t>(order.cols[c]);
+        ASSERT_EQ(after[i], before[from_row * cols + from_col]) << t.name << " " << i;
+      }
+    }
+  }
 }
 
 TEST(ImportGguf, ThreadsAndShardsDoNotChangeValues) {

@@ -127,6 +127,7 @@ Json plan_file_json(const Plan& plan, const ModelConfig& config, const Provenanc
   if (!provenance.recipe_text.empty()) out["recipe_text"] = provenance.recipe_text;
   out["plan_hash"] = plan.plan_hash();
   out["rounding"] = rounding_name(provenance.rounding);
+  if (!provenance.fit.is_null()) out["fit"] = provenance.fit;
   out["dtype"] = float_dtype_config_name(provenance.dtype);
   out["source"] = {{"name", provenance.source_name}, {"files", std::move(files)}};
   out["qx"] = {{"version", build.version}, {"commit", build.commit}, {"dirty", build.dirty}};

@@ -36,6 +36,7 @@ struct Provenance {
   DType dtype = DType::kBF16;
   std::string source_name;  // the last part of the source's path
   std::vector<FileHash> source_files;
+  Json fit;  // null, or method, damping, calibration, fallbacks
 };
 
 // qx_plan.json: how this directory was made. No times and no paths: the same conversion gives the

@@ -10,6 +10,7 @@
 #include "base/progress.h"
 #include "convert/row_blocks.h"
 #include "convert/source.h"
+#include "io/json.h"
 
 namespace qx {
 namespace {
@@ -76,6 +77,26 @@ void compare_floats(const SourceTensor& made, RowRange rows, const std::byte* va
   }
 }
 
+// Codes that were fitted follow from a calibration too, so encoding the source says nothing about them.
+void refuse_fitted(const std::filesystem::path& directory) {
+  const std::filesystem::path record = directory / "qx_plan.json";
+  Json fit;
+  try {
+    if (std::filesystem::exists(record)) fit = json_member(read_json_file(record), "fit");
+  } catch (const Error&) {
+    return;  // a record that cannot be read is no part of the model
+  }
+  const Json& method = json_member(fit, "method");
+  if (!method.is_string()) return;
+  const Json& hash = json_member(json_member(fit, "calibration"), "sha256");
+  fail(directory.string(),
+       "got fitted codes ({}, calibration SHA-256 {}), expected min-max ones: they cannot be "
+       "re-derived from the source alone; convert again with the same --fit and --calibration and "
+       "compare with qx diff",
+       method.get<std::string>(),
+       hash.is_string() ? hash.get<std::string>().substr(0, 12) : "unknown");
+}
+
 TensorCheck describe(const SourceTensor& made) {
   TensorCheck check;
   check.name = made.name;
@@ -103,6 +124,7 @@ bool Verification::is_exact(Rounding rounding) const {
 
 Verification verify_directory(const std::filesystem::path& directory,
                               const std::filesystem::path& source, ThreadPool& pool, bool quiet) {
+  refuse_fitted(directory);
   const SourceModel made(directory), original(source);
   require_same_tensors(made, original);
   const std::vector<RowBlock> blocks = row_blocks(made.tensors());

@@ -36,7 +36,7 @@ struct Verification {
 
 // Widths, groups and types are those that the directory has; the source's weights are encoded with them
 // and compared byte by byte. Fails: Error when either cannot be read, or when they are not the same model
-// (tensors, shapes).
+// (tensors, shapes); or when the directory's record says that its codes were fitted.
 Verification verify_directory(const std::filesystem::path& directory,
                               const std::filesystem::path& source, ThreadPool& pool, bool quiet);
 

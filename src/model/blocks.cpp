@@ -18,7 +18,7 @@ std::int64_t blocks(std::int64_t count, std::int64_t size) {
 }  // namespace
 
 Pass::Pass(const ModelWeights& weights, Precision precision, std::span<const Chunk> chunks,
-           ThreadPool& pool, Scratch& scratch, const RopeTable& rope)
+           ThreadPool& pool, Scratch& scratch, const RopeTable& rope, InputObserver* observer)
     : weights_(weights),
       config_(weights.config),
       kernels_(kernels()),
@@ -27,6 +27,7 @@ Pass::Pass(const ModelWeights& weights, Precision precision, std::span<const Chu
       pool_(pool),
       scratch_(scratch),
       rope_(rope),
+      observer_(observer),
       hidden_(config_.hidden_size),
       q_width_(config_.num_attention_heads * config_.head_dim),
       kv_width_(config_.num_key_value_heads * config_.head_dim) {
@@ -101,6 +102,7 @@ void Pass::project_qkv(const Linear& q, const Linear& k, const Linear& v) {
     float* out;
     std::int64_t first;  // column in a matrix that has all three, each from a fresh tile
   };
+  show(LinearInputKind::kQkv, scratch_.normed.data(), hidden_);
   const std::int64_t q_padded = blocks(q_width_, kTileOutputs) * kTileOutputs;
   const std::int64_t kv_padded = blocks(kv_width_, kTileOutputs) * kTileOutputs;
   const Job jobs[] = {{&q, scratch_.q.data(), 0},
@@ -216,11 +218,13 @@ void Pass::add_linear(const float* in, const Linear& linear) {
 }
 
 void Pass::add_output(const Linear& o) {
+  show(LinearInputKind::kO, scratch_.attended.data(), q_width_);
   add_linear(scratch_.attended.data(), o);
 }
 
 void Pass::add_mlp(const Linear& gate, const Linear& up, const Linear& down) {
   const std::int64_t width = config_.intermediate_size;
+  show(LinearInputKind::kGateUp, scratch_.normed.data(), hidden_);
   scratch_.input.prepare(pool_, precision_, scratch_.normed.data(), rows(), hidden_, {&gate, &up});
   for_each_tile(pool_, rows(), width, [&](const TileRange& t, int worker) {
     float* tile = scratch_.per_worker[static_cast<std::size_t>(worker)].tile.data();
@@ -231,11 +235,14 @@ void Pass::add_mlp(const Linear& gate, const Linear& up, const Linear& down) {
       kernels_.swiglu(out + m * width, tile + m * kTileOutputs, t.n_end - t.n_begin);
     }
   });
+  show(LinearInputKind::kDown, scratch_.gate.data(), width);
   add_linear(scratch_.gate.data(), down);
 }
 
 Hidden Pass::finish(const std::vector<float>& norm) {
   rms_norm(norm);
+  layer_ = -1;
+  show(LinearInputKind::kFinal, scratch_.normed.data(), hidden_);
   Hidden hidden;
   hidden.rows = rows();
   hidden.width = hidden_;

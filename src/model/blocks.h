@@ -13,6 +13,7 @@
 #include "kernels/api.h"
 #include "model/attention.h"
 #include "model/buffer.h"
+#include "model/input_observer.h"
 #include "model/linear_input.h"
 #include "model/model.h"
 #include "model/rope.h"
@@ -39,7 +40,8 @@ class Pass {
  public:
   // The segments have been extended already; chunk c's rows are its newest positions.
   Pass(const ModelWeights& weights, Precision precision, std::span<const Chunk> chunks,
-       ThreadPool& pool, Scratch& scratch, const RopeTable& rope);
+       ThreadPool& pool, Scratch& scratch, const RopeTable& rope,
+       InputObserver* observer = nullptr);
 
   void embed();
   void begin_layer(std::int64_t layer) { layer_ = layer; }
@@ -62,6 +64,9 @@ class Pass {
 
  private:
   void add_linear(const float* in, const Linear& linear);
+  void show(LinearInputKind kind, const float* rows, std::int64_t width) const {
+    if (observer_ != nullptr) observer_->observe({kind, layer_}, rows, this->rows(), width);
+  }
   // A tile of a product with the prepared input.
   void product(const Linear& linear, const TileRange& t, float* out, std::int64_t out_stride,
                int worker);
@@ -77,6 +82,7 @@ class Pass {
   ThreadPool& pool_;
   Scratch& scratch_;
   const RopeTable& rope_;
+  InputObserver* const observer_;  // or null
   std::vector<KvChain> chains_;
   std::vector<RowPlace> places_;
   std::int64_t layer_ = 0, hidden_ = 0, q_width_ = 0, kv_width_ = 0;

@@ -119,7 +119,7 @@ Hidden CpuModel::forward(std::span<const Chunk> chunks) {
   for (const Chunk& chunk : chunks) longest = std::max(longest, chunk.segment->end());
   rope_.reserve(longest);
 
-  Pass pass(*weights_, precision_, chunks, pool_, scratch_, rope_);
+  Pass pass(*weights_, precision_, chunks, pool_, scratch_, rope_, observer_);
   pass.embed();
   for (std::size_t layer = 0; layer < weights_->layers.size(); ++layer) {
     check_interrupt();

@@ -28,6 +28,9 @@ class CpuModel final : public Model {
                    std::span<float> out) override;
   std::vector<TokenScore> score(const Hidden& hidden, std::span<const TokenId> targets) override;
 
+  // Shown the input of every linear layer of later passes; null: nobody. It must outlive them.
+  void set_observer(InputObserver* observer) { observer_ = observer; }
+
  private:
   using LayerFunction = void (*)(Pass&, const LayerWeights&);
   // Largest logit, its first index and the sum of exp(logit - max) of one row in one block.
@@ -47,6 +50,7 @@ class CpuModel final : public Model {
   Precision precision_;
   KvBits kv_bits_;
   LayerFunction layer_;
+  InputObserver* observer_ = nullptr;
   RopeTable rope_;
   Scratch scratch_;
   LinearInput head_input_;

@@ -91,6 +91,12 @@ std::optional<std::int64_t> encode_rows(DType dtype, const std::byte* values, Ma
   return std::nullopt;
 }
 
+bool encode_group(const float* values, AffineSpec spec, DType dtype, std::byte* codes,
+                  std::byte* scale, std::byte* bias) {
+  return !kernels().affine_encode_row(values, spec.group, spec.bits, spec.group, false,
+                                      scale_kind(dtype), codes, scale, bias);
+}
+
 void decode_rows(const AffineView& view, RowRange range, std::span<float> out) {
   QX_CHECK(is_valid(view.spec) && view.shape.cols % view.spec.group == 0);
   QX_CHECK(range.begin >= 0 && range.end <= view.shape.rows);

@@ -75,6 +75,11 @@ struct AffineOut {
 std::optional<std::int64_t> encode_rows(DType dtype, const std::byte* values, MatrixShape shape,
                                         AffineSpec spec, Rounding rounding, AffineOut out);
 
+// One group of float32 values, which need not be values of T, by the same rule with CPU rounding: scale
+// and bias are rounded to dtype. Returns whether a value is NaN or infinite. Threads: pure.
+bool encode_group(const float* values, AffineSpec spec, DType dtype, std::byte* codes,
+                  std::byte* scale, std::byte* bias);
+
 // Decodes rows to float32: fma(scale, code, bias) with scale and bias widened to float32; one rounding.
 // out holds (range.end - range.begin) * cols elements. Threads: pure.
 void decode_rows(const AffineView& view, RowRange range, std::span<float> out);

@@ -1,0 +1,114 @@
+// qx calibrate: what the linear layers of a model read of a text, for convert --fit.
+// SPDX-License-Identifier: Apache-2.0
+#include <chrono>
+#include <memory>
+
+#include "base/error.h"
+#include "calibrate/calibrate.h"
+#include "model/memory_need.h"
+#include "options.h"
+#include "verbs.h"
+
+namespace qx::cli {
+namespace {
+
+struct Options {
+  std::string model, text, target, format = "auto";
+  std::int64_t windows = 128, ctx = 512, memory_mb = 0;
+  double skip = 0, share = 1;
+  bool chat = false, force = false, allow_swap = false;
+  ComputeOptions compute;
+  OutputOptions out;
+};
+
+void run(const Options& o) {
+  if (!(o.share > 0) || o.skip + o.share > 1 + 1e-9) {
+    throw UsageError(
+        fmt::format("--skip {} and --share {}: expected a share above 0 and a sum of at most 1",
+                    o.skip, o.share));
+  }
+  const auto start = std::chrono::steady_clock::now();
+  CalibrateRequest request;
+  request.model = resolve_model(o.model);
+  request.text = o.text;
+  request.target = o.target;
+  request.format = o.format == "text"    ? TextFormat::kText
+                   : o.format == "jsonl" ? TextFormat::kJsonl
+                                         : TextFormat::kByName;
+  request.chat = o.chat;
+  request.windows = o.windows;
+  request.ctx = o.ctx;
+  request.skip = o.skip;
+  request.share = o.share;
+  request.memory_bytes = o.memory_mb * 1'000'000;
+  request.force = o.force;
+  request.quiet = o.out.quiet;
+  require_absent(request.target, o.force);
+  const std::unique_ptr<ThreadPool> pool = start_compute(o.compute);
+  require_memory("calibrate", request.model, o.ctx, KvBits::k32, o.allow_swap, {.rows = o.ctx});
+  const CalibrateReport report = calibrate(request, *pool);
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  if (o.out.json) {
+    Json json = report.info;
+    json["output"] = o.target;
+    json["bytes"] = report.file_bytes;
+    json["inputs"] = report.inputs;
+    json["passes"] = report.passes;
+    json["seconds"] = seconds;
+    fmt::print("{}\n", dump_json(json, 2, false, false));
+    return;
+  }
+  fmt::print("{}: {} inputs over {} tokens ({} windows of {}), {:.1f} MB, {} pass{}, {:.1f} s\n",
+             o.target, report.inputs, report.tokens, report.tokens / o.ctx, o.ctx,
+             static_cast<double>(report.file_bytes) / 1e6, report.passes,
+             report.passes == 1 ? "" : "es", seconds);
+}
+
+}  // namespace
+
+void add_calibrate(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  Options& o = *options;
+  CLI::App* verb = app.add_subcommand(
+      "calibrate", "measure what a model's linear layers read of a text, for convert --fit");
+  verb->add_option("-m,--model", o.model, "model directory with float weights, or cached Hub id")
+      ->required();
+  verb->add_option(
+          "--text", o.text,
+          "the text: a file, or JSON lines of {\"messages\"}, {\"prompt\",\"completion\"} or "
+          "{\"text\"}")
+      ->required();
+  verb->add_option("-o,--output", o.target, "the file to write (.safetensors)")->required();
+  verb->add_option("--text-format", o.format, "auto: by the name, .jsonl is JSON lines")
+      ->check(CLI::IsMember({"auto", "text", "jsonl"}))
+      ->capture_default_str();
+  verb->add_flag("--chat", o.chat, "put plain text through the chat template");
+  verb->add_option("--windows", o.windows,
+                   "windows at most, spread evenly over the part of the text that is used")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30))
+      ->capture_default_str();
+  verb->add_option("--ctx", o.ctx, "tokens of a window")
+      ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 20))
+      ->capture_default_str();
+  verb->add_option("--skip", o.skip, "pass over this part of the text's tokens, 0 to 1")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  verb->add_option("--share", o.share, "then use this part: 0.4 leaves 60 % unseen")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  verb->add_option("--memory", o.memory_mb,
+                   "MB for the sums (default: half of what is available); what does not fit takes "
+                   "further passes over the text")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40));
+  verb->add_flag("--force", o.force, "replace an existing file");
+  add_compute_options(*verb, o.compute);
+  add_memory_option(*verb, o.allow_swap);
+  add_output_options(*verb, o.out);
+  set_example(
+      *verb,
+      "qx calibrate -m models/base --text wiki.txt --share 0.4 -o base.calibration.safetensors");
+  verb->callback([options] { run(*options); });
+}
+
+}  // namespace qx::cli

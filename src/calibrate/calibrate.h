@@ -1,0 +1,44 @@
+// Calibration: a text through the float model, and what its linear layers read of it.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "distance/text_tokens.h"
+#include "io/json.h"
+
+namespace qx {
+
+struct CalibrateRequest {
+  std::filesystem::path model, text, target;
+  TextFormat format = TextFormat::kByName;
+  bool chat = false;  // plain texts become conversations
+  std::int64_t windows = 128, ctx = 512;
+  double skip = 0, share = 1;     // parts of the text's tokens: those passed over, those used
+  std::int64_t memory_bytes = 0;  // for sums; 0: half of what is available
+  bool force = false, quiet = false;
+};
+
+struct CalibrateReport {
+  Json info;  // as the file has it
+  std::int64_t file_bytes = 0, tokens = 0, passes = 0, inputs = 0;
+};
+
+// Begins of `count` windows of ctx tokens within the text's tokens [first, last): whole windows
+// side by side, of which `count` are taken at even distances. Fails: Error at `place` when not one
+// fits.
+std::vector<std::int64_t> choose_windows(std::int64_t first, std::int64_t last, std::int64_t ctx,
+                                         std::int64_t count, const std::string& place);
+
+// Inputs whose sums do not fit in memory together are measured in several passes over the text. The
+// file is whole or absent; its bytes depend on model, text and options alone, not on threads or
+// memory.
+// Fails: Error (text too short, not UTF-8; sums of one input larger than the memory; activations
+// that are not finite; target exists and not force; no room). Interrupted: nothing is left.
+CalibrateReport calibrate(const CalibrateRequest& request, ThreadPool& pool);
+
+}  // namespace qx

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibrate/calibrate.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "base/hash.h"
+#include "base/random.h"
+#include "calibrate/second_moments.h"
+#include "convert/convert.h"
+#include "convert/verify.h"
+#include "fit/calibration_file.h"
+#include "io/test_files.h"
+#include "support/tiny_model.h"
+
+namespace qx {
+namespace {
+namespace fs = std::filesystem;
+using testing_files::error_of;
+using testing_files::Scratch;
+using testing_files::write_text;
+
+TEST(SecondMoments, AreTheSumsOfProducts) {
+  constexpr std::int64_t kRows = 1100, kWidth = 200;  // more than one cut, ragged tiles
+  Random random(3);
+  std::vector<float> x(static_cast<std::size_t>(kRows * kWidth));
+  for (float& v : x) v = static_cast<float>(random.gaussian());
+  const std::vector<LinearInputShape> inputs = {{"layers.4.down", kWidth}};
+  std::vector<std::vector<double>> sums;
+  for (const int threads : {1, 3}) {
+    ThreadPool pool(threads);
+    SecondMoments moments(inputs, pool);
+    moments.observe({LinearInputKind::kDown, 4}, x.data(), kRows, kWidth);
+    moments.observe({LinearInputKind::kDown, 5}, x.data(), kRows, kWidth);  // not asked for
+    EXPECT_EQ(moments.count("layers.4.down"), kRows);
+    const auto sum = moments.sum("layers.4.down");
+    sums.emplace_back(sum.begin(), sum.end());
+  }
+  EXPECT_EQ(sums[0], sums[1]);
+  for (std::int64_t i = 0; i < kWidth; ++i) {
+    for (std::int64_t j = 0; j <= i; ++j) {
+      double expected = 0;
+      for (std::int64_t m = 0; m < kRows; ++m) {
+        expected += double(x[static_cast<std::size_t>(m * kWidth + i)]) *
+                    double(x[static_cast<std::size_t>(m * kWidth + j)]);
+      }
+      ASSERT_NEAR(sums[0][static_cast<std::size_t>(triangle_size(i) + j)], expected, 1e-3);
+    }
+  }
+  x[777] = std::nanf("");
+  ThreadPool pool(1);
+  SecondMoments moments(inputs, pool);
+  EXPECT_NE(error_of([&] {
+              moments.observe({LinearInputKind::kDown, 4}, x.data(), kRows, kWidth);
+            }).find("layers.4.down"),
+            std::string::npos);
+}
+
+TEST(ChooseWindows, SpreadOverThePartThatIsUsed) {
+  EXPECT_EQ(choose_windows(0, 100, 10, 5, "t"), (std::vector<std::int64_t>{0, 20, 40, 60, 80}));
+  EXPECT_EQ(choose_windows(7, 39, 10, 100, "t"), (std::vector<std::int64_t>{7, 17, 27}));
+  EXPECT_NE(error_of([] { choose_windows(5, 14, 10, 1, "t"); }).find("9 tokens"),
+            std::string::npos);
+}
+
+class Calibrate : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    write_tiny_model(dir_ / "m", {.family = "llama", .tied = true, .layers = 2});
+    std::string words;
+    for (int i = 0; i < 400; ++i)
+      words += "word" + std::to_string(i * i % 97) + (i % 9 ? " " : "\n\n");
+    write_text(dir_ / "text.txt", words);
+  }
+  CalibrateRequest request(const std::string& target) const {
+    CalibrateRequest r;
+    r.model = dir_ / "m";
+    r.text = dir_ / "text.txt";
+    r.target = dir_ / target;
+    r.windows = 6;
+    r.ctx = 64;
+    r.quiet = true;
+    return r;
+  }
+  Scratch dir_;
+};
+
+TEST_F(Calibrate, TheFileDependsNeitherOnThreadsNorOnMemory) {
+  ThreadPool one(1), three(3);
+  const CalibrateReport report = calibrate(request("a.safetensors"), one);
+  EXPECT_EQ(report.tokens, 6 * 64);
+  EXPECT_EQ(report.passes, 1);
+  calibrate(request("b.safetensors"), three);
+  CalibrateRequest tight = request("c.safetensors");
+  tight.memory_bytes = 300'000;
+  EXPECT_GT(calibrate(tight, three).passes, 2);
+  const std::string hash = sha256_file(dir_ / "a.safetensors");
+  EXPECT_EQ(hash, sha256_file(dir_ / "b.safetensors"));
+  EXPECT_EQ(hash, sha256_file(dir_ / "c.safetensors"));
+  const Calibration c(dir_ / "a.safetensors");
+  c.require_model(load_model_config(dir_ / "m"), "m");
+  // After an RMS norm the squares' mean is that of the norm's weights, about one.
+  double sum = 0;
+  for (const float v : c.mean_square("final")) sum += double(v);
+  EXPECT_NEAR(sum / 128, 1.0, 0.2);
+}
+
+TEST_F(Calibrate, BadRequestsLeaveNothing) {
+  ThreadPool pool(1);
+  const auto error = [&](const CalibrateRequest& r) {
+    const std::string message = error_of([&] { calibrate(r, pool); });
+    EXPECT_FALSE(fs::exists(r.target));
+    EXPECT_FALSE(fs::exists(dir_ / ".x.qx-partial"));
+    return message;
+  };
+  CalibrateRequest r = request("x");
+  r.share = 0.001;
+  EXPECT_NE(error(r).find("at least one window"), std::string::npos);
+  r = request("x");
+  r.memory_bytes = 1000;
+  EXPECT_NE(error(r).find("--memory"), std::string::npos);
+  r = request("x");
+  r.ctx = 100000;
+  EXPECT_NE(error(r).find("positions"), std::string::npos);
+  write_text(dir_ / "text.txt", "");
+  EXPECT_NE(error(request("x")), "");
+}
+
+TEST_F(Calibrate, ConvertFitsWithItAndSaysSo) {
+  ThreadPool one(1), three(3);
+  calibrate(request("cal"), one);
+  const auto convert_to = [&](const std::string& target, FitMethod method, ThreadPool& pool) {
+    ConvertRequest r;
+    r.source = dir_ / "m";
+    r.target = dir_ / target;
+    r.plan.recipe = "q4-hi";
+    r.quiet = true;
+    r.fit = {method, method == FitMethod::kMinMax ? fs::path() : dir_ / "cal", 0.01};
+    return convert(r, pool);
+  };
+  const auto weights = [&](const std::string& target) {
+    return sha256_file(dir_ / target / "model.safetensors");
+  };
+  convert_to("plain", FitMethod::kMinMax, one);
+  for (const FitMethod method : {FitMethod::kMse, FitMethod::kGptq}) {
+    const std::string name(fit_method_name(method));
+    convert_to(name, method, one);
+    convert_to(name + "3", method, three);
+    EXPECT_EQ(weights(name), weights(name + "3"));
+    EXPECT_NE(weights(name), weights("plain"));
+    EXPECT_EQ(fs::file_size(dir_ / name / "model.safetensors"),
+              fs::file_size(dir_ / "plain/model.safetensors"));
+    const Json fit = read_json_file(dir_ / name / "qx_plan.json")["fit"];
+    EXPECT_EQ(fit["method"], name);
+    EXPECT_EQ(fit["calibration"]["sha256"], sha256_file(dir_ / "cal"));
+  }
+  EXPECT_NE(weights("mse"), weights("gptq"));
+  EXPECT_NE(error_of([&] {
+              verify_directory(dir_ / "mse", dir_ / "m", one, true);
+            }).find("fitted codes (mse"),
+            std::string::npos);
+  EXPECT_TRUE(verify_directory(dir_ / "plain", dir_ / "m", one, true).holds());
+  EXPECT_TRUE(json_member(read_json_file(dir_ / "plain/qx_plan.json"), "fit").is_null());
+  // The same shapes with other values: not this calibration's model.
+  fs::remove_all(dir_ / "m");
+  write_tiny_model(dir_ / "m", {.family = "llama", .tied = true, .seed = 9, .layers = 2});
+  EXPECT_NE(error_of([&] { convert_to("other", FitMethod::kMse, one); }).find("other weights"),
+            std::string::npos);
+  EXPECT_FALSE(fs::exists(dir_ / "other"));
+}
+
+TEST_F(Calibrate, ASingularMomentFallsBackToMse) {
+  // One window of two tokens: two rows for 128 columns, and no damping.
+  ThreadPool pool(2);
+  CalibrateRequest tiny = request("cal");
+  tiny.windows = 1;
+  tiny.ctx = 2;
+  calibrate(tiny, pool);
+  ConvertRequest r;
+  r.source = dir_ / "m";
+  r.target = dir_ / "out";
+  r.plan.recipe = "q4-hi";
+  r.quiet = true;
+  r.fit = {FitMethod::kGptq, dir_ / "cal", 0.0};
+  const ConvertResult result = convert(r, pool);
+  ASSERT_FALSE(result.notes.empty());
+  EXPECT_NE(result.notes[0].find("singular"), std::string::npos);
+  EXPECT_FALSE(read_json_file(dir_ / "out/qx_plan.json")["fit"]["mse_instead"].empty());
+}
+
+}  // namespace
+}  // namespace qx
