@@ -2,6 +2,7 @@
 #include "compare/document.h"
 
 #include "base/error.h"
+#include "text/html.h"
 #include "text/visible.h"
 
 namespace qx {
@@ -14,7 +15,7 @@ struct Overloaded : Handlers... {
 template <typename... Handlers>
 Overloaded(Handlers...) -> Overloaded<Handlers...>;
 
-std::string list_text(const List& list, int width) {
+std::string list_text(const BulletList& list, int width) {
   std::string out;
   for (const std::string& item : list.items) {
     std::string lines = wrap_text(item, width - 2, "  ");
@@ -56,7 +57,7 @@ std::string document_text(const ComparisonPage& document, const PageStyle& style
     for (const Part& part : section.parts) {
       const std::string text = std::visit(
           Overloaded{[&](const Paragraph& p) { return wrap_text(p.text, style.width, ""); },
-                     [&](const List& l) { return list_text(l, style.width); },
+                     [&](const BulletList& l) { return list_text(l, style.width); },
                      [&](const Table& t) { return table_text(t, style); }},
           part);
       if (!first && !text.empty()) out += "\n";
@@ -75,7 +76,7 @@ std::string document_markdown(const ComparisonPage& document) {
       out += "\n";
       out +=
           std::visit(Overloaded{[](const Paragraph& p) { return escape_markdown(p.text) + "\n"; },
-                                [](const List& l) {
+                                [](const BulletList& l) {
                                   std::string items;
                                   for (const std::string& i : l.items)
                                     items += "- " + escape_markdown(i) + "\n";
@@ -100,7 +101,7 @@ std::string document_html(const ComparisonPage& document) {
     for (const Part& part : section.parts) {
       out += std::visit(
           Overloaded{[](const Paragraph& p) { return "<p>" + escape_html(p.text) + "</p>\n"; },
-                     [](const List& l) {
+                     [](const BulletList& l) {
                        std::string items = "<ul>\n";
                        for (const std::string& i : l.items) {
                          items += "<li>" + escape_html(i) + "</li>\n";

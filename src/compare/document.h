@@ -15,11 +15,11 @@ namespace qx {
 struct Paragraph {
   std::string text;
 };
-struct List {
+struct BulletList {
   std::vector<std::string> items;
 };
 
-using Part = std::variant<Paragraph, List, Table>;
+using Part = std::variant<Paragraph, BulletList, Table>;
 
 struct Section {
   std::string title;

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "compare/table.h"
+#include "text/html.h"
 #include "text/visible.h"
 
 namespace qx {

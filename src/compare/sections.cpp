@@ -117,7 +117,7 @@ Section unpaired_section(const UnpairedPair& pair) {
                  "which is weaker than a paired one."},
        table}};
   if (!pair.left_out.empty()) {
-    List list;
+    BulletList list;
     for (const std::string& task : pair.left_out) {
       list.items.push_back(
           fmt::format("{} is left out: not both have an accuracy of the same metric", task));
@@ -167,7 +167,7 @@ Section matrix_section(const Comparison& c) {
 }
 
 std::optional<Section> notes_section(const ComparedRuns& all) {
-  List list;
+  BulletList list;
   if (all.paired) {
     list.items = flag_lines(*all.paired);
     list.items.insert(list.items.end(), all.paired->notes.begin(), all.paired->notes.end());
@@ -178,7 +178,7 @@ std::optional<Section> notes_section(const ComparedRuns& all) {
 }
 
 Section recommendation_section(const Comparison& c, std::optional<std::int64_t> budget) {
-  List list;
+  BulletList list;
   for (const Recommendation& r : recommend(c, {budget})) {
     list.items.push_back(r.choice ? fmt::format("{}: {}, {}", r.use, *r.choice, r.because)
                                   : fmt::format("{}: not decided, {}", r.use, r.because));

@@ -6,6 +6,7 @@
 #include <cctype>
 
 #include "base/error.h"
+#include "text/html.h"
 #include "text/visible.h"
 
 namespace qx {
@@ -209,32 +210,6 @@ std::string escape_markdown(std::string_view text) {
       // An underscore within a word marks nothing up, and the names of tasks have them.
       if (std::string_view("\\`*_[]|~").find(c) != std::string_view::npos && !word) out += '\\';
       out += c;
-    }
-  }
-  return out;
-}
-
-std::string escape_html(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      default:
-        out += c;
     }
   }
   return out;

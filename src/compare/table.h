@@ -57,7 +57,6 @@ std::string table_html(const Table& table);
 std::string cut_middle(std::string_view text, int width);
 
 std::string escape_markdown(std::string_view text);  // for a table cell or a line of prose
-std::string escape_html(std::string_view text);      // for content and for attributes in quotes
 
 std::string toned(std::string_view text, Tone tone, const PageStyle& style);
 std::string bold(std::string_view text, const PageStyle& style);

@@ -137,7 +137,8 @@ TEST(Document, EveryFormatHoldsEveryPart) {
       "A & B",
       {{"One",
         {Paragraph{std::string(30, 'w') + " " + std::string(60, 'v')},
-         List{{"first " + std::string(60, 'y') + " continued-here", "second"}}, scores(2, 4)}},
+         BulletList{{"first " + std::string(60, 'y') + " continued-here", "second"}},
+         scores(2, 4)}},
        {"Two", {Paragraph{"<i>"}}}}};
   const std::string text = document_text(document, {80, false});
   EXPECT_LE(widest(text), 80);

@@ -91,7 +91,7 @@ bool Leader::all(bool Worker::*flag) const {
 void Leader::hand_out(WorkList& work) {
   for (Worker& worker : workers_) {
     if (!worker.ready || !worker.idle) continue;
-    std::optional<Window> window = work.next(static_cast<int>(workers_.size()));
+    std::optional<WorkWindow> window = work.next(static_cast<int>(workers_.size()));
     if (!window) return;
     outstanding_ += window->items.size();
     worker.idle = false;

@@ -23,7 +23,7 @@ struct RankMessage {
     kStop,    // leader: stop after the pass at hand
   };
   Kind kind = Kind::kIdle;
-  Window window = {};
+  WorkWindow window = {};
   Answer answer = {};
   std::string text = {};
   Json hello = {};  // "host", "process", "kernels", "identity": see hello_json()

@@ -11,7 +11,7 @@
 namespace qx {
 
 // Items of one task for one model, in their order; positions in the task's data.
-struct Window {
+struct WorkWindow {
   std::size_t model = 0, task = 0;
   std::vector<std::size_t> items;
 };
@@ -29,7 +29,7 @@ class WorkList {
   // The next window; nothing when all are handed out. A window has at most kWindowItems items, and for
   // several workers at most 1 / (2 * workers) of the cost that is left over all units, but not less than
   // kSmallestWindow as far as its unit has it.
-  std::optional<Window> next(int workers);
+  std::optional<WorkWindow> next(int workers);
 
   std::int64_t cost_left() const { return cost_left_; }
 

@@ -25,7 +25,7 @@ TEST(WorkList, OneWorkerGetsWholeWindows) {
   list.add(0, 0, items(kWindowItems + 10, 100));
   list.add(0, 1, {});
   list.add(1, 1, items(3, 100));
-  Window w = *list.next(1);
+  WorkWindow w = *list.next(1);
   EXPECT_EQ(w.items.size(), kWindowItems);
   w = *list.next(1);
   EXPECT_EQ(w.items, (std::vector<std::size_t>{256, 257, 258, 259, 260, 261, 262, 263, 264, 265}));
@@ -46,7 +46,7 @@ TEST(WorkList, WindowsShrinkTowardsTheEndAndHoldEveryItemOnce) {
   constexpr int kWorkers = 8;
   std::size_t next = 0;
   std::int64_t handed_out = 0;
-  while (const std::optional<Window> window = list.next(kWorkers)) {
+  while (const std::optional<WorkWindow> window = list.next(kWorkers)) {
     std::int64_t cost = 0;
     for (const std::size_t item : window->items) {
       EXPECT_EQ(item, next++);

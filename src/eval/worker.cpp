@@ -52,7 +52,7 @@ class Worker {
   }
 
  private:
-  void answer(const Window& window) {
+  void answer(const WorkWindow& window) {
     QX_CHECK(window.model < texts_.askers.size() && window.task < texts_.data->size());
     const TaskData& data = (*texts_.data)[window.task];
     std::vector<DataItem> items;

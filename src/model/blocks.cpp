@@ -18,7 +18,7 @@ std::int64_t blocks(std::int64_t count, std::int64_t size) {
 }  // namespace
 
 Pass::Pass(const ModelWeights& weights, Precision precision, std::span<const Chunk> chunks,
-           ThreadPool& pool, Scratch& scratch, const RopeTable& rope, InputObserver* observer)
+           ThreadPool& pool, BlockScratch& scratch, const RopeTable& rope, InputObserver* observer)
     : weights_(weights),
       config_(weights.config),
       kernels_(kernels()),
@@ -45,7 +45,7 @@ Pass::Pass(const ModelWeights& weights, Precision precision, std::span<const Chu
   scratch_.v.reserve(rows() * kv_width_);
   scratch_.gate.reserve(rows() * config_.intermediate_size);
   const std::int64_t widest = std::max({hidden_, q_width_, config_.intermediate_size});
-  for (Scratch::Worker& worker : scratch_.per_worker) {
+  for (BlockScratch::Worker& worker : scratch_.per_worker) {
     worker.decode.reserve(linear_scratch_floats(widest));
     worker.tile.reserve(std::min(rows(), kTileRows) * kTileOutputs);
   }

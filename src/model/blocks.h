@@ -22,8 +22,8 @@
 namespace qx {
 
 // Memory that forward passes reuse.
-struct Scratch {
-  explicit Scratch(int threads)
+struct BlockScratch {
+  explicit BlockScratch(int threads)
       : per_worker(static_cast<std::size_t>(threads)),
         attention(static_cast<std::size_t>(threads)) {}
   FloatBuffer x, normed, q, k, v, attended, gate;
@@ -40,7 +40,7 @@ class Pass {
  public:
   // The segments have been extended already; chunk c's rows are its newest positions.
   Pass(const ModelWeights& weights, Precision precision, std::span<const Chunk> chunks,
-       ThreadPool& pool, Scratch& scratch, const RopeTable& rope,
+       ThreadPool& pool, BlockScratch& scratch, const RopeTable& rope,
        InputObserver* observer = nullptr);
 
   void embed();
@@ -80,7 +80,7 @@ class Pass {
   const Precision precision_;
   std::span<const Chunk> chunks_;
   ThreadPool& pool_;
-  Scratch& scratch_;
+  BlockScratch& scratch_;
   const RopeTable& rope_;
   InputObserver* const observer_;  // or null
   std::vector<KvChain> chains_;

@@ -141,7 +141,7 @@ void CpuModel::fail_not_finite(std::int64_t row) const {
 void CpuModel::multiply_head(const float* rows, std::int64_t count, std::span<float> out) {
   const WeightRows& head = weights_->head.rows;
   QX_CHECK(static_cast<std::int64_t>(out.size()) == count * head.rows);
-  for (Scratch::Worker& w : scratch_.per_worker) {
+  for (BlockScratch::Worker& w : scratch_.per_worker) {
     w.decode.reserve(linear_scratch_floats(head.cols));
   }
   head_input_.prepare(pool_, precision_, rows, count, head.cols, {&weights_->head});
@@ -227,7 +227,7 @@ std::vector<TokenScore> CpuModel::score(const Hidden& hidden, std::span<const To
            target, weights_->config.vocab_size - 1, weights_->config.vocab_size);
     }
   }
-  for (Scratch::Worker& w : scratch_.per_worker) {
+  for (BlockScratch::Worker& w : scratch_.per_worker) {
     w.decode.reserve(linear_scratch_floats(weights_->head.rows.cols));
   }
   std::vector<TokenScore> out;

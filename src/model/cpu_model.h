@@ -52,7 +52,7 @@ class CpuModel final : public Model {
   LayerFunction layer_;
   InputObserver* observer_ = nullptr;
   RopeTable rope_;
-  Scratch scratch_;
+  BlockScratch scratch_;
   LinearInput head_input_;
   std::vector<FloatBuffer> block_logits_;  // per worker
 };

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "embedded_report_page.h"
+#include "text/html.h"
 
 namespace qx {
 namespace {
@@ -45,32 +46,6 @@ std::string script_json(const Json& data) {
         break;
       case '&':
         out += "\\u0026";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
-
-std::string escape_html(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '&':
-        out += "&amp;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      case '\'':
-        out += "&#39;";
         break;
       default:
         out += c;

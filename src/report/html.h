@@ -15,9 +15,6 @@ namespace qx {
 // becomes U+FFFD.
 std::string script_json(const Json& data);
 
-// For text between tags and in attributes.
-std::string escape_html(std::string_view text);
-
 // The template's "{{name}}" replaced in one pass, so that inserted text is never read as a
 // placeholder.
 // Fails: InternalError for a name that has no value or a value that has no place.
