@@ -133,7 +133,7 @@ fi
 # Worked example: eight variants of SmolLM2-135M-Instruct
 Written by \`make example\` (tools/example.sh) with $("$qx" --version | head -n 1); not edited by hand. $items real items of each
 task, plain prompts, no examples. The source is a Q4_1 GGUF restored to bfloat16, so \`bf16\` is the base of this comparison and
-not the model as it was published. Speeds are those of the machine named in the report, which did other work beside them.
+not the model as it was published. Speeds are those of the machine named in the report.
 
 EOF
   [[ -f $out/compare.md ]] && echo "- [compare.md](compare.md), [compare.txt](compare.txt): scores, paired differences, verdicts, recommendation by use"
