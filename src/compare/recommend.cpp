@@ -63,7 +63,9 @@ Runs candidates(const Comparison& c) {
 
 Scope whole(const Comparison& c) {
   Scope scope{{}, true};
-  for (std::size_t t = 0; t < c.tasks.size(); ++t) scope.tasks.push_back(t);
+  for (std::size_t t = 0; t < c.tasks.size(); ++t) {
+    if (c.tasks[t].informative) scope.tasks.push_back(t);
+  }
   return scope;
 }
 
@@ -383,13 +385,24 @@ Recommendation fastest(const Comparison& c, const RecommendSettings& settings) {
 
 std::optional<Recommendation> for_use(const Comparison& c, const Use& use) {
   Scope scope;
-  std::vector<std::string> names;
+  std::vector<std::string> names, uninformative;
   for (std::size_t t = 0; t < c.tasks.size(); ++t) {
     const std::string& task = c.tasks[t].task;
     if (std::find(use.tasks.begin(), use.tasks.end(), task) == use.tasks.end()) continue;
-    if (!c.tasks[t].informative) continue;
+    if (!c.tasks[t].informative) {
+      uninformative.push_back(task);
+      continue;
+    }
     scope.tasks.push_back(t);
     names.push_back(task);
+  }
+  if (scope.tasks.empty() && !uninformative.empty()) {
+    return Recommendation{std::string(use.name),
+                          {},
+                          fmt::format("{} {} no information here", join_words(uninformative),
+                                      uninformative.size() == 1 ? "carries" : "carry"),
+                          Verdict::kIndistinguishable,
+                          {}};
   }
   if (scope.tasks.empty()) return std::nullopt;
   return by_score(c, scope, std::string(use.name), "on " + join_words(names));

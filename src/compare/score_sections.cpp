@@ -156,7 +156,9 @@ Section scores_section(const Comparison& c) {
   bool all_informative = true;
   std::vector<Verdict> verdicts;
   for (const PairSummary& pair : c.against_baseline) {
-    for (const Difference& d : pair.tasks) verdicts.push_back(d.verdict);
+    for (std::size_t t = 0; t < c.tasks.size(); ++t) {
+      if (is_told(c, pair, t)) verdicts.push_back(pair.tasks[t].verdict);
+    }
     for (const auto* average : {&pair.average, &pair.micro}) {
       if (*average) verdicts.push_back((*average)->verdict);
     }
@@ -167,10 +169,11 @@ Section scores_section(const Comparison& c) {
     for (std::size_t r = 0; r < c.runs.size(); ++r) {
       const Score& s = task.scores[r];
       const PairSummary* pair = against_baseline(c, r);
-      row.push_back(
-          score_cell(with_error(s.accuracy, s.clustered_stderr.value_or(s.stderr_)),
-                     pair != nullptr ? std::optional(pair->tasks[t].verdict) : std::nullopt,
-                     no_information(s.flags)));
+      row.push_back(score_cell(with_error(s.accuracy, s.clustered_stderr.value_or(s.stderr_)),
+                               pair != nullptr && is_told(c, *pair, t)
+                                   ? std::optional(pair->tasks[t].verdict)
+                                   : std::nullopt,
+                               no_information(s.flags)));
       // A verdict on a task without information is no reason for a colour.
       if (!task.informative) row.back().tone = Tone::kFaint;
     }
@@ -281,13 +284,14 @@ std::optional<Section> cost_section(const Comparison& c) {
 
 namespace {
 
-std::vector<Cell> difference_row(const TaskSummary& task, const Difference& d) {
+std::vector<Cell> difference_row(const TaskSummary& task, const Difference& d, bool told) {
   return {task.task + (task.informative ? "" : " !"),
           signed_points(d.difference),
           interval_points(d.interval),
           d.relative ? fmt::format("{:+.1f} %", *d.relative * 100) : kNone,
           p_text(d.p_holm),
-          Cell(verdict_name(d.verdict), task.informative ? tone_of(d.verdict) : Tone::kFaint),
+          Cell(told ? verdict_name(d.verdict) : "no information",
+               task.informative ? tone_of(d.verdict) : Tone::kFaint),
           fmt::format("{}", d.counts.right_to_wrong),
           fmt::format("{}", d.counts.wrong_to_right),
           fmt::format("{}", d.changed),
@@ -333,7 +337,7 @@ Section pair_section(const Comparison& c, const PairSummary& pair) {
                    {"detectable points", false, false, true},
                    {"more items needed", false, false, true}};
   for (std::size_t t = 0; t < c.tasks.size(); ++t) {
-    table.rows.push_back(difference_row(c.tasks[t], pair.tasks[t]));
+    table.rows.push_back(difference_row(c.tasks[t], pair.tasks[t], is_told(c, pair, t)));
   }
   if (pair.average) {
     table.rules.push_back(table.rows.size());

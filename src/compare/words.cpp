@@ -55,7 +55,7 @@ std::string task_claim(const Comparison& c, const PairSummary& pair, std::size_t
   const Difference& d = pair.tasks[t];
   std::string text =
       fmt::format("{} ({}", c.tasks[t].task, interval_in_brackets(d.difference, d.interval));
-  if (!carries_information(c, pair, t)) text += ", a task without information here";
+  if (!c.tasks[t].informative) text += ", a task without information here";
   if (d.within_margin && d.verdict != Verdict::kEquivalent) text += ", less than the margin";
   return text + ")";
 }
@@ -64,7 +64,9 @@ std::string task_claim(const Comparison& c, const PairSummary& pair, std::size_t
 std::vector<std::string> tasks_with(const Comparison& c, const PairSummary& pair, Verdict verdict) {
   std::vector<std::string> out;
   for (std::size_t t = 0; t < c.tasks.size(); ++t) {
-    if (pair.tasks[t].verdict == verdict) out.push_back(task_claim(c, pair, t));
+    if (pair.tasks[t].verdict == verdict && is_told(c, pair, t)) {
+      out.push_back(task_claim(c, pair, t));
+    }
   }
   return out;
 }
@@ -165,6 +167,10 @@ std::string verdict_words(Verdict verdict, bool within_margin, double margin) {
                      margin_words(margin));
 }
 
+bool is_told(const Comparison& c, const PairSummary& pair, std::size_t t) {
+  return c.tasks[t].informative || pair.tasks[t].verdict == Verdict::kWorse;
+}
+
 std::string task_sentence(const Comparison& c, const PairSummary& pair, std::size_t t) {
   const Difference& d = pair.tasks[t];
   const TaskSummary& task = c.tasks[t];
@@ -173,7 +179,7 @@ std::string task_sentence(const Comparison& c, const PairSummary& pair, std::siz
   const bool informative = carries_information(c, pair, t);
   const std::string no_information =
       informative ? "" : fmt::format("{} ({})", task.task, flag_words(c, pair, t));
-  if (d.verdict == Verdict::kIndistinguishable && !informative) {
+  if (!informative && d.verdict != Verdict::kWorse) {
     return fmt::format("Nothing can be said from {}.", no_information);
   }
   std::string text = claim(variant, baseline, d.verdict, d.within_margin, c.margin);

@@ -98,6 +98,12 @@ TEST(Words, ATaskWithoutInformation) {
   const std::string text = first_task(one);
   EXPECT_EQ(text.find("q4 is worse than base on boolq"), 0u) << text;
   EXPECT_NE(text.find("answers choice 1 for all 100 items"), std::string::npos) << text;
+  // The other way round the answers are better than one that is always the same, which is no merit to tell.
+  const Comparison other = compare_runs({run_of("q4", {constant}), base}, {});
+  EXPECT_EQ(other.against_baseline[0].tasks[0].verdict, Verdict::kBetter);
+  EXPECT_EQ(first_task(other),
+            "Nothing can be said from boolq (q4 answers choice 1 for all 100 items).");
+  EXPECT_EQ(pair_sentence(other, other.against_baseline[0]).find("better"), std::string::npos);
 }
 
 TEST(Words, PairSentenceNamesEachVerdictOnce) {

@@ -121,7 +121,12 @@ Json average_json(const Comparison& comparison, const std::optional<AverageDiffe
 
 Json pair_json(const Comparison& comparison, const PairSummary& pair) {
   Json tasks = Json::array();
-  for (const Difference& d : pair.tasks) tasks.push_back(difference_json(comparison, d));
+  for (std::size_t t = 0; t < pair.tasks.size(); ++t) {
+    tasks.push_back(difference_json(comparison, pair.tasks[t]));
+    if (!is_told(comparison, pair, t)) {
+      tasks.back()["verdict"] = tasks.back()["words"] = "no information";
+    }
+  }
   return {{"baseline", pair.baseline},
           {"variant", pair.variant},
           {"tasks", std::move(tasks)},

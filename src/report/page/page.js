@@ -51,7 +51,7 @@ function badge(verdict, words = verdict) {
 
 // In full: "worse by less than the margin of 1 point".
 function wordyBadge(d) {
-  return h('span', { class: `verdict wrap ${d.verdict}` }, `${VERDICT_SIGNS[d.verdict]} ${d.words}`);
+  return h('span', { class: `verdict wrap ${d.verdict}` }, `${VERDICT_SIGNS[d.verdict] || ''} ${d.words}`);
 }
 
 function bytes(count) {
