@@ -55,7 +55,7 @@ std::string task_claim(const Comparison& c, const PairSummary& pair, std::size_t
   const Difference& d = pair.tasks[t];
   std::string text =
       fmt::format("{} ({}", c.tasks[t].task, interval_in_brackets(d.difference, d.interval));
-  if (!c.tasks[t].informative) text += ", a task without information here";
+  if (!carries_information(c, pair, t)) text += ", a task without information here";
   if (d.within_margin && d.verdict != Verdict::kEquivalent) text += ", less than the margin";
   return text + ")";
 }
@@ -168,7 +168,7 @@ std::string verdict_words(Verdict verdict, bool within_margin, double margin) {
 }
 
 bool is_told(const Comparison& c, const PairSummary& pair, std::size_t t) {
-  return c.tasks[t].informative || pair.tasks[t].verdict == Verdict::kWorse;
+  return carries_information(c, pair, t) || pair.tasks[t].verdict == Verdict::kWorse;
 }
 
 std::string task_sentence(const Comparison& c, const PairSummary& pair, std::size_t t) {

@@ -28,7 +28,7 @@ std::string join_words(const std::vector<std::string>& words);  // "a, b and c";
 // "indistinguishable".
 std::string verdict_words(Verdict verdict, bool within_margin, double margin);
 
-// Whether the pair's verdict on a task may be told: not where the task carries no information, unless the variant is
+// Whether the pair's verdict on a task may be told: not where the task says nothing about one of both, unless the variant is
 // worse there (a model that fell to one answer for everything lost something; one that is "better" than such a
 // model gained nothing).
 bool is_told(const Comparison& comparison, const PairSummary& pair, std::size_t task);
