@@ -40,7 +40,7 @@ test-tsan: deps  ## the tests of everything that runs on several threads, under 
 	@cmake --build build-tsan -j $(JOBS) --target $(TSAN_TESTS)
 	@ctest --test-dir build-tsan --output-on-failure -j $(JOBS) -R '^($(subst $() ,|,$(TSAN_TESTS)))$$'
 
-test-clang:  ## build libraries and program with clang, warnings as errors
+test-clang:  ## build libraries and program with clang, warnings as errors, not optimized
 	@tools/install_deps.sh clang
 	@cmake --preset clang -DQX_TESTS=OFF >/dev/null
 	@cmake --build build-clang -j $(JOBS)
@@ -58,7 +58,7 @@ parity: build  ## compare with the real mlx-lm, lm-eval, transformers, tokenizer
 parity-full: build  ## the long comparison with the peers on the real items of QX_DATA; keeps its result
 	@JOBS=$(JOBS) tools/parity_full.sh
 
-fuzz:  ## clang build; run each fuzzer for FUZZ_SECONDS (30) on the kept corpus
+fuzz:  ## run each fuzzer for FUZZ_SECONDS (30) on the kept corpus
 	@tools/install_deps.sh clang
 	@JOBS=$(JOBS) tools/fuzz.sh $(FUZZ_SECONDS)
 
