@@ -10,6 +10,7 @@ import pathlib
 import shutil
 import subprocess
 import tempfile
+import time
 import unittest
 
 import make_runs
@@ -45,6 +46,14 @@ def contrast(a, b):
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     low, high = sorted((luminance(a), luminance(b)))
     return (high + 0.05) / (low + 0.05)
+
+
+def wait_for(value, holds, seconds=20):
+    """The first value() that holds, or the last one when none did in time."""
+    end = time.monotonic() + seconds
+    while not holds(result := value()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return result
 
 
 @unittest.skipUnless(webdriver.find_browser(), "no Chromium with its driver (tools/install_deps.sh browser)")
@@ -172,10 +181,11 @@ class Report(unittest.TestCase):
         self.open(scheme="dark")
         dark = ground()
         self.browser.prefer("light")
-        light = ground()
+        # The page hears of it when the browser comes to it.
+        light = wait_for(ground, lambda colour: colour != dark)
         self.assertGreater(contrast(dark, light), 12)
         self.browser.run("document.getElementById('theme').click()")
-        self.assertEqual(ground(), dark)
+        self.assertEqual(wait_for(ground, lambda colour: colour == dark), dark)
         self.assertEqual(self.browser.run("return document.getElementById('theme').getAttribute('aria-pressed')"), "true")
 
     def test_text_and_series_have_contrast(self):
