@@ -68,12 +68,15 @@ void add_distance_options(CLI::App& verb, DistanceOptions& o) {
   add_output_options(verb, o.out);
 }
 
+TextFormat parse_text_format(const std::string& name) {
+  if (name == "text") return TextFormat::kText;
+  return name == "jsonl" ? TextFormat::kJsonl : TextFormat::kByName;
+}
+
 TextRequest make_text_request(const DistanceOptions& o) {
   TextRequest request;
   request.file = o.text;
-  request.format = o.format == "text"    ? TextFormat::kText
-                   : o.format == "jsonl" ? TextFormat::kJsonl
-                                         : TextFormat::kByName;
+  request.format = parse_text_format(o.format);
   request.chat = o.chat;
   request.seed = o.seed;
   for (const WindowConvention c :

@@ -25,6 +25,9 @@ struct DistanceOptions {
 };
 void add_distance_options(CLI::App& verb, DistanceOptions& options);
 
+// Of --format: "text", "jsonl", or "auto" by the file's name.
+TextFormat parse_text_format(const std::string& name);
+
 // Fails: UsageError.
 TextRequest make_text_request(const DistanceOptions& options);
 

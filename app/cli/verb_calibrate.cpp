@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "calibrate/calibrate.h"
+#include "distance_options.h"
 #include "model/memory_need.h"
 #include "options.h"
 #include "verbs.h"
@@ -32,9 +33,7 @@ void run(const Options& o) {
   request.model = resolve_model(o.model);
   request.text = o.text;
   request.target = o.target;
-  request.format = o.format == "text"    ? TextFormat::kText
-                   : o.format == "jsonl" ? TextFormat::kJsonl
-                                         : TextFormat::kByName;
+  request.format = parse_text_format(o.format);
   request.chat = o.chat;
   request.windows = o.windows;
   request.ctx = o.ctx;
