@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Runs every libFuzzer target for some seconds on a copy of its kept corpus; a crash or a leak fails. A failing input
-# stays, and is printed in base64.
-# usage: fuzz.sh SECONDS
+# stays, and is printed in base64. With FUZZ_RUNS each does that many runs of a fixed seed instead, as repeatable as
+# libFuzzer makes it, within SECONDS.
+# usage: [FUZZ_RUNS=N] fuzz.sh SECONDS
 set -euo pipefail
 
 seconds=${1:?seconds}
+export FUZZ_RUNS=${FUZZ_RUNS:-}
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
 cmake --preset fuzz >/dev/null
@@ -16,9 +18,9 @@ run_one() {
   local target=$1 name=$2 seconds=$3 work
   work=$(mktemp -d)
   cp -r "fuzz/corpus/$name" "$work/corpus" 2>/dev/null || mkdir "$work/corpus"
-  if "$target" -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=20 -artifact_prefix="$work/" \
-      -print_final_stats=1 "$work/corpus" >"$work/log" 2>&1; then
-    echo "fuzz $name: $(grep -oE 'number_of_executed_units: [0-9]+' "$work/log") in $seconds s, no findings"
+  if "$target" -max_total_time="$seconds" ${FUZZ_RUNS:+-runs=$FUZZ_RUNS -seed=1} -rss_limit_mb=2048 \
+      -timeout=20 -artifact_prefix="$work/" -print_final_stats=1 "$work/corpus" >"$work/log" 2>&1; then
+    echo "fuzz $name: $(grep -oE 'number_of_executed_units: [0-9]+' "$work/log")${FUZZ_RUNS:+ of seed 1}, no findings"
     rm -rf "$work"
   else
     tail -n 40 "$work/log"

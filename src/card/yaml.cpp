@@ -79,6 +79,10 @@ class Builder : public YAML::EventHandler {
   }
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                 const std::string& value) override {
+    // yaml-cpp reads the escapes \_ and \N as one byte, not as the character's UTF-8.
+    if (!is_valid_utf8(value)) {
+      fail(place(mark), "got an escape that yaml-cpp reads as no UTF-8, expected the character");
+    }
     // yaml-cpp gives plain scalars the tag "?" and quoted ones "!".
     add(mark, anchor, tag == "?" || tag.empty() ? plain_scalar(value) : Json(value), value, true);
   }

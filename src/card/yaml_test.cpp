@@ -62,6 +62,7 @@ TEST(Yaml, RefusesWhatCanHarm) {
   EXPECT_NE(error_of(std::string("a: 1\0b", 6)).find("NUL"), std::string::npos);
   EXPECT_NE(error_of("a: \xFF\n").find("UTF-8"), std::string::npos);
   EXPECT_NE(error_of("a: {b\n"), "");
+  EXPECT_NE(error_of("a: \"b\\_c\"\n").find("card.md:2] got an escape"), std::string::npos);
   EXPECT_NE(error_of(std::string(kMaxYamlBytes + 1, 'x')).find("bytes of YAML"), std::string::npos);
   std::string many;
   for (std::size_t i = 0; i <= kMaxYamlValues; ++i) many += "- 1\n";
