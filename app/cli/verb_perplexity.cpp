@@ -22,15 +22,15 @@ struct Options {
 
 Json result_json(const Perplexity& result, const MeasuredText& text) {
   Json json;
-  json["ppl"] = number_json(result.ppl);
-  json["stderr"] = number_json(result.stderr_tokens);
-  json["stderr_windows"] = number_json(result.stderr_windows);
+  json["ppl"] = json_of_number(result.ppl);
+  json["stderr"] = json_of_number(result.stderr_tokens);
+  json["stderr_windows"] = json_of_number(result.stderr_windows);
   json["tokens"] = text.targets();
   json["ctx"] = text.request.rules.ctx;
   json["stride"] = effective_stride(text.request.rules);
-  json["loss"] = number_json(result.loss.mean);
-  json["loss_stderr"] = number_json(result.loss.stderr_tokens);
-  json["loss_stderr_windows"] = number_json(result.loss.stderr_windows);
+  json["loss"] = json_of_number(result.loss.mean);
+  json["loss_stderr"] = json_of_number(result.loss.stderr_tokens);
+  json["loss_stderr_windows"] = json_of_number(result.loss.stderr_windows);
   json["windows"] = windows_json(text);
   json["text"] = text_json(text);
   return json;

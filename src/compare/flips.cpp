@@ -25,10 +25,6 @@ Flip make_flip(const ItemResult& before, const ItemResult& after) {
   return flip;
 }
 
-Json finite(double x) {
-  return std::isfinite(x) ? Json(x) : Json();
-}
-
 }  // namespace
 
 std::string flip_name(FlipKind kind) {
@@ -109,9 +105,9 @@ Json flips_json(const std::vector<TaskFlips>& all) {
                                 {"gold", f.gold},
                                 {"from", f.from},
                                 {"to", f.to},
-                                {"margin_from", finite(f.margin_from)},
-                                {"margin_to", finite(f.margin_to)},
-                                {"move", finite(f.move())}});
+                                {"margin_from", json_of_number(f.margin_from)},
+                                {"margin_to", json_of_number(f.margin_to)},
+                                {"move", json_of_number(f.move())}});
     }
     json.push_back(std::move(entry));
   }

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <cmath>
-
 #include "compare/groups.h"
 #include "compare/recommend.h"
 #include "compare/render.h"
@@ -8,13 +6,8 @@
 namespace qx {
 namespace {
 
-// JSON has no NaN: a number that does not exist is null.
-Json number(double x) {
-  return std::isfinite(x) ? Json(x) : Json(nullptr);
-}
-
 Json interval(const Interval& i) {
-  return Json::array({number(i.low), number(i.high)});
+  return Json::array({json_of_number(i.low), json_of_number(i.high)});
 }
 
 template <typename T>
@@ -23,44 +16,44 @@ Json or_null(const std::optional<T>& x) {
 }
 
 Json or_null(const std::optional<double>& x) {
-  return x ? number(*x) : Json(nullptr);
+  return x ? json_of_number(*x) : Json(nullptr);
 }
 
 void add_difference(Json& out, const Difference& d) {
   out["diff"] = d.difference;
   out["relative"] = or_null(d.relative);
-  out["diff_stderr"] = number(d.stderr_);
+  out["diff_stderr"] = json_of_number(d.stderr_);
   out["diff_ci"] = interval(d.interval);
   out["score_ci"] = interval(d.score_interval);
   out["right_to_wrong"] = d.counts.right_to_wrong;
   out["wrong_to_right"] = d.counts.wrong_to_right;
   out["changed"] = d.changed;
   out["clusters"] = d.clusters;
-  out["p"] = number(d.p);
-  out["p_mid"] = number(d.p_mid);
-  out["p_holm"] = number(d.p_holm);
-  out["p_equivalence"] = number(d.p_equivalence);
-  out["p_equivalence_holm"] = number(d.p_equivalence_holm);
+  out["p"] = json_of_number(d.p);
+  out["p_mid"] = json_of_number(d.p_mid);
+  out["p_holm"] = json_of_number(d.p_holm);
+  out["p_equivalence"] = json_of_number(d.p_equivalence);
+  out["p_equivalence_holm"] = json_of_number(d.p_equivalence_holm);
   out["within_margin"] = d.within_margin;
-  out["detectable"] = number(d.detectable);
+  out["detectable"] = json_of_number(d.detectable);
   out["items_needed"] = or_null(d.items_needed);
   if (d.margin_shift) {
     out["margin_shift"] = {{"n", d.margin_shift->n},
-                           {"mean", number(d.margin_shift->mean)},
+                           {"mean", json_of_number(d.margin_shift->mean)},
                            {"ci", interval(d.margin_shift->interval)},
-                           {"p", number(d.margin_shift->p)}};
+                           {"p", json_of_number(d.margin_shift->p)}};
   }
   out["verdict"] = verdict_name(d.verdict);
 }
 
 Json average_json(const AverageDifference& a) {
-  return Json{{"diff", number(a.difference)},
-              {"stderr", number(a.stderr_)},
+  return Json{{"diff", json_of_number(a.difference)},
+              {"stderr", json_of_number(a.stderr_)},
               {"diff_ci", interval(a.interval)},
-              {"p", number(a.p)},
-              {"p_holm", number(a.p_holm)},
-              {"p_equivalence", number(a.p_equivalence)},
-              {"p_equivalence_holm", number(a.p_equivalence_holm)},
+              {"p", json_of_number(a.p)},
+              {"p_holm", json_of_number(a.p_holm)},
+              {"p_equivalence", json_of_number(a.p_equivalence)},
+              {"p_equivalence_holm", json_of_number(a.p_equivalence_holm)},
               {"within_margin", a.within_margin},
               {"items_needed", or_null(a.items_needed)},
               {"verdict", verdict_name(a.verdict)}};
@@ -74,8 +67,9 @@ Json task_json(const Comparison& c, std::size_t t) {
   Json variants = Json::object();
   for (std::size_t r = 0; r < c.runs.size(); ++r) {
     const Score& s = task.scores[r];
-    Json v{{"acc", s.accuracy}, {"stderr", number(s.stderr_)}, {"ci", interval(s.interval)}};
-    if (s.clustered_stderr) v["stderr_clustered"] = number(*s.clustered_stderr);
+    Json v{
+        {"acc", s.accuracy}, {"stderr", json_of_number(s.stderr_)}, {"ci", interval(s.interval)}};
+    if (s.clustered_stderr) v["stderr_clustered"] = json_of_number(*s.clustered_stderr);
     for (const PairSummary& pair : c.against_baseline) {
       if (pair.variant == r) add_difference(v, pair.tasks[t]);
     }
@@ -166,16 +160,16 @@ Json distance_json(const DistanceFacts& d) {
   return Json{{"base", d.base},
               {"tokens", d.tokens},
               {"text_sha256", d.text_sha256},
-              {"kl_mean", number(d.kl_mean)},
-              {"kl_stderr", number(d.kl_stderr)},
-              {"kl_median", number(d.kl_median)},
-              {"kl_p95", number(d.kl_p95)},
-              {"kl_p99", number(d.kl_p99)},
-              {"kl_max", number(d.kl_max)},
-              {"top1_agreement", number(d.top1_agreement)},
-              {"ppl", number(d.ppl)},
-              {"ppl_stderr", number(d.ppl_stderr)},
-              {"ppl_base", number(d.ppl_base)}};
+              {"kl_mean", json_of_number(d.kl_mean)},
+              {"kl_stderr", json_of_number(d.kl_stderr)},
+              {"kl_median", json_of_number(d.kl_median)},
+              {"kl_p95", json_of_number(d.kl_p95)},
+              {"kl_p99", json_of_number(d.kl_p99)},
+              {"kl_max", json_of_number(d.kl_max)},
+              {"top1_agreement", json_of_number(d.top1_agreement)},
+              {"ppl", json_of_number(d.ppl)},
+              {"ppl_stderr", json_of_number(d.ppl_stderr)},
+              {"ppl_base", json_of_number(d.ppl_base)}};
 }
 
 Json run_json(const RunInfo& run) {
@@ -220,9 +214,9 @@ Json gates_json(const std::vector<GateResult>& gates) {
     out.push_back({{"gate", g.gate},
                    {"variant", g.variant},
                    {"subject", g.subject},
-                   {"estimate", number(g.estimate)},
+                   {"estimate", json_of_number(g.estimate)},
                    {"side", g.above ? "lower" : "upper"},
-                   {"bound", number(g.bound)},
+                   {"bound", json_of_number(g.bound)},
                    {"limit", g.limit},
                    {"held", g.held},
                    {"reason", g.reason}});

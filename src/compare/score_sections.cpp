@@ -21,12 +21,12 @@ std::string or_none(bool exists, const std::string& text) {
 }  // namespace
 
 std::string signed_points(double x) {
-  return or_none(std::isfinite(x), fmt::format("{:+.1f}", x * 100));
+  return or_none(std::isfinite(x), points(x));
 }
 
 std::string interval_points(const Interval& i) {
   return or_none(std::isfinite(i.low) && std::isfinite(i.high),
-                 fmt::format("{:+.1f} to {:+.1f}", i.low * 100, i.high * 100));
+                 fmt::format("{} to {}", points(i.low), points(i.high)));
 }
 
 std::string p_text(double p) {

@@ -30,16 +30,16 @@ std::vector<double> sorted_copy(std::vector<double> values) {
 
 void put_estimate(Json& json, const std::string& name, const Estimate& estimate) {
   json[name] = estimate.mean;
-  json[name + "_stderr"] = number_json(estimate.stderr_tokens);
-  json[name + "_stderr_windows"] = number_json(estimate.stderr_windows);
+  json[name + "_stderr"] = json_of_number(estimate.stderr_tokens);
+  json[name + "_stderr_windows"] = json_of_number(estimate.stderr_windows);
 }
 
 void put_kl(Json& json, const Divergence& d, const MeasuredText& text) {
   const Estimate kl = estimate_mean(d.kl, text.counts);
   const std::vector<double> sorted = sorted_copy(d.kl);
   json["kl_mean"] = kl.mean;
-  json["kl_stderr"] = number_json(kl.stderr_tokens);
-  json["kl_stderr_windows"] = number_json(kl.stderr_windows);
+  json["kl_stderr"] = json_of_number(kl.stderr_tokens);
+  json["kl_stderr_windows"] = json_of_number(kl.stderr_windows);
   json["kl_median"] = quantile(sorted, 0.5);
   json["kl_p90"] = quantile(sorted, 0.9);
   json["kl_p95"] = quantile(sorted, 0.95);
@@ -70,8 +70,8 @@ void put_perplexities(Json& json, const Divergence& d, const MeasuredText& text)
   const auto put = [&](const std::string& name, const std::vector<double>& losses) {
     const Perplexity p = perplexity_of(losses, text.counts);
     json[name] = p.ppl;
-    json[name + "_stderr"] = number_json(p.stderr_tokens);
-    json[name + "_stderr_windows"] = number_json(p.stderr_windows);
+    json[name + "_stderr"] = json_of_number(p.stderr_tokens);
+    json[name + "_stderr_windows"] = json_of_number(p.stderr_windows);
   };
   put("ppl", d.loss);
   put("ppl_base", d.loss_base);
@@ -92,8 +92,8 @@ void put_probability_change(Json& json, const Divergence& d, const MeasuredText&
   const double rms = std::sqrt(mean_square.mean);
   json["delta_p_rms"] = rms;
   // d sqrt(x) = dx / (2 sqrt(x)), as llama.cpp.
-  json["delta_p_rms_stderr"] = number_json(mean_square.stderr_tokens / (2 * rms));
-  json["delta_p_rms_stderr_windows"] = number_json(mean_square.stderr_windows / (2 * rms));
+  json["delta_p_rms_stderr"] = json_of_number(mean_square.stderr_tokens / (2 * rms));
+  json["delta_p_rms_stderr_windows"] = json_of_number(mean_square.stderr_windows / (2 * rms));
   json["delta_p_percentiles"] = quantiles_json(sorted_copy(std::move(change)));
 }
 

@@ -59,8 +59,4 @@ Perplexity perplexity_of(std::span<const double> losses, std::span<const std::in
   return {ppl, ppl * loss.stderr_tokens, ppl * loss.stderr_windows, loss};
 }
 
-Json number_json(double value) {
-  return std::isfinite(value) ? Json(value) : Json();
-}
-
 }  // namespace qx

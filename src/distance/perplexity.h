@@ -30,7 +30,4 @@ struct Perplexity {
 };
 Perplexity perplexity_of(std::span<const double> losses, std::span<const std::int64_t> counts);
 
-// Numbers that are not finite become null.
-Json number_json(double value);
-
 }  // namespace qx

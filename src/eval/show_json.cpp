@@ -1,6 +1,5 @@
 // An item as scripts read it.
 // SPDX-License-Identifier: Apache-2.0
-#include <cmath>
 
 #include "eval/show.h"
 #include "kernels/api.h"
@@ -9,11 +8,6 @@
 
 namespace qx {
 namespace {
-
-// JSON has no infinity: null, as in the answer log.
-Json finite(double value) {
-  return std::isfinite(value) ? Json(value) : Json();
-}
 
 template <typename Value>
 Json optional_json(const std::optional<Value>& value) {
@@ -37,8 +31,8 @@ Json choice_json(const ShownChoice& choice) {
   json["text"] = optional_json(choice.text);
   json["context"] = optional_json(choice.context);
   json["continuation"] = optional_json(choice.continuation);
-  json["ll"] = finite(answer.ll);
-  json["logged_ll"] = finite(choice.logged.ll);
+  json["ll"] = json_of_number(answer.ll);
+  json["logged_ll"] = json_of_number(choice.logged.ll);
   json["tokens"] = answer.tokens > 0 ? Json(answer.tokens) : Json();
   json["chars"] = answer.chars;
   json["bytes"] = answer.bytes;
@@ -87,12 +81,12 @@ Json shown_json(const RecordedRun& run, const ShownItem& item) {
     Json& entry = json["metrics"][std::string(choice_metric_name(metric))];
     entry["scores"] = Json::array();
     for (const double value : choice_values(answers, metric)) {
-      entry["scores"].push_back(finite(value));
+      entry["scores"].push_back(json_of_number(value));
     }
     const auto pick = static_cast<int>(picked_choice(answers, metric));
     entry["pick"] = pick;
     entry["right"] = pick == item.logged.gold;
-    entry["margin"] = finite(gold_margin(answers, item.logged.gold, metric));
+    entry["margin"] = json_of_number(gold_margin(answers, item.logged.gold, metric));
   }
   json["counts"] = choice_metric_name(default_choice_metric(item.logged));
   json["recomputed"] = item.recomputed;

@@ -392,6 +392,10 @@ std::string json_string_or(const Json& object, std::string_view key, std::string
   return value == nullptr ? std::string(fallback) : as_string(*value, key, origin);
 }
 
+Json json_of_number(double x) {
+  return std::isfinite(x) ? Json(x) : Json(nullptr);
+}
+
 std::string dump_json(const Json& value, int indent, bool sorted, bool ascii) {
   std::string out;
   append_value(out, value, {indent, sorted, ascii}, 0);

@@ -45,6 +45,9 @@ bool json_bool_or(const Json&, std::string_view key, bool fallback, std::string_
 std::string json_string_or(const Json&, std::string_view key, std::string_view fallback,
                            std::string_view origin);
 
+// The number, or null where it is NaN or infinite, which JSON does not have.
+Json json_of_number(double x);
+
 // As Python's json.dumps(value, indent=4, sort_keys=sorted): what MLX writes, non-ASCII escaped
 // when ascii. No trailing newline. Floats print as Python's repr does. A negative indent puts
 // all on one line, with ', ' and ': ' as separators.

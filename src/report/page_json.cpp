@@ -12,13 +12,9 @@
 namespace qx {
 namespace {
 
-Json number(double x) {
-  return std::isfinite(x) ? Json(x) : Json();
-}
-
 template <typename T>
 Json optional_number(const std::optional<T>& x) {
-  return x ? number(static_cast<double>(*x)) : Json();
+  return x ? json_of_number(static_cast<double>(*x)) : Json();
 }
 
 Json integer(const std::optional<std::int64_t>& x) {
@@ -26,7 +22,7 @@ Json integer(const std::optional<std::int64_t>& x) {
 }
 
 Json interval_json(const Interval& interval) {
-  return Json::array({number(interval.low), number(interval.high)});
+  return Json::array({json_of_number(interval.low), json_of_number(interval.high)});
 }
 
 // Six digits are enough to read, and keep the page small.
@@ -36,7 +32,7 @@ Json short_number(double x) {
   if (x == 0) return 0;
   const double unit = std::pow(10.0, 5 - std::floor(std::log10(std::abs(x))));
   const double rounded = std::round(x * unit) / unit;
-  return number(rounded);
+  return json_of_number(rounded);
 }
 
 Json runs_json(const Comparison& comparison) {
@@ -60,8 +56,8 @@ Json score_json(const Score& score) {
   }
   return {{"right", score.right},
           {"n", score.n},
-          {"acc", number(score.accuracy)},
-          {"stderr", number(score.stderr_)},
+          {"acc", json_of_number(score.accuracy)},
+          {"stderr", json_of_number(score.stderr_)},
           {"ci", interval_json(score.interval)},
           {"flags", std::move(flags)},
           {"no_information", no_information(score.flags)}};
@@ -75,8 +71,8 @@ Json tasks_json(const Comparison& comparison) {
     tasks.push_back({{"task", task.task},
                      {"metric", task.metric},
                      {"n", task.n},
-                     {"majority", number(task.majority_share)},
-                     {"chance", number(task.chance)},
+                     {"majority", json_of_number(task.majority_share)},
+                     {"chance", json_of_number(task.chance)},
                      {"informative", task.informative},
                      {"scores", std::move(scores)}});
   }
@@ -88,18 +84,18 @@ Json margin_shift_json(const std::optional<MarginShift>& shift) {
   return {
       {"mean", short_number(shift->mean)},
       {"ci", Json::array({short_number(shift->interval.low), short_number(shift->interval.high)})},
-      {"p", number(shift->p)}};
+      {"p", json_of_number(shift->p)}};
 }
 
 Json difference_json(const Comparison& comparison, const Difference& d) {
-  return {{"diff", number(d.difference)},
+  return {{"diff", json_of_number(d.difference)},
           {"ci", interval_json(d.interval)},
           {"right_to_wrong", d.counts.right_to_wrong},
           {"wrong_to_right", d.counts.wrong_to_right},
           {"changed", d.changed},
-          {"p_holm", number(d.p_holm)},
-          {"p_equivalence", number(d.p_equivalence_holm)},
-          {"detectable", number(d.detectable)},
+          {"p_holm", json_of_number(d.p_holm)},
+          {"p_equivalence", json_of_number(d.p_equivalence_holm)},
+          {"detectable", json_of_number(d.detectable)},
           {"more_items", integer(d.items_needed)},
           {"clusters", d.clusters},
           {"margin_shift", margin_shift_json(d.margin_shift)},
@@ -109,11 +105,11 @@ Json difference_json(const Comparison& comparison, const Difference& d) {
 
 Json average_json(const Comparison& comparison, const std::optional<AverageDifference>& a) {
   if (!a) return nullptr;
-  return {{"diff", number(a->difference)},
-          {"stderr", number(a->stderr_)},
+  return {{"diff", json_of_number(a->difference)},
+          {"stderr", json_of_number(a->stderr_)},
           {"ci", interval_json(a->interval)},
-          {"p_holm", number(a->p_holm)},
-          {"p_equivalence", number(a->p_equivalence_holm)},
+          {"p_holm", json_of_number(a->p_holm)},
+          {"p_equivalence", json_of_number(a->p_equivalence_holm)},
           {"more_items", integer(a->items_needed)},
           {"verdict", verdict_name(a->verdict)},
           {"words", verdict_words(a->verdict, a->within_margin, comparison.margin)}};
@@ -168,8 +164,8 @@ Json frontier_json(const std::vector<FrontierPoint>& points) {
   Json json = Json::array();
   for (const FrontierPoint& p : points) {
     json.push_back({{"run", p.run},
-                    {"cost", number(p.cost)},
-                    {"average", number(p.average)},
+                    {"cost", json_of_number(p.cost)},
+                    {"average", json_of_number(p.average)},
                     {"stderr", optional_number(p.stderr_)},
                     {"front", p.on_front},
                     {"beaten_by", p.beaten_by ? Json(*p.beaten_by) : Json()}});
@@ -186,8 +182,8 @@ Json speed_json(const Comparison& comparison) {
                                       s.threads == 1 ? "thread" : "threads");
     if (!s.cpu.empty()) machine += ", " + s.cpu;
     json.push_back({{"run", run.name},
-                    {"prefill", number(s.prefill_tps)},
-                    {"decode", number(s.decode_tps)},
+                    {"prefill", json_of_number(s.prefill_tps)},
+                    {"decode", json_of_number(s.decode_tps)},
                     {"prompt_tokens", s.prompt_tokens},
                     {"generated_tokens", s.generated_tokens},
                     {"peak_rss", s.peak_rss_bytes},
@@ -207,16 +203,16 @@ Json distance_json(const Comparison& comparison) {
                     {"base", d.base},
                     {"text", d.text_sha256},
                     {"tokens", d.tokens},
-                    {"kl_mean", number(d.kl_mean)},
-                    {"kl_stderr", number(d.kl_stderr)},
-                    {"kl_median", number(d.kl_median)},
-                    {"kl_p95", number(d.kl_p95)},
-                    {"kl_p99", number(d.kl_p99)},
-                    {"kl_max", number(d.kl_max)},
-                    {"top1", number(d.top1_agreement)},
-                    {"ppl", number(d.ppl)},
-                    {"ppl_stderr", number(d.ppl_stderr)},
-                    {"ppl_base", number(d.ppl_base)}});
+                    {"kl_mean", json_of_number(d.kl_mean)},
+                    {"kl_stderr", json_of_number(d.kl_stderr)},
+                    {"kl_median", json_of_number(d.kl_median)},
+                    {"kl_p95", json_of_number(d.kl_p95)},
+                    {"kl_p99", json_of_number(d.kl_p99)},
+                    {"kl_max", json_of_number(d.kl_max)},
+                    {"top1", json_of_number(d.top1_agreement)},
+                    {"ppl", json_of_number(d.ppl)},
+                    {"ppl_stderr", json_of_number(d.ppl_stderr)},
+                    {"ppl_base", json_of_number(d.ppl_base)}});
   }
   return json;
 }
@@ -321,7 +317,7 @@ Json page_json(const ReportPage& page) {
   return {{"title", page.title},
           {"program", page.program},
           {"baseline", comparison.baseline},
-          {"margin", number(comparison.margin)},
+          {"margin", json_of_number(comparison.margin)},
           {"runs", runs_json(comparison)},
           {"tasks", tasks_json(comparison)},
           {"pairs", pairs_json(comparison)},
