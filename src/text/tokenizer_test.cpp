@@ -279,7 +279,7 @@ Strings pieces(const Json& config, const std::string& text) {
   const PreTokenizer steps(config, "tokenizer.json");
   PreTokenizer::Run run(steps, text.size());
   Strings out;
-  for (const TextRange& r : run.split(text))
+  for (const TextRange& r : run.split(text, true))
     out.emplace_back(run.text().substr(r.begin, r.end - r.begin));
   return out;
 }
