@@ -156,6 +156,7 @@ struct Tokenizer::Impl {
 
   void build(std::string_view json);
   void read_vocabulary(const TokenizerFile& file);
+  void read_bytes();
   void read_added_token(const Json& token, std::size_t index, std::size_t id_count);
   void read_model(const TokenizerFile& file);
   void index_words();
@@ -174,6 +175,7 @@ struct Tokenizer::Impl {
 
 void Tokenizer::Impl::build(std::string_view json) {
   const TokenizerFile file = parse_tokenizer_file(json, origin);
+  read_vocabulary(file);
   pre_tokenizer.emplace(json_member(file.root, "pre_tokenizer"), origin);
   pieces = !pre_tokenizer->byte_level();
   const Json* decoding = member(file.root, "decoder");
@@ -183,7 +185,7 @@ void Tokenizer::Impl::build(std::string_view json) {
     fail(origin, "decoder: got {} ByteLevel beside a pre_tokenizer {} it, expected both or neither",
          pieces ? "one with" : "none of type", pieces ? "without" : "with");
   }
-  read_vocabulary(file);
+  read_bytes();
   if (const Json* config = member(file.root, "normalizer"))
     normalizer = Normalizer(*config, origin);
   read_model(file);
@@ -239,6 +241,11 @@ void Tokenizer::Impl::read_vocabulary(const TokenizerFile& file) {
   }
   next_added_id = file.vocab.size();
   for (std::size_t i = 0; i < tokens->size(); ++i) read_added_token((*tokens)[i], i, ids);
+}
+
+// What each token stands for.
+void Tokenizer::Impl::read_bytes() {
+  const std::size_t ids = texts.size();
   bytes = TextTable(ids);
   in_alphabet.assign(ids, false);
   std::string raw;
