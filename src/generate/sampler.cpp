@@ -174,16 +174,21 @@ TokenId Sampler::choose(std::span<float> logits, std::span<const TokenId> histor
   return sample(logits);
 }
 
+void Sampler::filter(std::span<float> logprobs) {
+  const SamplerOptions& o = options_;
+  if (o.top_p > 0 && o.top_p < 1) keep_top_p(logprobs, o.top_p, sorted_);
+  if (o.min_p > 0) keep_min_p(logprobs, o.min_p);
+  if (o.xtc_probability > 0 && random_.uniform() < o.xtc_probability) {
+    exclude_top_choices(logprobs, o.xtc_threshold, o.xtc_special_tokens);
+  }
+  if (o.top_k > 0) keep_top_k(logprobs, o.top_k, sorted_);
+}
+
 TokenId Sampler::sample(std::span<const float> logprobs) {
   QX_CHECK(!logprobs.empty());
   if (options_.temperature == 0) return static_cast<TokenId>(first_maximum(logprobs));
   kept_.assign(logprobs.begin(), logprobs.end());
-  if (options_.top_p > 0 && options_.top_p < 1) keep_top_p(kept_, options_.top_p, sorted_);
-  if (options_.min_p > 0) keep_min_p(kept_, options_.min_p);
-  if (options_.xtc_probability > 0 && random_.uniform() < options_.xtc_probability) {
-    exclude_top_choices(kept_, options_.xtc_threshold, options_.xtc_special_tokens);
-  }
-  if (options_.top_k > 0) keep_top_k(kept_, options_.top_k, sorted_);
+  filter(kept_);
 
   const std::size_t best = first_maximum(kept_);
   const auto weight = [&](float v) {

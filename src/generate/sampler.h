@@ -70,6 +70,9 @@ class Sampler {
   // The steps on their own.
   void process(std::span<float> logits, std::span<const TokenId> history);
   TokenId sample(std::span<const float> logprobs);
+  // The filters before a draw, as sample() applies them at a temperature above 0; XTC draws whether it
+  // applies. What is left is not renormalized.
+  void filter(std::span<float> logprobs);
 
   const SamplerOptions& options() const { return options_; }
 
