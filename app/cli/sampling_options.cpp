@@ -31,8 +31,9 @@ std::string no_empty_text(const std::string& text) {
 }
 
 void add_penalties(CLI::App& verb, SamplerOptions& s) {
-  verb.add_option("--repetition-penalty", s.repetition_penalty,
-                  "divide the logits of recent tokens by this (multiply negative ones); 0 or 1: off")
+  verb.add_option(
+          "--repetition-penalty", s.repetition_penalty,
+          "divide the logits of recent tokens by this (multiply negative ones); 0 or 1: off")
       ->check(CLI::Range(0.0, 1e6));
   verb.add_option("--repetition-context-size", s.repetition_context_size,
                   "so many recent tokens, of prompt and text; 0: all")

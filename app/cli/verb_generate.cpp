@@ -158,9 +158,8 @@ void run(Options o) {
   };
   StopText stop(o.sampling.stop_texts);
   o.generate.finished = [&] { return stop.stopped(); };
-  const Generation g = generate(*model, prompt, o.generate, [&](TokenId id) {
-    emit(stop.push(detokenizer.push(id)));
-  });
+  const Generation g = generate(*model, prompt, o.generate,
+                                [&](TokenId id) { emit(stop.push(detokenizer.push(id))); });
   emit(stop.push(detokenizer.finish()));
   emit(stop.finish());
   if (o.out.json) {

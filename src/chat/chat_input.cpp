@@ -91,7 +91,8 @@ std::string_view chat_help() {
          "/temp [NUMBER]  show or set the sampling temperature; 0 takes the best token\n"
          "/help           this list\n"
          "/quit           end; so does Ctrl-D\n"
-         "Several lines: end a line in \\, or put the text between \"\"\" and \"\"\". A message that\n"
+         "Several lines: end a line in \\, or put the text between \"\"\" and \"\"\". A message "
+         "that\n"
          "begins with a slash: write two. Ctrl-C stops an answer.\n";
 }
 

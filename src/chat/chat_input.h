@@ -20,7 +20,7 @@ class MessageLines {
   // line: without its line feed. The message, once it is whole.
   std::optional<Message> add(std::string_view line);
   bool inside() const { return in_block_ || continued_; }  // more lines are expected
-  std::optional<Message> finish();  // at the end of the input: what is there
+  std::optional<Message> finish();                         // at the end of the input: what is there
   void clear();
 
  private:

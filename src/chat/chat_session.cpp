@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/interrupt.h"
 #include "generate/stop_text.h"
 
 namespace qx {
@@ -41,10 +42,11 @@ ChatSession::Prompt ChatSession::fit(const Conversation& conversation, std::stri
     prompt = encode(conversation, ++first, message, settings);
   }
   if (size() > room) {
-    fail("message",
-         "got {} tokens with the system prompt and the template, expected at most {} of the context "
-         "of {}; shorten it, or start with a larger --ctx",
-         size(), room, context);
+    fail(
+        "message",
+        "got {} tokens with the system prompt and the template, expected at most {} of the context "
+        "of {}; shorten it, or start with a larger --ctx",
+        size(), room, context);
   }
   return prompt;
 }
@@ -73,9 +75,18 @@ ChatReply ChatSession::ask(Conversation& conversation, std::string_view message,
     for (const AnswerPiece& piece : pieces) on_piece(piece);
   };
   options.finished = [&] { return stop.stopped(); };
-  reply.generation =
-      generate(*model_, kept_, prompt.tokens, options,
-               [&](TokenId id) { show(split.push(stop.push(detokenizer.push(id)))); });
+  std::vector<TokenId> said;
+  try {
+    reply.generation = generate(*model_, kept_, prompt.tokens, options, [&](TokenId id) {
+      said.push_back(id);
+      show(split.push(stop.push(detokenizer.push(id))));
+    });
+  } catch (const Interrupted&) {  // in the middle of a pass
+    if (!cancelled || !cancelled()) throw;
+    reply.generation.tokens = said;
+    reply.generation.prompt_tokens = static_cast<std::int64_t>(prompt.tokens.size());
+    reply.generation.finish_reason = FinishReason::kCancelled;
+  }
   show(split.push(stop.push(detokenizer.finish())));
   show(split.push(stop.finish()));
   show(split.finish());

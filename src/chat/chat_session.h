@@ -44,7 +44,8 @@ class ChatSession {
 
   // Asks, and adds the turn to the conversation. Where the conversation has become too long, the oldest
   // turns are left out of the prompt (they stay in the conversation), see first_turn().
-  // on_piece: as the answer comes. cancelled: asked between tokens; what was said until then is kept.
+  // on_piece: as the answer comes. cancelled: asked between tokens, and when a pass was interrupted
+  // (base/interrupt.h); what was said until then is kept.
   // Fails: Error when the template refuses the conversation, or the message alone is too long; the
   // conversation is as it was then.
   ChatReply ask(Conversation& conversation, std::string_view message, const ChatSettings& settings,

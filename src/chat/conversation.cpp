@@ -47,9 +47,8 @@ Json Conversation::messages(std::size_t first, std::optional<std::string_view> n
 }
 
 Json conversation_json(const Conversation& conversation, std::string_view model) {
-  return {{"format", kFormat},
-          {"model", model},
-          {"messages", conversation.messages(0, std::nullopt)}};
+  return {
+      {"format", kFormat}, {"model", model}, {"messages", conversation.messages(0, std::nullopt)}};
 }
 
 Conversation parse_conversation(const Json& document, std::string_view origin) {

@@ -60,7 +60,8 @@ class KeptSequence {
   std::int64_t context() const { return context_; }
   // Forgets all positions behind the beginning shared with `tokens`; how many stay.
   std::int64_t keep_shared(std::span<const TokenId> tokens);
-  // One forward pass over what follows. With want_output, the hidden state of the last token.
+  // One forward pass over what follows. With want_output, the hidden state of the last token. An
+  // exception leaves it as it was.
   Hidden append(std::span<const TokenId> tokens, bool want_output);
 
  private:
