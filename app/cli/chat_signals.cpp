@@ -62,7 +62,10 @@ ChatSignals::ChatSignals(bool interactive) {
     ::fcntl(end, F_SETFD, FD_CLOEXEC);
   }
   g_interactive = interactive;
-  g_interrupted = g_ended = g_resized = g_suspended = 0;
+  g_interrupted = 0;
+  g_ended = 0;
+  g_resized = 0;
+  g_suspended = 0;
   for (std::size_t i = 0; i < kSignals.size(); ++i) set_handler(kSignals[i], &g_before[i]);
 }
 

@@ -19,6 +19,7 @@
 #include "options.h"
 #include "sampling_options.h"
 #include "terminal.h"
+#include "text/visible.h"
 #include "verbs.h"
 
 namespace qx::cli {

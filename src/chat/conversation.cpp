@@ -90,7 +90,11 @@ void save_conversation(const Conversation& conversation, std::string_view model,
       fail(path.string(), "exists and is no conversation; choose another name");
     }
   }
-  write_file_atomic(path, conversation_json(conversation, model).dump(2) + "\n", exists);
+  write_file_atomic(
+      path,
+      conversation_json(conversation, model).dump(2, ' ', false, Json::error_handler_t::replace) +
+          "\n",
+      exists);
 }
 
 Conversation load_conversation(const fs::path& path) {

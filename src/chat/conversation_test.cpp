@@ -36,7 +36,7 @@ TEST(Conversation, SavedAndLoaded) {
   write_text(other, "mine");
   EXPECT_THROW(save_conversation({}, "m", other), Error);
   EXPECT_EQ(read_text(other), "mine");
-  EXPECT_THROW(save_conversation({}, "m", folder / "no/such/place.json"), Error);
+  EXPECT_THROW(save_conversation({}, "m", folder / "notes.txt/place.json"), Error);
   EXPECT_THROW(load_conversation(folder / "none.json"), Error);
 }
 

@@ -23,7 +23,7 @@ class Chat : public ::testing::Test {
   static void SetUpTestSuite() {
     root_ = fresh_directory("chat");
     write_tiny_model(root_ / "m", {.layers = 1, .context = 65536});
-    write_tiny_model(root_ / "other", {.layers = 1, .context = 2048, .seed = 2});
+    write_tiny_model(root_ / "other", {.seed = 2, .layers = 1, .context = 2048});
     write_tiny_model(root_ / "base", {.layers = 1, .chat_template = false});
   }
 
