@@ -63,20 +63,20 @@ TEST_F(JsonSchema, EndsWithoutAStopToken) {
 }
 
 TEST_F(JsonSchema, SaysWhenTheTextWasCut) {
-  const Result cut =
+  const Outcome cut =
       run_qx(arguments(R"({"type": "string", "minLength": 50})", {"--max-tokens", "3"}));
   EXPECT_EQ(cut.exit_code, 0);
   EXPECT_NE(cut.err.find("before it was a whole document"), std::string::npos) << cut.err;
 }
 
 TEST_F(JsonSchema, RefusesBadSchemas) {
-  const Result keyword = run_qx(arguments(R"({"not": {}})", {}));
+  const Outcome keyword = run_qx(arguments(R"({"not": {}})", {}));
   EXPECT_EQ(keyword.exit_code, 1);
   EXPECT_NE(keyword.err.find("schema.json: #] got keyword 'not'"), std::string::npos)
       << keyword.err;
-  const Result broken = run_qx(arguments("{", {}));
+  const Outcome broken = run_qx(arguments("{", {}));
   EXPECT_EQ(broken.exit_code, 1);
-  const Result prefill = run_qx(arguments("{}", {"--prefill-response", "{"}));
+  const Outcome prefill = run_qx(arguments("{}", {"--prefill-response", "{"}));
   EXPECT_EQ(prefill.exit_code, 2);
 }
 
