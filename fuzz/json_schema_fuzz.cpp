@@ -1,5 +1,5 @@
-// Fuzzes JSON Schemas: any schema is refused, or lets a random walk write only what parses and satisfies it. The
-// first byte is the walk's seed, the rest the schema.
+// Fuzzes JSON Schemas: any schema is refused, or lets a random walk write only what parses and
+// satisfies it. The first byte is the walk's seed, the rest the schema.
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdint>
 #include <string_view>

@@ -73,7 +73,8 @@ std::vector<TokenId> encode_prompt(const Options& o, const std::filesystem::path
   options.add_generation_prompt = !o.prefill;
   options.continue_final_message = o.prefill.has_value();
   options.variables = template_variables(o.template_config, tokenizer);
-  // A document has no room for thoughts, unless the user says that the template should ask for them.
+  // A document has no room for thoughts, unless the user says that the template should ask for
+  // them.
   const bool says = o.template_config.find("enable_thinking") != std::string::npos;
   if (!o.json_schema.empty() && !says) options.variables["enable_thinking"] = false;
   return tokenizer.encode(chat->render(messages, options), SpecialTokens::kNone);
@@ -113,7 +114,8 @@ Json result_json(const Options& o, const Model& model, const Generation& g,
   return document;
 }
 
-// What --json-schema asks for. The file is read before the model is, so that a fault in it shows at once.
+// What --json-schema asks for. The file is read before the model is, so that a fault in it shows at
+// once.
 std::shared_ptr<SchemaGrammar> read_schema(const Options& o) {
   if (o.json_schema.empty()) return nullptr;
   if (o.prefill) {

@@ -185,8 +185,8 @@ Fragments::Part Fragments::star(Part part) {
   return out;
 }
 
-// One chain of byte ranges per block of code points whose last continuation bytes run through all values, with
-// the lengths of the Unicode Standard's table 3-6.
+// One chain of byte ranges per block of code points whose last continuation bytes run through all
+// values, with the lengths of the Unicode Standard's table 3-6.
 void Fragments::utf8_of_length(CodePointRange range, int length, std::vector<Part>& choices) {
   const auto encode = [length](char32_t c, int index) {
     static constexpr std::uint8_t kLead[] = {0, 0, 0xC0, 0xE0, 0xF0};

@@ -24,6 +24,7 @@ class ByteMachine {
   }
   bool accepting(std::int32_t state) const { return accepting_[static_cast<std::size_t>(state)]; }
   bool accepts(std::string_view text) const;
+  std::size_t table_entries() const { return next_.size(); }
   bool empty() const { return start_ == kNoState; }  // true only for results that say so
 
  private:
@@ -43,8 +44,8 @@ struct CodePointRange {
   char32_t first, last;
 };
 
-// Thompson's construction (Thompson: "Regular expression search algorithm", 1968): every fragment has one
-// entry and one exit, and may be used once.
+// Thompson's construction (Thompson: "Regular expression search algorithm", 1968): every fragment
+// has one entry and one exit, and may be used once.
 class Fragments {
  public:
   struct Part {
@@ -88,8 +89,8 @@ class Fragments {
   std::vector<State> states_;
 };
 
-// Texts that both accept, or that the first accepts and the second does not. May be empty(). Fails: Error
-// with the place when it has over kMaxMachineStates states.
+// Texts that both accept, or that the first accepts and the second does not. May be empty(). Fails:
+// Error with the place when it has over kMaxMachineStates states.
 ByteMachine intersection(const ByteMachine& a, const ByteMachine& b, std::string_view place);
 ByteMachine difference(const ByteMachine& a, const ByteMachine& b, std::string_view place);
 

@@ -1,4 +1,5 @@
-// Tests of automata over bytes against plain definitions: UTF-8, numbers in ranges, patterns, products.
+// Tests of automata over bytes against plain definitions: UTF-8, numbers in ranges, patterns,
+// products.
 // SPDX-License-Identifier: Apache-2.0
 #include "constrain/byte_machine.h"
 

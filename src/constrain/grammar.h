@@ -58,8 +58,8 @@ struct GrammarNode {
   std::int32_t levels = 0;
 };
 
-// Objects and arrays in each other; deeper values are not generated, so that readers with a limit of their own
-// can read them.
+// Objects and arrays in each other; deeper values are not generated, so that readers with a limit
+// of their own can read them.
 constexpr std::int32_t kMaxLevels = 64;
 
 struct Grammar {
@@ -70,7 +70,8 @@ struct Grammar {
   bool open_keys = false;  // some object has keys that the schema does not name
 };
 
-// Fails: Error naming the place in the schema and what is not supported, too large, or cannot be satisfied.
+// Fails: Error naming the place in the schema and what is not supported, too large, or cannot be
+// satisfied.
 Grammar compile_schema(const Json& schema, std::string_view origin);
 
 }  // namespace qx

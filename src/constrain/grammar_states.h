@@ -1,7 +1,8 @@
-// Where a reader of a grammar's texts can be, byte by byte. A state is a set of pairs: a place inside one of
-// the texts and what has to come behind it. Sets with the same place are joined (their continuations become one
-// union), so that a set never has more pairs than the grammar has places, however ambiguous it is: the sharing
-// of Tomita's graph-structured stack ("An efficient augmented-context-free parsing algorithm", 1987).
+// Where a reader of a grammar's texts can be, byte by byte. A state is a set of pairs: a place
+// inside one of the texts and what has to come behind it. Sets with the same place are joined
+// (their continuations become one union), so that a set never has more pairs than the grammar has
+// places, however ambiguous it is: the sharing of Tomita's graph-structured stack ("An efficient
+// augmented-context-free parsing algorithm", 1987).
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

@@ -105,8 +105,8 @@ std::int64_t scaled(const Decimal& value, int shift, bool up) {
   return value.negative ? -scaled_magnitude(value, shift, !up) : scaled_magnitude(value, shift, up);
 }
 
-// Texts of the integers low to high, of `whole + fraction` digits each, with a point before the last
-// `fraction` of them; zeros at the end of a fraction may be left out.
+// Texts of the integers low to high, of `whole + fraction` digits each, with a point before the
+// last `fraction` of them; zeros at the end of a fraction may be left out.
 class DigitRange {
  public:
   DigitRange(Fragments& fragments, int whole, int fraction, std::int64_t multiple)
@@ -279,7 +279,8 @@ Decimal decimal_of(const Json& number) {
   const double value = number.get<double>();
   out.negative = std::signbit(value);
   const double magnitude = std::abs(value);
-  // Beyond 2^53 a double prints with fewer digits than it has; integers are compared with all of them.
+  // Beyond 2^53 a double prints with fewer digits than it has; integers are compared with all of
+  // them.
   if (magnitude >= 0x1p53 && magnitude < 0x1p63) {
     out.digits = static_cast<std::uint64_t>(magnitude);
     return out;

@@ -1,5 +1,5 @@
-// Follows the keys of open objects in a JSON text that is well formed so far: a grammar cannot say that no key
-// comes twice where a schema leaves keys open.
+// Follows the keys of open objects in a JSON text that is well formed so far: a grammar cannot say
+// that no key comes twice where a schema leaves keys open.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

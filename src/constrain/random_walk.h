@@ -16,8 +16,8 @@
 
 namespace qx::random_walk {
 
-// All bytes, a special token "<eos>", and pieces as they are found in real vocabularies, cut across what JSON
-// keeps apart.
+// All bytes, a special token "<eos>", and pieces as they are found in real vocabularies, cut across
+// what JSON keeps apart.
 inline Tokenizer vocabulary() {
   Json vocab = Json::object();
   const auto add = [&](const std::string& bytes) {
@@ -45,8 +45,8 @@ inline Tokenizer vocabulary() {
   return Tokenizer::from_json(file.dump(), "{}", "test");
 }
 
-// Draws among the allowed tokens, more and more often among those that end things, until the text is complete and
-// a coin or the constraint ends it. Nothing when max_tokens do not suffice.
+// Draws among the allowed tokens, more and more often among those that end things, until the text
+// is complete and a coin or the constraint ends it. Nothing when max_tokens do not suffice.
 inline std::optional<std::string> write(TokenConstraint constraint, const Tokenizer& tokenizer,
                                         Random& random, int max_tokens = 3000) {
   const std::size_t rows = tokenizer.vocab_size() + 3;

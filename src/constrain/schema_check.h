@@ -9,7 +9,8 @@
 
 namespace qx {
 
-// `format` is not looked at. Fails: Error for a schema that is not supported, where the value meets it.
+// `format` is not looked at. Fails: Error for a schema that is not supported, where the value meets
+// it.
 bool satisfies(const Json& value, const Json& schema, SchemaForms& forms, const std::string& path);
 // The same for a form that SchemaForms made.
 bool satisfies_flat(const Json& value, const Json& flat, SchemaForms& forms,

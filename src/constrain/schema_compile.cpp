@@ -17,16 +17,15 @@ namespace {
 using Kind = GrammarNode::Kind;
 using NodeId = std::int32_t;
 
-constexpr std::size_t kMaxNodes = 200'000;
+constexpr std::size_t kMaxNodes = 100'000;
 constexpr std::int64_t kMaxTextStates = std::int64_t{1} << 30;  // they are numbered in 32 bits
-constexpr std::int64_t kMaxTableStates = 1'000'000;             // they take memory
+constexpr std::size_t kMaxTableEntries = std::size_t{1} << 24;  // of four bytes
 constexpr std::int64_t kMaxItems = std::int64_t{1} << 30;       // larger limits mean the same
 
 class SchemaCompiler {
  public:
   SchemaCompiler(const Json& schema, std::string_view origin) : forms_(schema, origin) {
     character_ = std::make_shared<const ByteMachine>(any_string_character());
-    Fragments f("white space");
     const auto with_space = [&](std::string_view before, std::string_view after) {
       Fragments g("white space");
       const Fragments::Part parts[] = {g.literal(before), white_space(g), g.literal(after)};
@@ -100,9 +99,10 @@ class SchemaCompiler {
   }
   NodeId table(ByteMachine machine, const std::string& path) {
     if (machine.empty()) return never_;
-    table_states_ += machine.states();
-    if (table_states_ > kMaxTableStates) {
-      fail(forms_.place(path), "got text patterns of over {} states in all", kMaxTableStates);
+    table_entries_ += machine.table_entries();
+    if (table_entries_ > kMaxTableEntries) {
+      fail(forms_.place(path), "got text patterns of over {} table entries in all",
+           kMaxTableEntries);
     }
     return text_node(TextAutomaton(std::move(machine)), path);
   }
@@ -130,8 +130,10 @@ class SchemaCompiler {
   std::shared_ptr<const ByteMachine> character_;
   std::map<std::string, NodeId> references_;
   std::vector<NodeId> open_key_nodes_;
-  std::optional<NodeId> free_string_, free_key_;
-  std::int64_t text_states_ = 0, table_states_ = 0;
+  std::optional<NodeId> free_key_;
+  std::map<std::pair<std::int64_t, std::int64_t>, NodeId> strings_;  // by length limits
+  std::int64_t text_states_ = 0;
+  std::size_t table_entries_ = 0;
   NodeId never_ = 0, nothing_ = 0, comma_ = 0, colon_ = 0, any_ = 0;
   NodeId open_object_ = 0, close_object_ = 0, open_array_ = 0, close_array_ = 0;
   NodeId empty_object_ = 0, empty_array_ = 0;
@@ -229,8 +231,8 @@ NodeId SchemaCompiler::extra_members(const Json& rest, const std::vector<std::st
   return sequence({key, colon_, value});
 }
 
-// Members of an object that has at least one: the named ones in their order, each perhaps missing, then extra
-// ones. rest[i] with a comma before each, first[i] without one before the first.
+// Members of an object that has at least one: the named ones in their order, each perhaps missing,
+// then extra ones. rest[i] with a comma before each, first[i] without one before the first.
 NodeId SchemaCompiler::members(const std::vector<std::pair<NodeId, bool>>& named, NodeId extra,
                                std::int64_t max_extra) {
   const bool extras = extra != never_ && max_extra != 0;
@@ -281,7 +283,6 @@ NodeId SchemaCompiler::object(const Json& flat, const std::string& path) {
   NodeId extra = never_;
   const bool refused = rest.is_boolean() && !rest.get<bool>();
   if (!refused && (rest.is_null() ? names.empty() : true)) {
-    // While any_ is being made it cannot be asked for by its schema.
     extra = extra_members(rest, names, path);
   }
   const Json& min = json_member(flat, "minProperties");
@@ -374,9 +375,10 @@ NodeId SchemaCompiler::string(const Json& flat, const std::string& path) {
   }
   const bool free = length.min == 0 && length.max == kNoLimit;
   if (patterns.empty()) {
-    if (free && free_string_) return *free_string_;
+    const std::pair limits(length.min, length.max);
+    if (const auto known = strings_.find(limits); known != strings_.end()) return known->second;
     const NodeId own = text_node(TextAutomaton(character_, length), path);
-    if (free) free_string_ = own;
+    strings_.emplace(limits, own);
     return own;
   }
   const std::string where = forms_.place(path);
@@ -405,7 +407,8 @@ NodeId SchemaCompiler::number(const Json& flat, bool integer, const std::string&
     const Json& limit = json_member(flat, key);
     if (limit.is_null()) return;
     std::optional<Decimal>& own = lower ? range.min : range.max;
-    // Of an inclusive and an exclusive limit the stricter one counts, at equal values the exclusive.
+    // Of an inclusive and an exclusive limit the stricter one counts, at equal values the
+    // exclusive.
     const Json& other = json_member(flat, lower ? "minimum" : "maximum");
     if (exclusive && !other.is_null() && (lower ? other > limit : other < limit)) return;
     own = decimal_of(limit);

@@ -13,7 +13,7 @@ namespace {
 
 constexpr int kMaxReferences = 32;  // from one to the next without a value between
 constexpr int kMaxDisjointDepth = 8;
-constexpr std::int64_t kMaxWork = 200'000;  // schemas brought to their form, in all
+constexpr std::int64_t kMaxWork = 50'000;  // schemas brought to their form, in all
 
 constexpr std::array<std::string_view, 19> kAnnotations = {
     "title",   "description", "default",         "examples",         "example",
@@ -78,7 +78,8 @@ Json concatenated(const Json& a, const Json& b) {
   return out;
 }
 
-// Properties of both: where one of them does not name a property, its additionalProperties speaks for it.
+// Properties of both: where one of them does not name a property, its additionalProperties speaks
+// for it.
 void join_properties(const Json& a, const Json& b, Json& out) {
   const Json& names_a = json_member(a, "properties");
   const Json& names_b = json_member(b, "properties");
@@ -262,6 +263,27 @@ void add_keyword(const std::string& key, const Json& value, const Json& schema,
 
 bool is_annotation(std::string_view keyword) {
   return keyword.starts_with("x-") || has(kAnnotations, keyword);
+}
+
+SchemaForms::SchemaForms(const Json& root, std::string_view origin) : root_(root), origin_(origin) {
+  std::vector<std::pair<const Json*, int>> open = {{&root, 0}};
+  for (std::size_t done = 0; !open.empty(); ++done) {
+    const auto [value, depth] = open.back();
+    open.pop_back();
+    if (done + open.size() > kMaxSchemaValues) {
+      fail(place("#"), "got a schema of over {} values, expected a smaller one", kMaxSchemaValues);
+    }
+    if (depth > 3 * kMaxSchemaLevels) {
+      fail(place("#"), "got a schema nested over {} deep", 3 * kMaxSchemaLevels);
+    }
+    for (const Json& child : *value) {
+      if (child.is_structured()) {
+        open.emplace_back(&child, depth + 1);
+      } else {
+        ++done;
+      }
+    }
+  }
 }
 
 std::string SchemaForms::place(const std::string& path) const {

@@ -1,5 +1,6 @@
-// Writes texts that random walks through schemas give, for tests/parity/test_json_schema.py.
-// Each line of stdin: {"schema":.., "seed":n, "count":n}. Each line of stdout: {"texts":[..]} or {"error":".."}.
+// Writes texts that random walks through schemas give, for tests/parity/test_json_schema.py. Each
+// line of stdin: {"schema":.., "seed":n, "count":n}. Each line of stdout: {"texts":[..]} or
+// {"error":".."}.
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 

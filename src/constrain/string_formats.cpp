@@ -7,7 +7,8 @@
 namespace qx {
 namespace {
 
-// RFC 3339, from the year 1 on and without 29 February and leap seconds, so that every text is a day and time.
+// RFC 3339, from the year 1 on and without 29 February and leap seconds, so that every text is a
+// day and time.
 #define QX_YEAR "(000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})"
 #define QX_DAY                                  \
   "((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|" \

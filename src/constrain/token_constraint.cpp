@@ -14,7 +14,7 @@ namespace qx {
 namespace {
 
 constexpr float kForbidden = -std::numeric_limits<float>::infinity();
-constexpr std::size_t kMaxCached = 1024;  // of each kind; one takes a bit a token and a little more
+constexpr std::size_t kMaxCached = 256;  // of each kind; one takes a bit a token and a little more
 
 class TokenSet {
  public:
@@ -64,7 +64,8 @@ void add_tokens(const VocabularyTree::Impl& tree, std::int32_t node, OnNode on_t
   }
 }
 
-// Goes down from a node as far as `step` (state before, byte, state after) goes; on_node for each reached.
+// Goes down from a node as far as `step` (state before, byte, state after) goes; on_node for each
+// reached.
 template <typename State, typename Step, typename OnNode>
 void walk_tree(const VocabularyTree::Impl& tree, std::int32_t root, State start, Step step,
                OnNode on_node) {

@@ -11,8 +11,8 @@
 
 namespace qx {
 
-// Nodes in the order in which a walk meets them (parents before children, children by byte), so that a subtree
-// is a range: from a node to its end. Node 0 is the root, without a byte.
+// Nodes in the order in which a walk meets them (parents before children, children by byte), so
+// that a subtree is a range: from a node to its end. Node 0 is the root, without a byte.
 struct VocabularyTree::Impl {
   struct Node {
     std::int32_t end;          // one past the last node of this subtree

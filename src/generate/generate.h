@@ -24,7 +24,8 @@ struct GenerateOptions {
   std::int64_t context = 0;        // prompt and generated tokens together; 0: the model's maximum
   bool report_logprobs = false;
   bool quiet = true;  // no progress while the prompt is read
-  // Says which tokens may come; the text ends, with kStop, where nothing may follow. Null: all. Used up by one text.
+  // Says which tokens may come; the text ends, with kStop, where nothing may follow. Null: all.
+  // Used up by one text.
   TokenConstraint* constraint = nullptr;
   // Asked after each on_token: true ends the text there, with kStop (a stop string came).
   std::function<bool()> finished = {};
@@ -75,14 +76,14 @@ class KeptSequence {
 };
 
 // Reads the prompt in pieces of kPromptPiece tokens, then one token a step. on_token is called for
-// every token as it is chosen. Checks for an interrupt between steps.
-// Fails: Error for an empty prompt, or one longer than the context; Error when options.sampling is not
-// as check_sampler_options() takes it.
+// every token as it is chosen. Checks for an interrupt between steps. Fails: Error for an empty
+// prompt, or one longer than the context; Error when options.sampling is not as
+// check_sampler_options() takes it.
 constexpr std::int64_t kPromptPiece = 512;
 Generation generate(Model& model, std::span<const TokenId> prompt, const GenerateOptions& options,
                     const std::function<void(TokenId)>& on_token);
-// The same, going on from what `kept` holds; its context limits the text too. Afterwards it holds the
-// prompt and what was generated but the last token, which nothing followed.
+// The same, going on from what `kept` holds; its context limits the text too. Afterwards it holds
+// the prompt and what was generated but the last token, which nothing followed.
 Generation generate(Model& model, KeptSequence& kept, std::span<const TokenId> prompt,
                     const GenerateOptions& options, const std::function<void(TokenId)>& on_token);
 

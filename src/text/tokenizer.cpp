@@ -359,9 +359,9 @@ TokenId Tokenizer::Impl::model_id(std::string_view text) const {
   return id >= 0 && in_model[static_cast<std::size_t>(id)] ? id : -1;
 }
 
-// Most words of a text are tokens themselves, and are found in one step. Whether a token's own merges
-// end in it (with ignore_merges this does not matter) is worked out when it is met first: doing so
-// for a whole vocabulary took a third of the loading time.
+// Most words of a text are tokens themselves, and are found in one step. Whether a token's own
+// merges end in it (with ignore_merges this does not matter) is worked out when it is met first:
+// doing so for a whole vocabulary took a third of the loading time.
 void Tokenizer::Impl::index_words() {
   by_bytes.emplace(bytes, texts.size());
   directness = std::vector<std::atomic<Directness>>(texts.size());
@@ -373,8 +373,8 @@ void Tokenizer::Impl::index_words() {
   }
 }
 
-// A word of text pieces: its characters, for those that the vocabulary lacks their bytes or else the unknown token,
-// then merges (merge_word of the package's models/bpe/model.rs).
+// A word of text pieces: its characters, for those that the vocabulary lacks their bytes or else
+// the unknown token, then merges (merge_word of the package's models/bpe/model.rs).
 void Tokenizer::Impl::encode_pieces(std::string_view word, std::vector<TokenId>& ids) const {
   if (ignore_merges) {
     if (const TokenId whole = model_id(word); whole >= 0) return ids.push_back(whole);

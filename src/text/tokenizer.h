@@ -1,5 +1,5 @@
-// BPE tokenizers as Hugging Face's tokenizer.json describes them: byte-level ones, and those of text pieces with
-// bytes to fall back to, as SentencePiece models become.
+// BPE tokenizers as Hugging Face's tokenizer.json describes them: byte-level ones, and those of
+// text pieces with bytes to fall back to, as SentencePiece models become.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -33,11 +33,12 @@ class Tokenizer {
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
 
-  // Added and special tokens that occur in the text are recognized, as in Hugging Face. Invalid UTF-8: each
-  // maximal ill-formed part becomes U+FFFD first (docs/tokenizer.md).
+  // Added and special tokens that occur in the text are recognized, as in Hugging Face. Invalid
+  // UTF-8: each maximal ill-formed part becomes U+FFFD first (docs/tokenizer.md).
   std::vector<TokenId> encode(std::string_view text, SpecialTokens special) const;
-  // Bytes that are not UTF-8 become U+FFFD as in Hugging Face's ByteLevel decoder (lossy); of byte tokens among text
-  // pieces, every byte of a run that is not UTF-8 as a whole, as in its ByteFallback. Ids out of range are skipped.
+  // Bytes that are not UTF-8 become U+FFFD as in Hugging Face's ByteLevel decoder (lossy); of byte
+  // tokens among text pieces, every byte of a run that is not UTF-8 as a whole, as in its
+  // ByteFallback. Ids out of range are skipped.
   std::string decode(std::span<const TokenId> ids, DecodeSpecial special) const;
 
   std::size_t vocab_size() const;  // largest id + 1
@@ -61,8 +62,9 @@ class Tokenizer {
 };
 
 // Text of a growing token sequence. Invariant: the concatenation of all that push() and finish()
-// returned equals tokenizer.decode(all tokens). Holds back bytes that may still become one character, and among text
-// pieces a run of byte tokens. The tokenizer must outlive it and keep its address.
+// returned equals tokenizer.decode(all tokens). Holds back bytes that may still become one
+// character, and among text pieces a run of byte tokens. The tokenizer must outlive it and keep its
+// address.
 class StreamDetokenizer {
  public:
   StreamDetokenizer(const Tokenizer& tokenizer, DecodeSpecial special);

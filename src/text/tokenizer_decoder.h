@@ -1,5 +1,6 @@
-// Decoders of tokenizer.json: how the texts of tokens become a text. Two kinds: tokens that are bytes in
-// GPT-2's alphabet (ByteLevel), and tokens that are pieces of text, as SentencePiece makes them.
+// Decoders of tokenizer.json: how the texts of tokens become a text. Two kinds: tokens that are
+// bytes in GPT-2's alphabet (ByteLevel), and tokens that are pieces of text, as SentencePiece makes
+// them.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -14,8 +15,8 @@
 
 namespace qx {
 
-// ByteLevel (with Fuse after it); or Replace.. ByteFallback Fuse Strip, each of them optional and in this order; or
-// Metaspace. Threads: const is shared.
+// ByteLevel (with Fuse after it); or Replace.. ByteFallback Fuse Strip, each of them optional and
+// in this order; or Metaspace. Threads: const is shared.
 class TokenDecoder {
  public:
   TokenDecoder() = default;
@@ -34,8 +35,8 @@ class TokenDecoder {
   class Stream {
    public:
     explicit Stream(const TokenDecoder& decoder) : decoder_(&decoder), to_strip_(decoder.strip_) {}
-    // Appends to `out` what is decided. A run of byte tokens is UTF-8 as a whole or not at all, and waits for its
-    // end.
+    // Appends to `out` what is decided. A run of byte tokens is UTF-8 as a whole or not at all, and
+    // waits for its end.
     void push_byte(unsigned char byte) { run_.push_back(static_cast<char>(byte)); }
     void push_piece(std::string_view piece, std::string& out);
     void finish(std::string& out) { push_piece({}, out); }

@@ -33,8 +33,8 @@ class Normalizer {
 
 constexpr std::size_t kMaxNormalizedBytes = std::size_t{1} << 32;
 
-// The text of {"String": ".."}, which some components of tokenizer.json take. Fails: Error for {"Regex": ..},
-// naming the component, and for an empty text.
+// The text of {"String": ".."}, which some components of tokenizer.json take. Fails: Error for
+// {"Regex": ..}, naming the component, and for an empty text.
 std::string pattern_text(const Json& component, const std::string& place);
 
 // Every occurrence from left to right.

@@ -1,4 +1,5 @@
-// Pre-tokenizers of tokenizer.json: how a text falls into the pieces that byte-pair merges stay inside.
+// Pre-tokenizers of tokenizer.json: how a text falls into the pieces that byte-pair merges stay
+// inside.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -23,7 +24,8 @@ struct SplitPart {
   TextRange range;
   bool is_match;
 };
-// Appends the ranges that a behavior makes of parts which cover a text in order; empty ones are left out.
+// Appends the ranges that a behavior makes of parts which cover a text in order; empty ones are
+// left out.
 void apply_behavior(const std::vector<SplitPart>& parts, SplitBehavior behavior,
                     std::vector<TextRange>& out);
 
@@ -36,10 +38,12 @@ struct MetaspaceRule {
 // Fails: Error with the place.
 MetaspaceRule parse_metaspace(const Json& config, const std::string& place);
 
-// A Sequence of Split, Digits, Metaspace and ByteLevel, of which ByteLevel is the last. Threads: const is shared.
+// A Sequence of Split, Digits, Metaspace and ByteLevel, of which ByteLevel is the last. Threads:
+// const is shared.
 class PreTokenizer {
  public:
-  // config: null leaves a text whole. Fails: Error "[origin] pre_tokenizer..: got .." naming what is not supported.
+  // config: null leaves a text whole. Fails: Error "[origin] pre_tokenizer..: got .." naming what
+  // is not supported.
   PreTokenizer(const Json& config, std::string_view origin);
   bool byte_level() const { return byte_level_; }
 
@@ -58,8 +62,8 @@ class PreTokenizer {
   class Run {
    public:
     Run(const PreTokenizer& steps, std::size_t text_bytes);
-    // Splits a segment, valid UTF-8; at_start: the whole text begins with it. The pieces refer to text(), which
-    // stays until the next call.
+    // Splits a segment, valid UTF-8; at_start: the whole text begins with it. The pieces refer to
+    // text(), which stays until the next call.
     const std::vector<TextRange>& split(std::string_view segment, bool at_start);
     std::string_view text() const { return text_; }
 

@@ -1,4 +1,5 @@
-// qx generate --json-schema: whatever a model with random weights would say, the text satisfies the schema.
+// qx generate --json-schema: whatever a model with random weights would say, the text satisfies the
+// schema.
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
