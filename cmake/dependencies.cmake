@@ -9,6 +9,7 @@ find_package(OpenSSL REQUIRED COMPONENTS Crypto SSL)  # SHA-256, HTTPS
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
+pkg_check_modules(EDIT REQUIRED IMPORTED_TARGET libedit)  # line editing of qx chat; BSD licence
 # The front matter of model cards. Their headers are not ours to warn about.
 pkg_check_modules(YAMLCPP REQUIRED IMPORTED_TARGET yaml-cpp)
 add_library(qx_yaml INTERFACE)

@@ -10,9 +10,11 @@
 
 #include "base/error.h"
 #include "generate/generate.h"
+#include "generate/stop_text.h"
 #include "io/json.h"
 #include "kernels/api.h"
 #include "options.h"
+#include "sampling_options.h"
 #include "text/chat_template.h"
 #include "verbs.h"
 
@@ -20,13 +22,13 @@ namespace qx::cli {
 namespace {
 
 struct Options {
-  std::string model, prompt, precision, template_config;
+  std::string model, prompt, precision, template_config, json_schema;
   std::optional<std::string> system_prompt, prefill;
-  std::vector<std::string> extra_eos;
   int kv_bits = 32;
   bool ignore_template = false, allow_swap = false;
   std::int64_t logprobs = -1;  // negative: not asked for
   GenerateOptions generate;
+  SamplingOptions sampling;
   OutputOptions out;
   ComputeOptions compute;
 };
@@ -45,24 +47,6 @@ std::string read_prompt(const std::string& option) {
   replace_all(prompt, "\\n", "\n");
   replace_all(prompt, "\\t", "\t");
   return prompt;
-}
-
-Json template_variables(const Options& o, const Tokenizer& tokenizer) {
-  Json variables = Json::object();
-  if (!o.template_config.empty()) {
-    try {
-      variables = parse_json(o.template_config, "--chat-template-config");
-    } catch (const Error& e) {
-      throw UsageError(e.what());
-    }
-    if (!variables.is_object()) {
-      throw UsageError("--chat-template-config: expected a JSON object, as {\"name\": value}");
-    }
-  }
-  if (!variables.contains("enable_thinking")) {
-    variables["enable_thinking"] = has_thinking_tokens(tokenizer);
-  }
-  return variables;
 }
 
 std::vector<TokenId> encode_prompt(const Options& o, const std::filesystem::path& directory,
@@ -88,27 +72,12 @@ std::vector<TokenId> encode_prompt(const Options& o, const std::filesystem::path
   ChatOptions options;
   options.add_generation_prompt = !o.prefill;
   options.continue_final_message = o.prefill.has_value();
-  options.variables = template_variables(o, tokenizer);
+  options.variables = template_variables(o.template_config, tokenizer);
+  // A document has no room for thoughts, unless the user says that the template should ask for
+  // them.
+  const bool says = o.template_config.find("enable_thinking") != std::string::npos;
+  if (!o.json_schema.empty() && !says) options.variables["enable_thinking"] = false;
   return tokenizer.encode(chat->render(messages, options), SpecialTokens::kNone);
-}
-
-std::vector<TokenId> stop_tokens(const Options& o, const ModelConfig& config,
-                                 const Tokenizer& tokenizer) {
-  std::vector<TokenId> stop(config.eos_token_ids.begin(), config.eos_token_ids.end());
-  if (const auto eos = tokenizer.eos_id()) stop.push_back(*eos);
-  for (const std::string& text : o.extra_eos) {
-    // As in mlx-lm: a number is an id, anything else a token.
-    std::optional<TokenId> id;
-    int number = 0;
-    if (CLI::detail::lexical_cast(text, number)) {
-      id = number;
-    } else {
-      id = tokenizer.id_of(text);
-    }
-    if (!id) throw UsageError(fmt::format("--extra-eos-token: no token '{}' in this model", text));
-    stop.push_back(*id);
-  }
-  return stop;
 }
 
 double per_second(std::int64_t count, double seconds) {
@@ -140,9 +109,22 @@ Json result_json(const Options& o, const Model& model, const Generation& g,
                    {"precision", precision_name(parse_precision(o.precision))},
                    {"kv_bits", o.kv_bits},
                    {"isa", kernels().name},
-                   {"seed", o.generate.sampling.seed}};
+                   {"seed", o.sampling.sampler.seed}};
   if (o.logprobs >= 0) document["logprobs"] = logprobs_json(g.logprobs);
   return document;
+}
+
+// What --json-schema asks for. The file is read before the model is, so that a fault in it shows at
+// once.
+std::shared_ptr<SchemaGrammar> read_schema(const Options& o) {
+  if (o.json_schema.empty()) return nullptr;
+  if (o.prefill) {
+    throw UsageError(
+        "--json-schema and --prefill-response: expected one of them; the schema is for a whole "
+        "answer");
+  }
+  return std::make_shared<SchemaGrammar>(read_json_file(o.json_schema, std::size_t{16} << 20),
+                                         o.json_schema);
 }
 
 void print_statistics(const Options& o, const Generation& g, int threads) {
@@ -157,6 +139,7 @@ void print_statistics(const Options& o, const Generation& g, int threads) {
 
 void run(Options o) {
   const Precision precision = parse_precision(o.precision);
+  const std::shared_ptr<SchemaGrammar> schema = read_schema(o);
   const std::filesystem::path directory = resolve_model(o.model);
   const std::unique_ptr<ThreadPool> pool = start_compute(o.compute);
   const Tokenizer tokenizer = Tokenizer::load(directory);
@@ -177,15 +160,17 @@ void run(Options o) {
     throw UsageError(fmt::format("--ctx: got {}, expected at most the model's {}",
                                  o.generate.context, config.max_position_embeddings));
   }
-  if (o.generate.sampling.top_k >= config.vocab_size) {
-    throw UsageError(fmt::format("--top-k: got {}, expected less than the model's {} tokens",
-                                 o.generate.sampling.top_k, config.vocab_size));
-  }
-  o.generate.stop = stop_tokens(o, config, tokenizer);
+  o.generate.stop = stop_tokens(o.sampling, config, tokenizer);
+  o.generate.sampling = resolve_sampling(o.sampling, config, tokenizer);
   o.generate.quiet = o.out.quiet;
   o.generate.report_logprobs = o.logprobs >= 0;
   o.generate.top_logprobs = std::max<std::int64_t>(0, o.logprobs);
 
+  std::optional<TokenConstraint> constraint;
+  if (schema != nullptr) {
+    constraint.emplace(schema, std::make_shared<const VocabularyTree>(tokenizer), o.generate.stop);
+    o.generate.constraint = &*constraint;
+  }
   StreamDetokenizer detokenizer(tokenizer, DecodeSpecial::kKeep);
   std::string text;
   const auto emit = [&](const std::string& piece) {
@@ -194,9 +179,18 @@ void run(Options o) {
     std::fwrite(piece.data(), 1, piece.size(), stdout);
     std::fflush(stdout);
   };
-  const Generation g =
-      generate(*model, prompt, o.generate, [&](TokenId id) { emit(detokenizer.push(id)); });
-  emit(detokenizer.finish());
+  StopText stop(o.sampling.stop_texts);
+  o.generate.finished = [&] { return stop.stopped(); };
+  const Generation g = generate(*model, prompt, o.generate,
+                                [&](TokenId id) { emit(stop.push(detokenizer.push(id))); });
+  emit(stop.push(detokenizer.finish()));
+  emit(stop.finish());
+  if (constraint && !constraint->complete()) {
+    fmt::print(stderr,
+               "qx generate: warning: the text ended by '{}' before it was a whole document; raise "
+               "--max-tokens\n",
+               finish_reason_name(g.finish_reason));
+  }
   if (o.out.json) {
     Json document = result_json(o, *model, g, text);
     document["threads"] = pool->threads();
@@ -206,22 +200,6 @@ void run(Options o) {
   fmt::print("\n");
   std::fflush(stdout);
   if (!o.out.quiet) print_statistics(o, g, pool->threads());
-}
-
-void add_sampling_options(CLI::App& verb, SamplerOptions& s) {
-  verb.add_option("--temp", s.temperature, "sampling temperature; 0 takes the best token")
-      ->capture_default_str()
-      ->check(CLI::Range(0.0, 1e6));
-  verb.add_option("--top-p", s.top_p, "keep the best tokens that together have this probability")
-      ->capture_default_str()
-      ->check(CLI::Range(0.0, 1.0));
-  verb.add_option("--min-p", s.min_p, "keep tokens of at least this share of the best one's")
-      ->capture_default_str()
-      ->check(CLI::Range(0.0, 1.0));
-  verb.add_option("--top-k", s.top_k, "keep this many of the best tokens; 0 keeps all")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
-  verb.add_option("--seed", s.seed, "of the random numbers")->capture_default_str();
 }
 
 }  // namespace
@@ -236,16 +214,15 @@ void add_generate(CLI::App& app) {
   verb->add_option("--max-tokens", o->generate.max_tokens, "generate at most this many tokens")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
-  add_sampling_options(*verb, o->generate.sampling);
+  add_sampling_options(*verb, o->sampling);
   verb->add_option("--system-prompt", o->system_prompt, "a system message before the prompt");
   verb->add_option("--prefill-response", o->prefill, "how the answer begins");
   verb->add_flag("--ignore-chat-template", o->ignore_template,
                  "give the model the bare prompt, even when it has a chat template");
   verb->add_option("--chat-template-config", o->template_config,
                    "further variables of the template: '{\"enable_thinking\": false}'");
-  verb->add_option("--extra-eos-token", o->extra_eos,
-                   "a token (or its id) that ends the text too; repeatable")
-      ->take_all();
+  verb->add_option("--json-schema", o->json_schema,
+                   "a file: the answer is one JSON document that this schema takes");
   verb->add_option("--ctx", o->generate.context,
                    "prompt and generated tokens together (default: the model's maximum)")
       ->check(CLI::PositiveNumber);

@@ -20,6 +20,7 @@ void add_verify(CLI::App& app);
 void add_diff(CLI::App& app);
 void add_tokenize(CLI::App& app);
 void add_generate(CLI::App& app);
+void add_chat(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_score(CLI::App& app);
 void add_eval(CLI::App& app);

@@ -28,6 +28,14 @@ bool interrupt_requested() {
   return g_requested != 0;
 }
 
+void request_interrupt() {
+  g_requested = 1;
+}
+
+void clear_interrupt() {
+  g_requested = 0;
+}
+
 void check_interrupt() {
   if (interrupt_requested()) throw Interrupted{};
 }

@@ -14,6 +14,10 @@ struct Interrupted {
 
 void install_interrupt_handler();
 bool interrupt_requested();
+// What the handler does, for handlers of programs that go on afterwards (chat): asks work at hand to
+// stop. Safe in signal handlers.
+void request_interrupt();
+void clear_interrupt();  // work may go on
 // Throws Interrupted once a signal has arrived. Called between steps of every long loop.
 void check_interrupt();
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 
@@ -98,6 +99,66 @@ TEST_F(GenerateTest, SamplingIsSeeded) {
   EXPECT_EQ(a.tokens, b.tokens);
   options.sampling.seed = 5;
   EXPECT_NE(run({5}, options).tokens, a.tokens);
+}
+
+TEST_F(GenerateTest, PenaltiesLookAtPromptAndText) {
+  GenerateOptions options{.max_tokens = 12};
+  const Generation plain = run({1, 2, 3}, options);
+  options.sampling.frequency_penalty = 1000;
+  options.sampling.frequency_context_size = 0;
+  const Generation spread = run({1, 2, 3}, options);
+  std::vector<TokenId> all = {1, 2, 3};
+  all.insert(all.end(), spread.tokens.begin(), spread.tokens.end());
+  std::sort(all.begin(), all.end());
+  EXPECT_EQ(std::adjacent_find(all.begin(), all.end()), all.end());  // nothing comes twice
+  options.sampling = {.logit_bias = {{42, 1e6}}};
+  EXPECT_EQ(run({1, 2, 3}, options).tokens, std::vector<TokenId>(12, 42));
+  options.sampling.logit_bias = {{384, 1}};
+  EXPECT_THROW(run({1, 2, 3}, options), Error);
+}
+
+TEST_F(GenerateTest, TheCallerCanEndTheText) {
+  GenerateOptions options{.max_tokens = 6};
+  const Generation whole = run({1, 2, 3}, options);
+  int asked = 0;
+  options.finished = [&] { return ++asked == 2; };
+  const Generation stopped = run({1, 2, 3}, options);
+  EXPECT_EQ(stopped.finish_reason, FinishReason::kStop);
+  EXPECT_EQ(stopped.tokens, std::vector<TokenId>(whole.tokens.begin(), whole.tokens.begin() + 2));
+  asked = 0;
+  options.finished = {};
+  options.cancelled = [&] { return ++asked == 4; };  // once before the prompt's only piece
+  const Generation cancelled = run({1, 2, 3}, options);
+  EXPECT_EQ(cancelled.finish_reason, FinishReason::kCancelled);
+  EXPECT_EQ(cancelled.tokens.size(), 3u);
+  options.cancelled = [] { return true; };
+  EXPECT_EQ(run({1, 2, 3}, options).tokens.size(), 0u);
+}
+
+TEST_F(GenerateTest, AKeptSequenceComputesOnlyWhatIsNew) {
+  KeptSequence kept(*model_, 64);
+  const GenerateOptions options{.max_tokens = 5, .top_logprobs = 1, .report_logprobs = true};
+  const auto check = [&](const std::vector<TokenId>& prompt, std::int64_t reused) {
+    const Generation fresh = run(prompt, options);
+    const Generation g = generate(*model_, kept, prompt, options, [](TokenId) {});
+    EXPECT_EQ(g.reused_tokens, reused);
+    EXPECT_EQ(g.tokens, fresh.tokens);
+    for (std::size_t i = 0; i < g.logprobs.size(); ++i) {
+      EXPECT_EQ(g.logprobs[i].logprob, fresh.logprobs[i].logprob);  // to the bit
+    }
+    return g.tokens;
+  };
+  const std::vector<TokenId> answer = check({1, 2, 3, 4}, 0);
+  EXPECT_EQ(kept.tokens().size(), 8u);  // the last token was never read
+  check({1, 2, 3, 4}, 3);               // all of it is there, yet its last output is needed
+  std::vector<TokenId> longer = {1, 2, 3, 4};
+  longer.insert(longer.end(), answer.begin(), answer.end());
+  longer.push_back(9);
+  check(longer, 8);
+  check({1, 2, 7, 4, 5}, 2);
+  check({8}, 0);
+  std::vector<TokenId> too_long(65, 1);
+  EXPECT_THROW(generate(*model_, kept, too_long, options, [](TokenId) {}), Error);
 }
 
 TEST_F(GenerateTest, PeakMemoryIsMeasured) {

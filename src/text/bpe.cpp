@@ -121,6 +121,10 @@ void Bpe::encode(std::string_view word, std::vector<std::int32_t>& ids) const {
       last_unknown = true;
     }
   }
+  merge(ids, begin);
+}
+
+void Bpe::merge(std::vector<std::int32_t>& ids, std::size_t begin) const {
   const std::size_t symbols = ids.size() - begin;
   if (symbols < 2) return;
   symbols <= kShortWord ? merge_short(ids, begin) : merge_long(ids, begin);

@@ -69,6 +69,8 @@ class Bpe {
   // Appends the ids of a word: its bytes, then the merge of the lowest rank, leftmost first, until none is
   // left. A byte without id is the unknown token, or is dropped. Time: n log n.
   void encode(std::string_view word, std::vector<std::int32_t>& ids) const;
+  // The merges alone, of the symbols from `begin` on.
+  void merge(std::vector<std::int32_t>& ids, std::size_t begin) const;
 
  private:
   struct Rule {

@@ -57,7 +57,13 @@ class ChatTemplate {
   std::unique_ptr<Impl> impl_;
 };
 
-// Whether the vocabulary has a known pair of thinking markers, by mlx-lm's rule. mlx-lm gives its templates
+// Texts between which a model thinks before it answers, when its vocabulary has a known pair, by mlx-lm's rule.
+struct ThinkingMarkers {
+  std::string open, close;
+};
+std::optional<ThinkingMarkers> thinking_markers(const Tokenizer& tokenizer);
+
+// Whether there are thinking_markers(). mlx-lm gives its templates
 // enable_thinking = this value unless the user gives one.
 bool has_thinking_tokens(const Tokenizer& tokenizer);
 

@@ -10,7 +10,9 @@
 #include "base/mapped_file.h"
 #include "text/bpe.h"
 #include "text/tokenizer_added.h"
+#include "text/tokenizer_decoder.h"
 #include "text/tokenizer_file.h"
+#include "text/tokenizer_normalizer.h"
 #include "text/tokenizer_split.h"
 #include "text/unicode.h"
 
@@ -38,46 +40,6 @@ const Json& array_member(const Json& object, std::string_view key, std::string_v
   const Json* list = member(object, key);
   if (list == nullptr || !list->is_array()) fail(place, "key '{}': expected an array", key);
   return *list;
-}
-
-std::vector<NormalForm> parse_normalizer(const Json& config, std::string_view origin, int depth) {
-  const std::string place = place_of(origin, "normalizer");
-  if (!config.is_object()) fail(place, "got {}, expected an object", config.type_name());
-  const std::string type = json_string(config, "type", place);
-  if (type == "NFC") return {NormalForm::kNfc};
-  if (type == "NFD") return {NormalForm::kNfd};
-  if (type == "NFKC") return {NormalForm::kNfkc};
-  if (type == "NFKD") return {NormalForm::kNfkd};
-  if (type != "Sequence") {
-    fail(place, "got '{}', which is not supported; expected NFC, NFD, NFKC, NFKD or Sequence",
-         type);
-  }
-  if (depth >= 8) fail(place, "got a Sequence too deep, expected at most 8");
-  std::vector<NormalForm> forms;
-  for (const Json& item : array_member(config, "normalizers", place)) {
-    const std::vector<NormalForm> more = parse_normalizer(item, origin, depth + 1);
-    forms.insert(forms.end(), more.begin(), more.end());
-    if (forms.size() > 16) fail(place, "got over 16 steps");
-  }
-  return forms;
-}
-
-// All that ByteLevel decoding needs is that the tokens' bytes are joined and read as UTF-8.
-void check_decoder(const Json& config, std::string_view origin, bool& byte_level, int depth) {
-  const std::string place = place_of(origin, "decoder");
-  if (!config.is_object()) fail(place, "got {}, expected an object", config.type_name());
-  const std::string type = json_string(config, "type", place);
-  if (type == "ByteLevel" && !byte_level) {
-    byte_level = true;
-  } else if (type == "Sequence" && depth < 8) {
-    for (const Json& item : array_member(config, "decoders", place)) {
-      check_decoder(item, origin, byte_level, depth + 1);
-    }
-  } else if (type != "Fuse" || !byte_level) {
-    fail(place,
-         "got '{}' here, which is not supported; expected ByteLevel, or a Sequence of it and Fuse",
-         type);
-  }
 }
 
 // Tokens around a single sequence.
@@ -177,9 +139,16 @@ struct Tokenizer::Impl {
   std::unordered_map<TokenId, const AddedToken*> added_by_id;
   std::unordered_map<TokenId, std::string>
       normalized_bytes;  // of added tokens that normalize to these
+  std::unordered_map<TokenId, std::string> normalized_texts;  // the same as they are, of pieces
   AddedTokenMatcher raw_tokens, normalized_tokens;
-  std::vector<NormalForm> normal_forms;
+  Normalizer normalizer;
   std::optional<PreTokenizer> pre_tokenizer;
+  TokenDecoder decoder;
+  bool pieces = false;  // tokens are text rather than bytes in GPT-2's alphabet
+  std::array<TokenId, 256>
+      fallback_ids{};  // of <0x00> and so on, where pieces fall back to bytes; else -1
+  std::optional<Bpe::Unknown> unknown;
+  bool ignore_merges = false;
   std::optional<Bpe> bpe;
   Template template_ids;
   std::string bos, eos;
@@ -187,38 +156,42 @@ struct Tokenizer::Impl {
 
   void build(std::string_view json);
   void read_vocabulary(const TokenizerFile& file);
+  void read_bytes();
   void read_added_token(const Json& token, std::size_t index, std::size_t id_count);
   void read_model(const TokenizerFile& file);
-  void index_words(bool ignore_merges);
+  void index_words();
   void add_matchers();
   void read_config(const Json& config, std::string_view config_origin);
   void read_ids(const Json& config, std::string_view config_origin);
-  std::string normalize(std::string_view text) const;
   std::string_view bytes_of(TokenId id) const;
   std::optional<TokenId> find(std::string_view text) const;
   void encode_word(std::string_view word, std::vector<TokenId>& ids) const;
-  void encode_segment(std::string_view text, PreTokenizer::Run& run,
+  void encode_pieces(std::string_view word, std::vector<TokenId>& ids) const;
+  TokenId model_id(std::string_view text) const;  // -1: not in the model's vocabulary
+  std::string piece(TokenId id, bool first) const;
+  void encode_segment(std::string_view text, bool at_start, PreTokenizer::Run& run,
                       std::vector<TokenId>& ids) const;
 };
 
 void Tokenizer::Impl::build(std::string_view json) {
   const TokenizerFile file = parse_tokenizer_file(json, origin);
   read_vocabulary(file);
-  if (const Json* normalizer = member(file.root, "normalizer")) {
-    normal_forms = parse_normalizer(*normalizer, origin, 0);
+  pre_tokenizer.emplace(json_member(file.root, "pre_tokenizer"), origin);
+  pieces = !pre_tokenizer->byte_level();
+  const Json* decoding = member(file.root, "decoder");
+  if (decoding == nullptr) fail(origin, "decoder: got none, expected one");
+  decoder = TokenDecoder(*decoding, origin);
+  if (decoder.byte_level() == pieces) {
+    fail(origin, "decoder: got {} ByteLevel beside a pre_tokenizer {} it, expected both or neither",
+         pieces ? "one with" : "none of type", pieces ? "without" : "with");
   }
-  const Json* pre = member(file.root, "pre_tokenizer");
-  if (pre == nullptr) fail(origin, "pre_tokenizer: got none, expected one with ByteLevel");
-  pre_tokenizer.emplace(*pre, origin);
+  read_bytes();
+  if (const Json* config = member(file.root, "normalizer"))
+    normalizer = Normalizer(*config, origin);
   read_model(file);
   if (const Json* post = member(file.root, "post_processor")) {
     parse_post_processor(*post, texts.size(), origin, 0, template_ids);
   }
-  bool byte_level = false;
-  if (const Json* decoder = member(file.root, "decoder")) {
-    check_decoder(*decoder, origin, byte_level, 0);
-  }
-  if (!byte_level) fail(origin, "decoder: got none of type ByteLevel, expected one");
   add_matchers();
 }
 
@@ -268,11 +241,22 @@ void Tokenizer::Impl::read_vocabulary(const TokenizerFile& file) {
   }
   next_added_id = file.vocab.size();
   for (std::size_t i = 0; i < tokens->size(); ++i) read_added_token((*tokens)[i], i, ids);
+}
+
+// What each token stands for.
+void Tokenizer::Impl::read_bytes() {
+  const std::size_t ids = texts.size();
   bytes = TextTable(ids);
   in_alphabet.assign(ids, false);
   std::string raw;
   for (std::size_t id = 0; id < ids; ++id) {
     if (!texts.has(id)) continue;
+    if (pieces) {
+      const auto byte = decoder.byte_of(texts[id]);
+      bytes.set(id,
+                byte ? std::string(1, static_cast<char>(*byte)) : decoder.piece(texts[id], false));
+      continue;
+    }
     in_alphabet[id] = bytes_of_alphabet(texts[id], raw);
     bytes.set(id, in_alphabet[id] ? std::string_view(raw) : texts[id]);
   }
@@ -331,18 +315,16 @@ void Tokenizer::Impl::read_model(const TokenizerFile& file) {
     if (!affix.empty())
       fail(place, "{}: got '{}', which is not supported; expected none", key, affix);
   }
-  if (json_bool_or(model, "byte_fallback", false, place)) {
-    fail(place, "byte_fallback: got true, which is not supported; expected false");
+  const bool fallback = json_bool_or(model, "byte_fallback", false, place);
+  if (fallback && !pieces) {
+    fail(place, "byte_fallback: got true, which is not supported with ByteLevel; expected false");
+  }
+  for (std::size_t b = 0; b < 256; ++b) {
+    fallback_ids[b] = fallback ? model_id(fmt::format("<0x{:02X}>", b)) : -1;
   }
   if (json_number_or(model, "dropout", 0.0, place) != 0.0) {
     fail(place, "dropout: got a number other than 0, which is not supported");
   }
-  const auto model_id = [&](std::string_view text) -> TokenId {
-    const TokenId id = by_text->find(text);
-    return id >= 0 && in_model[static_cast<std::size_t>(id)] ? id : -1;
-  };
-
-  std::optional<Bpe::Unknown> unknown;
   if (const std::string text = json_string_or(model, "unk_token", "", place); !text.empty()) {
     const TokenId id = model_id(text);
     if (id < 0) fail(place, "unk_token: got '{}', expected a token of the vocabulary", text);
@@ -368,13 +350,19 @@ void Tokenizer::Impl::read_model(const TokenizerFile& file) {
     merges.push_back({known(left), known(right), known(joined)});
   }
   bpe.emplace(byte_ids, merges, unknown);
-  index_words(json_bool_or(model, "ignore_merges", false, place));
+  ignore_merges = json_bool_or(model, "ignore_merges", false, place);
+  if (!pieces) index_words();
 }
 
-// Most words of a text are tokens themselves, and are found in one step. Whether a token's own merges
-// end in it (with ignore_merges this does not matter) is worked out when it is met first: doing so
-// for a whole vocabulary took a third of the loading time.
-void Tokenizer::Impl::index_words(bool ignore_merges) {
+TokenId Tokenizer::Impl::model_id(std::string_view text) const {
+  const TokenId id = by_text->find(text);
+  return id >= 0 && in_model[static_cast<std::size_t>(id)] ? id : -1;
+}
+
+// Most words of a text are tokens themselves, and are found in one step. Whether a token's own
+// merges end in it (with ignore_merges this does not matter) is worked out when it is met first:
+// doing so for a whole vocabulary took a third of the loading time.
+void Tokenizer::Impl::index_words() {
   by_bytes.emplace(bytes, texts.size());
   directness = std::vector<std::atomic<Directness>>(texts.size());
   for (std::size_t id = 0; id < texts.size(); ++id) {
@@ -385,7 +373,38 @@ void Tokenizer::Impl::index_words(bool ignore_merges) {
   }
 }
 
+// A word of text pieces: its characters, for those that the vocabulary lacks their bytes or else
+// the unknown token, then merges (merge_word of the package's models/bpe/model.rs).
+void Tokenizer::Impl::encode_pieces(std::string_view word, std::vector<TokenId>& ids) const {
+  if (ignore_merges) {
+    if (const TokenId whole = model_id(word); whole >= 0) return ids.push_back(whole);
+  }
+  const std::size_t begin = ids.size();
+  bool pending = false;  // an unknown token, which is put in before the next known character
+  for (std::size_t at = 0; at < word.size();) {
+    const auto length = static_cast<std::size_t>(read_utf8(word, at).length_bytes);
+    const std::string_view character = word.substr(at, length);
+    at += length;
+    if (const TokenId id = model_id(character); id >= 0) {
+      if (pending) ids.push_back(unknown->id);
+      pending = false;
+      ids.push_back(id);
+      continue;
+    }
+    const auto fallback = [&](char c) { return fallback_ids[static_cast<unsigned char>(c)]; };
+    if (std::all_of(character.begin(), character.end(), [&](char c) { return fallback(c) >= 0; })) {
+      for (const char c : character) ids.push_back(fallback(c));
+    } else if (unknown) {
+      if (pending && !unknown->fuse) ids.push_back(unknown->id);
+      pending = true;
+    }
+  }
+  if (pending) ids.push_back(unknown->id);
+  bpe->merge(ids, begin);
+}
+
 void Tokenizer::Impl::encode_word(std::string_view word, std::vector<TokenId>& ids) const {
+  if (pieces) return encode_pieces(word, ids);
   const TokenId whole = by_bytes->find(word);
   if (whole < 0) return bpe->encode(word, ids);
   // Two threads that meet a token at once find the same.
@@ -399,7 +418,7 @@ void Tokenizer::Impl::encode_word(std::string_view word, std::vector<TokenId>& i
 
 void Tokenizer::Impl::add_matchers() {
   for (const AddedToken& token : added) {
-    const std::string pattern = token.normalized ? normalize(token.content) : token.content;
+    const std::string pattern = token.normalized ? normalizer.apply(token.content) : token.content;
     const std::string place = place_of(origin, fmt::format("added token '{}'", token.content));
     if (pattern.empty() || pattern.size() > kMaxAddedTokenBytes) {
       fail(place, "got {} bytes when normalized, expected 1 to {}", pattern.size(),
@@ -409,7 +428,9 @@ void Tokenizer::Impl::add_matchers() {
       fail(place, "got another added token that normalizes to the same text, expected one");
     }
     if (pattern != token.content) {
-      normalized_bytes[token.id] = bytes_of_alphabet(pattern).value_or(pattern);
+      normalized_bytes[token.id] =
+          pieces ? decoder.piece(pattern, false) : bytes_of_alphabet(pattern).value_or(pattern);
+      if (pieces) normalized_texts[token.id] = pattern;
     }
   }
 }
@@ -438,16 +459,18 @@ void Tokenizer::Impl::read_ids(const Json& config, std::string_view config_origi
   read("eos_token_id", eos_id, eos);
 }
 
-std::string Tokenizer::Impl::normalize(std::string_view text) const {
-  std::string out(text);
-  for (const NormalForm form : normal_forms) out = normalize_utf8(out, form);
-  return out;
-}
-
 std::string_view Tokenizer::Impl::bytes_of(TokenId id) const {
   if (id < 0) return {};
   if (const auto at = normalized_bytes.find(id); at != normalized_bytes.end()) return at->second;
   return bytes[static_cast<std::size_t>(id)];
+}
+
+std::string Tokenizer::Impl::piece(TokenId id, bool first) const {
+  if (id < 0 || !first || !decoder.first_differs()) return std::string(bytes_of(id));
+  if (const auto at = normalized_texts.find(id); at != normalized_texts.end()) {
+    return decoder.piece(at->second, true);
+  }
+  return decoder.piece(texts[static_cast<std::size_t>(id)], true);
 }
 
 std::optional<TokenId> Tokenizer::Impl::find(std::string_view text) const {
@@ -456,28 +479,28 @@ std::optional<TokenId> Tokenizer::Impl::find(std::string_view text) const {
 }
 
 // A piece between tokens that are matched before normalization.
-void Tokenizer::Impl::encode_segment(std::string_view text, PreTokenizer::Run& run,
+void Tokenizer::Impl::encode_segment(std::string_view text, bool at_start, PreTokenizer::Run& run,
                                      std::vector<TokenId>& ids) const {
   std::string normalized;
-  if (!normal_forms.empty()) {
-    normalized = normalize(text);
+  if (!normalizer.empty()) {
+    normalized = normalizer.apply(text);
     text = normalized;
   }
-  const auto encode_words = [&](std::string_view part) {
-    const std::vector<TextRange>& words = run.split(part);
+  const auto encode_words = [&](std::string_view part, bool first) {
+    const std::vector<TextRange>& words = run.split(part, first);
     for (const TextRange& w : words) {
       const std::string_view word = run.text().substr(w.begin, w.end - w.begin);
       encode_word(word, ids);
     }
   };
-  if (normalized_tokens.empty()) return encode_words(text);
+  if (normalized_tokens.empty()) return encode_words(text, at_start);
   std::vector<AddedTokenMatcher::Part> parts;
   normalized_tokens.split(text, parts);
   for (const AddedTokenMatcher::Part& p : parts) {
     if (p.token != nullptr) {
       ids.push_back(p.token->id);
     } else {
-      encode_words(text.substr(p.begin, p.end - p.begin));
+      encode_words(text.substr(p.begin, p.end - p.begin), at_start && p.begin == 0);
     }
   }
 }
@@ -535,7 +558,7 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, SpecialTokens spec
     if (p.token != nullptr) {
       ids.push_back(p.token->id);
     } else {
-      impl_->encode_segment(text.substr(p.begin, p.end - p.begin), run, ids);
+      impl_->encode_segment(text.substr(p.begin, p.end - p.begin), p.begin == 0, run, ids);
     }
   }
   if (special == SpecialTokens::kAdd) {
@@ -545,6 +568,12 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, SpecialTokens spec
 }
 
 std::string Tokenizer::decode(std::span<const TokenId> ids, DecodeSpecial special) const {
+  if (impl_->pieces) {
+    StreamDetokenizer stream(*this, special);
+    std::string text;
+    for (const TokenId id : ids) text += stream.push(id);
+    return text + stream.finish();
+  }
   std::string bytes;
   for (const TokenId id : ids) {
     if (special == DecodeSpecial::kSkip && is_special(id)) continue;
@@ -592,19 +621,32 @@ bool Tokenizer::adds_bos() const {
 }
 
 StreamDetokenizer::StreamDetokenizer(const Tokenizer& tokenizer, DecodeSpecial special)
-    : tokenizer_(&tokenizer), special_(special) {}
+    : tokenizer_(&tokenizer), special_(special), pieces_(tokenizer.impl_->decoder) {}
 
 std::string StreamDetokenizer::push(TokenId id) {
   if (special_ == DecodeSpecial::kSkip && tokenizer_->is_special(id)) return {};
-  pending_ += tokenizer_->token_bytes(id);
+  const Tokenizer::Impl& impl = *tokenizer_->impl_;
   std::string text;
-  drain_utf8(pending_, text);
+  if (!impl.pieces) {
+    pending_ += impl.bytes_of(id);
+    drain_utf8(pending_, text);
+    return text;
+  }
+  if (id < 0 || !impl.texts.has(static_cast<std::size_t>(id))) return {};
+  const std::string_view token = impl.texts[static_cast<std::size_t>(id)];
+  if (const auto byte = impl.decoder.byte_of(token)) {
+    pieces_.push_byte(*byte);
+  } else {
+    pieces_.push_piece(impl.piece(id, first_), text);
+  }
+  first_ = false;
   return text;
 }
 
 std::string StreamDetokenizer::finish() {
-  const std::string text = to_valid_utf8(pending_);
+  std::string text = to_valid_utf8(pending_);
   pending_.clear();
+  pieces_.finish(text);
   return text;
 }
 

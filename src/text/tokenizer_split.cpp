@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "text/tokenizer_normalizer.h"
 #include "text/unicode.h"
 
 namespace qx {
@@ -119,12 +120,31 @@ void apply_behavior(const std::vector<SplitPart>& parts, SplitBehavior behavior,
   }
 }
 
-PreTokenizer::PreTokenizer(const Json& config, std::string_view origin) : origin_(origin) {
-  if (!config.is_object()) {
-    fail(origin, "pre_tokenizer: got {}, expected one with ByteLevel", config.type_name());
+MetaspaceRule parse_metaspace(const Json& config, const std::string& place) {
+  MetaspaceRule rule{MetaspaceRule::Prefix::kAlways, json_string(config, "replacement", place),
+                     json_bool_or(config, "split", true, place)};
+  if (rule.replacement.empty() ||
+      static_cast<std::size_t>(read_utf8(rule.replacement, 0).length_bytes) !=
+          rule.replacement.size()) {
+    fail(place, "replacement: got '{}', expected one character", rule.replacement);
   }
-  parse(config, "pre_tokenizer", 0);
-  if (!byte_level_) fail(origin, "pre_tokenizer: got none of type ByteLevel, expected one");
+  const std::string scheme = json_string_or(config, "prepend_scheme", "always", place);
+  if (scheme == "first") {
+    rule.prefix = MetaspaceRule::Prefix::kFirst;
+  } else if (scheme == "never") {
+    rule.prefix = MetaspaceRule::Prefix::kNever;
+  } else if (scheme != "always") {
+    fail(place, "prepend_scheme: got '{}', expected always, first or never", scheme);
+  }
+  const bool prefix = json_bool_or(config, "add_prefix_space", true, place);
+  if (!prefix && rule.prefix != MetaspaceRule::Prefix::kNever) {
+    fail(place, "add_prefix_space: got false, which the prepend_scheme contradicts");
+  }
+  return rule;
+}
+
+PreTokenizer::PreTokenizer(const Json& config, std::string_view origin) : origin_(origin) {
+  if (!config.is_null()) parse(config, "pre_tokenizer", 0);
   origin_ = {};
 }
 
@@ -160,9 +180,14 @@ void PreTokenizer::parse(const Json& config, const std::string& where, int depth
                       0});
   } else if (type == "ByteLevel") {
     parse_byte_level(config, place);
+  } else if (type == "Metaspace") {
+    Step step{Step::Kind::kMetaspace, SplitBehavior::kMergedWithNext, false, {}, 0};
+    step.metaspace = parse_metaspace(config, place);
+    steps_.push_back(std::move(step));
   } else {
     fail(origin_,
-         "{}: got '{}', which is not supported; expected Sequence, Split, Digits or ByteLevel",
+         "{}: got '{}', which is not supported; expected Sequence, Split, Digits, Metaspace or "
+         "ByteLevel",
          where, type);
   }
   if (steps_.size() > kMaxSteps) fail(origin_, "pre_tokenizer: got over {} steps", kMaxSteps);
@@ -209,7 +234,8 @@ void PreTokenizer::Run::set_text(std::string_view text) {
   subject_ = !regexes_.empty() && make_class_proxy(text, proxy_) ? std::string_view(proxy_) : text;
 }
 
-const std::vector<TextRange>& PreTokenizer::Run::split(std::string_view segment) {
+const std::vector<TextRange>& PreTokenizer::Run::split(std::string_view segment, bool at_start) {
+  at_start_ = at_start;
   set_text(segment);
   ranges_.clear();
   if (!segment.empty()) ranges_.push_back({0, segment.size()});
@@ -220,6 +246,7 @@ const std::vector<TextRange>& PreTokenizer::Run::split(std::string_view segment)
 void PreTokenizer::Run::apply(std::size_t step_index) {
   const Step& step = steps_.steps_[step_index];
   if (step.kind == Step::Kind::kPrefixSpace) return add_prefix_spaces();
+  if (step.kind == Step::Kind::kMetaspace) return mark_spaces(step);
   next_.clear();
   for (const TextRange& range : ranges_) {
     parts_.clear();
@@ -253,6 +280,35 @@ void PreTokenizer::Run::add_prefix_spaces() {
   }
   owned_ = std::move(text);
   set_text(owned_);
+}
+
+// Spaces become marks, and pieces get one in front where the rule says so: the text is built anew.
+void PreTokenizer::Run::mark_spaces(const Step& step) {
+  const std::string& mark = step.metaspace.replacement;
+  std::string text;
+  next_.clear();
+  for (const TextRange& range : ranges_) {
+    const std::size_t begin = text.size();
+    const std::string piece =
+        replace_text(text_.substr(range.begin, range.end - range.begin), " ", mark);
+    const bool first = at_start_ && range.begin == 0;
+    const bool prefix = step.metaspace.prefix == MetaspaceRule::Prefix::kAlways ||
+                        (step.metaspace.prefix == MetaspaceRule::Prefix::kFirst && first);
+    if (prefix && !piece.starts_with(mark)) text += mark;
+    text += piece;
+    next_.push_back({begin, text.size()});
+  }
+  owned_ = std::move(text);
+  set_text(owned_);
+  std::swap(ranges_, next_);
+  if (!step.metaspace.split) return;
+  next_.clear();
+  for (const TextRange& range : ranges_) {
+    parts_.clear();
+    find_literal(text_, range, mark, parts_);
+    apply_behavior(parts_, SplitBehavior::kMergedWithNext, next_);
+  }
+  std::swap(ranges_, next_);
 }
 
 }  // namespace qx

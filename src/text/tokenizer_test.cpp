@@ -36,6 +36,19 @@ Json byte_level(bool prefix_space = false, bool regex = false) {
           {"use_regex", regex}};
 }
 
+Json metaspace(const std::string& scheme, bool split = false) {
+  return {
+      {"type", "Metaspace"}, {"replacement", "▁"}, {"prepend_scheme", scheme}, {"split", split}};
+}
+
+Json replace_step(const std::string& from, const std::string& to) {
+  return {{"type", "Replace"}, {"pattern", {{"String", from}}}, {"content", to}};
+}
+
+Json strip_step(int start) {
+  return {{"type", "Strip"}, {"content", " "}, {"start", start}, {"stop", 0}};
+}
+
 Json sequence(const char* key, std::initializer_list<Json> items) {
   Json list = Json::array();
   for (const Json& item : items) list.push_back(item);
@@ -279,7 +292,7 @@ Strings pieces(const Json& config, const std::string& text) {
   const PreTokenizer steps(config, "tokenizer.json");
   PreTokenizer::Run run(steps, text.size());
   Strings out;
-  for (const TextRange& r : run.split(text))
+  for (const TextRange& r : run.split(text, true))
     out.emplace_back(run.text().substr(r.begin, r.end - r.begin));
   return out;
 }
@@ -333,6 +346,90 @@ TEST(PreTokenizer, PrefixSpaceBeforeEachPiece) {
 
 // ------------------------------------------------------------------------------ what is refused
 
+// Ids: 0 <unk>, 1 <s>, 2 </s>, 3 to 258 the bytes, then pieces.
+Json pieces() {
+  Json vocab = {{"<unk>", 0}, {"<s>", 1}, {"</s>", 2}};
+  for (int b = 0; b < 256; ++b) vocab[fmt::format("<0x{:02X}>", b)] = 3 + b;
+  for (const char* piece : {"▁", "a", "b", "c", "▁a", "ab", "▁ab"}) vocab[piece] = vocab.size();
+  return {{"added_tokens", {token(1, "<s>", {"special"}), token(2, "</s>", {"special"})}},
+          {"normalizer", nullptr},
+          {"pre_tokenizer", metaspace("first")},
+          {"decoder", sequence("decoders", {replace_step("▁", " "),
+                                            {{"type", "ByteFallback"}},
+                                            {{"type", "Fuse"}},
+                                            strip_step(1)})},
+          {"model",
+           {{"type", "BPE"},
+            {"vocab", vocab},
+            {"merges", {"a b", "▁ a", "▁ ab"}},
+            {"unk_token", "<unk>"},
+            {"fuse_unk", true},
+            {"byte_fallback", true}}}};
+}
+constexpr TokenId kMark = 259, kA = 260, kB = 261, kC = 262, kMarkA = 263, kAb = 264, kMarkAb = 265;
+TokenId byte_id(int byte) {
+  return 3 + byte;
+}
+
+TEST(Pieces, MarksStandForSpaces) {
+  const Tokenizer t = make(pieces());
+  EXPECT_EQ(t.encode("ab a", SpecialTokens::kNone), (Ids{kMarkAb, kMarkA}));
+  EXPECT_EQ(t.encode("  c", SpecialTokens::kNone), (Ids{kMark, kMark, kC}));
+  EXPECT_EQ(t.encode("", SpecialTokens::kNone), Ids{});
+  // Only where the text begins.
+  EXPECT_EQ(t.encode("ab<s>ab", SpecialTokens::kNone), (Ids{kMarkAb, 1, kAb}));
+  EXPECT_EQ(t.encode("<s>ab", SpecialTokens::kNone), (Ids{1, kAb}));
+  EXPECT_EQ(t.decode(Ids{kMarkAb, kMarkA}, DecodeSpecial::kKeep), "ab a");
+  EXPECT_EQ(t.decode(Ids{1, kMarkAb}, DecodeSpecial::kKeep), "<s> ab");
+  EXPECT_EQ(t.decode(Ids{1, kMarkAb}, DecodeSpecial::kSkip), "ab");
+  EXPECT_EQ(t.token_bytes(kMarkA), " a");
+  EXPECT_EQ(t.token_bytes(byte_id('\n')), "\n");
+  EXPECT_EQ(t.token_text(kMarkA), "▁a");
+
+  Json always = pieces();
+  always["normalizer"] =
+      sequence("normalizers", {{{"type", "Prepend"}, {"prepend", "▁"}}, replace_step(" ", "▁")});
+  always["pre_tokenizer"] = nullptr;
+  EXPECT_EQ(encode(always, "ab<s>ab c"), (Ids{kMarkAb, 1, kMarkAb, kMark, kC}));
+  Json split = pieces();
+  split["pre_tokenizer"] = metaspace("never", true);
+  EXPECT_EQ(encode(split, "a ab"), (Ids{kA, kMarkAb}));
+  split["decoder"] = metaspace("always");
+  EXPECT_EQ(make(split).decode(Ids{kMarkAb, kMarkA}, DecodeSpecial::kKeep), "ab a");
+}
+
+TEST(Pieces, BytesForWhatTheVocabularyLacks) {
+  EXPECT_EQ(encode(pieces(), "aé"), (Ids{kMarkA, byte_id(0xC3), byte_id(0xA9)}));
+  Json json = pieces();
+  json["model"]["vocab"].erase("<0xA9>");
+  json["model"]["vocab"]["x"] = byte_id(0xA9);
+  EXPECT_EQ(encode(json, "aééb"), (Ids{kMarkA, 0, kB}));
+  json["model"]["fuse_unk"] = false;
+  EXPECT_EQ(encode(json, "aééb"), (Ids{kMarkA, 0, 0, kB}));
+  json["model"]["unk_token"] = nullptr;
+  EXPECT_EQ(encode(json, "aééb"), (Ids{kMarkA, kB}));
+}
+
+// A run of byte tokens is UTF-8 as a whole, or each byte is damaged; pieces of a stream make the same text.
+TEST(Pieces, RunsOfBytesAndStreams) {
+  const Tokenizer t = make(pieces());
+  const std::string damaged = "\xEF\xBF\xBD";
+  const std::pair<Ids, std::string> cases[] = {
+      {{byte_id(0xC3), byte_id(0xA9)}, "é"},
+      {{kMarkA, byte_id('\n'), byte_id(0xC3)}, "a" + damaged + damaged},
+      {{byte_id(' '), kMarkA}, " a"},
+      {{kMark, kMark, kA}, " a"},
+      {{byte_id('\n'), kA, byte_id(0xA9), kB}, "\na" + damaged + "b"},
+      {{1, kMarkA, 99999, -1, kB}, "<s> ab"}};
+  for (const auto& [ids, text] : cases) {
+    EXPECT_EQ(t.decode(ids, DecodeSpecial::kKeep), text);
+    StreamDetokenizer stream(t, DecodeSpecial::kKeep);
+    std::string streamed;
+    for (const TokenId id : ids) streamed += stream.push(id);
+    EXPECT_EQ(streamed + stream.finish(), text);
+  }
+}
+
 std::string refusal(const std::string& json) {
   try {
     Tokenizer::from_json(json, "", "t.json");
@@ -362,9 +459,13 @@ TEST(Refused, UnsupportedComponentsByName) {
   expect_refused("/model/continuing_subword_prefix", "##", "continuing_subword_prefix");
   expect_refused("/model/unk_token", "none", "unk_token");
   expect_refused("/normalizer", {{"type", "Lowercase"}}, "'Lowercase'");
-  expect_refused("/pre_tokenizer", {{"type", "Metaspace"}}, "'Metaspace'");
-  expect_refused("/pre_tokenizer", nullptr, "pre_tokenizer");
-  expect_refused("/pre_tokenizer", split_step("String", "a", "Isolated"), "ByteLevel");
+  expect_refused("/pre_tokenizer", {{"type", "WhitespaceSplit"}}, "'WhitespaceSplit'");
+  expect_refused("/pre_tokenizer", {{"type", "Metaspace"}}, "replacement");
+  expect_refused("/pre_tokenizer", metaspace("sometimes"), "prepend_scheme: got 'sometimes'");
+  expect_refused("/pre_tokenizer", metaspace("first"), "decoder: got one with ByteLevel");
+  expect_refused("/pre_tokenizer", nullptr, "expected both or neither");
+  expect_refused("/pre_tokenizer", split_step("String", "a", "Isolated"),
+                 "expected both or neither");
   expect_refused(
       "/pre_tokenizer",
       sequence("pretokenizers", {byte_level(), {{"type", "Digits"}, {"individual_digits", true}}}),
@@ -379,7 +480,15 @@ TEST(Refused, UnsupportedComponentsByName) {
                  sequence("pretokenizers", {split_step("Regex", "a", "Odd"), byte_level()}),
                  "'Odd'");
   expect_refused("/post_processor", {{"type", "RobertaProcessing"}}, "'RobertaProcessing'");
-  expect_refused("/decoder", {{"type", "Metaspace"}}, "'Metaspace'");
+  expect_refused("/decoder", {{"type", "WordPiece"}}, "'WordPiece'");
+  expect_refused("/decoder", metaspace("always"), "expected both or neither");
+  expect_refused("/decoder", sequence("decoders", {replace_step("a", "b"), byte_level()}),
+                 "'ByteLevel'");
+  expect_refused("/decoder", sequence("decoders", {{{"type", "ByteFallback"}}, strip_step(1)}),
+                 "'Strip'");
+  expect_refused("/normalizer",
+                 {{"type", "Replace"}, {"pattern", {{"Regex", "a"}}}, {"content", ""}}, "Regex");
+  expect_refused("/normalizer", replace_step("", "x"), "empty String");
   expect_refused("/decoder", nullptr, "decoder");
   expect_refused("/decoder", sequence("decoders", {{{"type", "Fuse"}}, byte_level()}), "'Fuse'");
 }

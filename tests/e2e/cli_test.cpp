@@ -11,9 +11,10 @@ namespace qx::e2e {
 namespace {
 
 const std::vector<std::string> kVerbs = {
-    "import",     "convert",    "plan",  "inspect", "verify", "diff",       "tokenize",
-    "generate",   "bench",      "score", "eval",    "show",   "runs",       "merge-runs",
-    "import-run", "export-run", "data",  "compare", "audit",  "perplexity", "divergence"};
+    "import",   "convert",  "plan",       "inspect",    "verify",     "diff",
+    "tokenize", "generate", "chat",       "bench",      "score",      "eval",
+    "show",     "runs",     "merge-runs", "import-run", "export-run", "data",
+    "compare",  "audit",    "perplexity", "divergence"};
 
 TEST(Cli, HelpListsEveryVerbAndEveryVerbHasAnExample) {
   const Outcome help = run_qx({"--help"});
