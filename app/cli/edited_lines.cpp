@@ -106,6 +106,9 @@ class EditedLines final : public LineSource {
     signals_.forget();
     terminal_mode(kPasteOn);
     signals_.note_suspend(true);
+    // libedit shows the prompt before it takes the terminal over; a key that is pressed in between would
+    // be read as the terminal's own.
+    el_wset(editor_, EL_PREP_TERM, 1);
     int count = 0;
     const wchar_t* line = el_wgets(editor_, &count);
     signals_.note_suspend(false);

@@ -151,6 +151,7 @@ TEST_F(Chat, EditingAndHistoryOnATerminal) {
     qx.wait_for("> ");
     qx.type("/save " + path("edited.json") + "\r");
     qx.wait_for("saved 3 turns");
+    qx.wait_for("> ");
     qx.type("\x04");
     EXPECT_EQ(qx.finish(), 0) << qx.seen();
   }
@@ -167,7 +168,9 @@ TEST_F(Chat, EditingAndHistoryOnATerminal) {
   again.type(std::string(kUp) + kUp + "\r");  // before /save, the pasted text
   again.wait_for("aaaaaa");
   again.wait_for("> ");
-  again.type("/save " + path("again.json") + "\r/quit\r");
+  again.type("/save " + path("again.json") + "\r");
+  again.wait_for("> ");
+  again.type("/quit\r");
   EXPECT_EQ(again.finish(), 0) << again.seen();
   EXPECT_EQ(saved("again.json")[0].at("content"), "pasted\ntext and \nmore");
 }
@@ -186,7 +189,10 @@ TEST_F(Chat, CtrlCStopsTheAnswerAndNotTheProgram) {
   qx.type("/save " + path("stopped.json") + "\r");
   qx.wait_for("saved 1 turns");
   qx.wait_for("> ");
-  qx.type("\x03\x03\x03");
+  for (int i = 0; i < 3; ++i) {
+    qx.type("\x03");
+    qx.wait_for("> ");
+  }
   qx.type("/quit\r");
   EXPECT_EQ(qx.finish(), 0) << qx.seen();
   const std::string answer = saved("stopped.json")[1].at("content");

@@ -94,7 +94,13 @@ int PtyQx::finish() {
   while (read_more()) {
   }
   int status = 0;
-  QX_CHECK(::waitpid(process_, &status, 0) == process_);
+  for (int tenths = 0; ::waitpid(process_, &status, WNOHANG) == 0; ++tenths) {
+    if (tenths == 600) {
+      ADD_FAILURE() << "did not end; seen:\n" << seen_;
+      ::kill(process_, SIGKILL);
+    }
+    ::usleep(100'000);
+  }
   process_ = -1;
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
