@@ -122,7 +122,7 @@ class Page(PageTest):
         facts = self.text(".facts")[0]
         self.assertRegex(facts, r"^2 tokens · ([\d.]+ tokens/s · )?first after [\d.]+ s · prompt 12 · "
                                 r"mean log-probability −0\.200$")
-        self.assertIn("prompt 12, 9 of them known", self.text(".turn:last-child .facts")[0])
+        self.assertIn("prompt 12 (9 cached)", self.text(".turn:last-child .facts")[0])
         self.assertIn("seed 7", self.text(".turn:last-child > .tools p"))
         self.assertIn("small-q8: 2 tokens", self.text("#status")[0])
 

@@ -231,7 +231,7 @@ export class Answer {
     if (first !== null) parts.push(`first after ${((first - start) / 1000).toFixed(2)} s`);
     if (this.usage) {
       const cached = this.usage.prompt_tokens_details?.cached_tokens ?? 0;
-      parts.push(`prompt ${count(this.usage.prompt_tokens)}${cached > 0 ? `, ${count(cached)} of them known` : ''}`);
+      parts.push(`prompt ${count(this.usage.prompt_tokens)}${cached > 0 ? ` (${count(cached)} cached)` : ''}`);
     }
     const known = tokens.filter((t) => Number.isFinite(t.logprob));
     if (this.state !== 'running' && known.length > 0) {
