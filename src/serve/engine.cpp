@@ -15,9 +15,9 @@ namespace {
 constexpr std::int64_t kLogitRows = 32;   // whose logits are held at once
 constexpr std::int64_t kLeastBudget = 32; // prompt tokens of a pass, however slow the machine
 
-// Of float32 keys and values; fewer bits need less.
-std::int64_t position_bytes(const Model& model) {
-  return memory_needs(model.config(), 0, 1).cache;
+std::int64_t bytes_a_position(const Model& model, const EngineLimits& limits) {
+  return limits.position_bytes > 0 ? limits.position_bytes
+                                   : memory_needs(model.config(), 0, 1).cache;
 }
 
 }  // namespace
@@ -44,16 +44,20 @@ ServeEngine::ServeEngine(Model& model, const Tokenizer& tokenizer, ThreadPool& p
       pool_(pool),
       turn_(turn),
       limits_(limits),
-      tree_(position_bytes(model), limits.prefix_bytes),
+      tree_(bytes_a_position(model, limits), limits.prefix_bytes),
       thread_([this] { run(); }) {}
 
 ServeEngine::~ServeEngine() {
+  stop();
+}
+
+void ServeEngine::stop() {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     draining_ = aborting_ = exiting_ = true;
   }
   changed_.notify_all();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 void ServeEngine::check(const GenerationTask& task) const {

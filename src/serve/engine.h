@@ -34,6 +34,7 @@ struct EngineLimits {
   std::int64_t waiting = 128;        // tasks that wait for that
   std::int64_t positions = 1 << 20;  // of all texts made at once, each at its longest
   std::int64_t prefix_bytes = 0;     // of the prefix tree
+  std::int64_t position_bytes = 0;   // keys and values of a position; 0: those of float32
   std::int64_t pass_rows = 512;      // prompt tokens of a pass
   // A pass should take no longer, so that streams stay lively and cancelling is prompt. Cuts the
   // prompts into smaller pieces on slow machines; results do not depend on it.
@@ -57,7 +58,7 @@ class ServeEngine {
   // All must outlive the engine. turn: shared by the engines of one thread pool.
   ServeEngine(Model& model, const Tokenizer& tokenizer, ThreadPool& pool, ComputeTurn& turn,
               EngineLimits limits);
-  ~ServeEngine();  // aborts what is left
+  ~ServeEngine();  // stop()
   ServeEngine(const ServeEngine&) = delete;
   ServeEngine& operator=(const ServeEngine&) = delete;
 
@@ -72,6 +73,7 @@ class ServeEngine {
 
   void drain();  // refuse new tasks, fail those that wait; the others go on
   void abort();  // fail all
+  void stop();   // abort, and end the thread: afterwards nobody hears from it
   bool idle() const;
 
   EngineStats stats() const;

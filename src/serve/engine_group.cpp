@@ -175,11 +175,24 @@ StepLogprobs describe_logprobs(std::span<const float> logprobs, TokenId id, std:
   return step;
 }
 
+bool EngineGroup::stops_at(TokenId id) const {
+  const auto& stops = task.stop_tokens;
+  return std::find(stops.begin(), stops.end(), id) != stops.end();
+}
+
+GenerationConstraint* EngineGroup::constraint_of(const EngineChoice& choice) const {
+  if (task.constraints.empty()) return nullptr;
+  return task.constraints[static_cast<std::size_t>(choice.index)].get();
+}
+
 void EngineGroup::sample(EngineChoice& choice, std::span<float> logits) const {
   if (task.max_tokens == 0) return;
   try {
     check_finite(logits);
+    GenerationConstraint* const constraint = constraint_of(choice);
+    if (constraint != nullptr) constraint->mask(logits);
     choice.next = choice.sampler.choose(logits, choice.tokens);
+    if (constraint != nullptr && !stops_at(choice.next)) constraint->accept(choice.next);
     choice.step.reset();
     if (task.logprobs) {
       choice.step = describe_logprobs(logits, choice.next, task.top_logprobs);
@@ -191,9 +204,7 @@ void EngineGroup::sample(EngineChoice& choice, std::span<float> logits) const {
 
 void EngineGroup::report(EngineChoice& choice) {
   if (!choice.failure.empty()) return fail(GenerationFailure::kInternal, choice.failure);
-  const auto& stops = task.stop_tokens;
-  if (std::find(stops.begin(), stops.end(), choice.next) != stops.end()) {
-    ++choice.generated;
+  if (stops_at(choice.next)) {
     return finish(choice, FinishReason::kStop, choice.stop.push(choice.detokenizer.finish()));
   }
   choice.tokens.push_back(choice.next);
@@ -203,6 +214,10 @@ void EngineGroup::report(EngineChoice& choice) {
   task.sink->on_token({choice.index, choice.next, std::move(text),
                        choice.step ? &*choice.step : nullptr});
   if (choice.stop.stopped()) return finish(choice, FinishReason::kStop, {});
+  const GenerationConstraint* const constraint = constraint_of(choice);
+  if (constraint != nullptr && constraint->finished()) {
+    return finish(choice, FinishReason::kStop, choice.stop.push(choice.detokenizer.finish()));
+  }
   if (last) {
     finish(choice, FinishReason::kLength, choice.stop.push(choice.detokenizer.finish()));
   }

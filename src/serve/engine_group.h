@@ -91,6 +91,8 @@ struct EngineGroup {
   void fail(GenerationFailure failure, const std::string& message);
 
  private:
+  bool stops_at(TokenId id) const;
+  GenerationConstraint* constraint_of(const EngineChoice& choice) const;  // or null
   void finish(EngineChoice& choice, FinishReason reason, std::string text);
 };
 

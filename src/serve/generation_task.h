@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -67,6 +68,16 @@ class GenerationTicket {
   std::atomic<bool> cancelled_{false};
 };
 
+// Keeps a text in a form (a JSON schema): what may come next. One for each choice; its owner calls it
+// from one thread at a time.
+class GenerationConstraint {
+ public:
+  virtual ~GenerationConstraint() = default;
+  virtual void mask(std::span<float> logits) = 0;  // forbidden tokens become -infinity
+  virtual void accept(TokenId id) = 0;             // one that mask() allowed, no stop token
+  virtual bool finished() const = 0;               // whole, and nothing may follow
+};
+
 struct GenerationTask {
   std::vector<TokenId> prompt = {};
   int choices = 1;              // texts from the one prompt; the seeds are seed, and others from it
@@ -77,6 +88,7 @@ struct GenerationTask {
   DecodeSpecial special = DecodeSpecial::kSkip;  // whether special tokens are part of the text
   bool logprobs = false, prompt_logprobs = false;
   std::int64_t top_logprobs = 0;
+  std::vector<std::shared_ptr<GenerationConstraint>> constraints = {};  // none, or one a choice
   std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
   std::shared_ptr<GenerationTicket> ticket = {};  // may be null
   std::shared_ptr<GenerationSink> sink = {};

@@ -15,12 +15,15 @@ namespace qx {
 namespace asio = boost::asio;
 using Tcp = asio::ip::tcp;
 
-struct HttpServer::State final : SessionHost, std::enable_shared_from_this<HttpServer::State> {
-  State(ServerLimits the_limits, ServerHandler& the_handler)
-      : SessionHost{the_limits, the_handler, io},
-        acceptor(io),
-        accept_timer(io),
-        tick_timer(io) {}
+struct ServerContext {
+  asio::io_context io{1};
+};
+
+struct HttpServer::State final : ServerContext,  // before all that refers to it
+                                 SessionHost,
+                                 std::enable_shared_from_this<HttpServer::State> {
+  explicit State(ServerLimits the_limits)
+      : SessionHost(the_limits, io), acceptor(io), accept_timer(io), tick_timer(io) {}
 
   void accept() {
     if (draining) return;
@@ -60,16 +63,14 @@ struct HttpServer::State final : SessionHost, std::enable_shared_from_this<HttpS
     });
   }
 
-  asio::io_context io{1};
   Tcp::acceptor acceptor;
   asio::steady_timer accept_timer, tick_timer;
   std::function<void()> tick;
   bool closed = false;
 };
 
-HttpServer::HttpServer(const std::string& host, std::uint16_t port, ServerLimits limits,
-                       ServerHandler& handler)
-    : state_(std::make_shared<State>(limits, handler)) {
+HttpServer::HttpServer(const std::string& host, std::uint16_t port, ServerLimits limits)
+    : state_(std::make_shared<State>(limits)) {
   boost::system::error_code error;
   const std::string place = fmt::format("{}:{}", host, port);
   Tcp::resolver resolver(state_->io);
@@ -113,7 +114,8 @@ bool HttpServer::loopback() const {
   return state_->acceptor.local_endpoint(error).address().is_loopback();
 }
 
-void HttpServer::run(const std::function<void()>& tick) {
+void HttpServer::run(ServerHandler& handler, const std::function<void()>& tick) {
+  state_->handler = &handler;
   state_->tick = tick;
   state_->accept();
   state_->tick_later();
@@ -121,8 +123,8 @@ void HttpServer::run(const std::function<void()>& tick) {
     try {
       state_->io.run();
       break;
-    } catch (const std::bad_alloc&) {
-      // One connection's memory: it is gone with its handler, the others go on.
+    } catch (const std::exception&) {
+      // One connection's (memory, most likely): it is gone with its handler, the others go on.
       state_->tick_later();
     }
   }

@@ -73,10 +73,9 @@ class ServerHandler {
 
 class HttpServer {
  public:
-  // Binds and listens. host: a name or an address; port 0: any that is free.
+  // Binds; clients may connect from now on, and wait for run(). host: a name or an address; port 0: any that is free.
   // Fails: Error naming host and port.
-  HttpServer(const std::string& host, std::uint16_t port, ServerLimits limits,
-             ServerHandler& handler);
+  HttpServer(const std::string& host, std::uint16_t port, ServerLimits limits);
   ~HttpServer();
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
@@ -86,8 +85,9 @@ class HttpServer {
   bool loopback() const;
 
   // Serves on this thread until drain() and the end of all connections, or close(). tick: called
-  // about every 50 ms.
-  void run(const std::function<void()>& tick);
+  // about every 50 ms. The handler must live as long as the server, and hear nothing more from its
+  // own threads when the server goes.
+  void run(ServerHandler& handler, const std::function<void()>& tick);
 
   // Both on the server's thread (in tick or a handler).
   void drain();  // accept nobody, close what is idle; answers in progress go on to their end

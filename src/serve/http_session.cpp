@@ -54,7 +54,10 @@ std::string lower(std::string_view text) {
 class HttpSession final : public std::enable_shared_from_this<HttpSession> {
  public:
   HttpSession(SessionHost& host, Tcp::socket socket)
-      : host_(host), stream_(std::move(socket)), watch_timer_(host.context) {
+      : host_(host),
+        stream_(std::move(socket)),
+        watch_timer_(host.context),
+        read_timer_(host.context) {
     host_.sessions.insert(this);
   }
   ~HttpSession() { host_.sessions.erase(this); }
@@ -70,7 +73,7 @@ class HttpSession final : public std::enable_shared_from_this<HttpSession> {
   // Before any request: the refusal is written, whatever is asked.
   void refuse_connection() {
     keep_alive_ = false;
-    send(host_.handler.refuse(503, "too many connections", nullptr), true);
+    send(host_.handler->refuse(503, "too many connections", nullptr), true);
   }
 
   bool idle() const { return stage_ == Stage::kHead && !reading_started(); }
@@ -79,6 +82,7 @@ class HttpSession final : public std::enable_shared_from_this<HttpSession> {
     ErrorCode ignored;
     stage_ = Stage::kClosed;
     watch_timer_.cancel();
+    read_timer_.cancel();
     stream_.socket().close(ignored);
     client_gone();
   }
@@ -124,7 +128,7 @@ class HttpSession final : public std::enable_shared_from_this<HttpSession> {
   void abandoned(std::uint64_t serial) {
     if (!answering(serial)) return;
     if (streaming_) return cut();  // without the last chunk, so that the client sees that it is cut
-    respond(serial, host_.handler.refuse(500, "internal error", &request_));
+    respond(serial, host_.handler->refuse(500, "internal error", &request_));
   }
 
  private:
@@ -143,14 +147,28 @@ class HttpSession final : public std::enable_shared_from_this<HttpSession> {
     parser_->header_limit(static_cast<std::uint32_t>(host_.limits.header_bytes));
     parser_->body_limit(host_.limits.body_bytes);
     request_ = {};
-    stream_.expires_after(host_.limits.head_time);
+    limit_reading(host_.limits.head_time);
     http::async_read_header(stream_, buffer_, *parser_,
                             [self = shared_from_this()](ErrorCode error, std::size_t) {
                               if (self->stage_ == Stage::kHead) self->on_head(error);
                             });
   }
 
+  // Of the whole head or body, however it trickles in. The stream's own timer would close the
+  // connection without a word.
+  void limit_reading(std::chrono::milliseconds time) {
+    stream_.expires_never();
+    read_timer_.expires_after(time);
+    read_timer_.async_wait([self = shared_from_this(), stage = stage_](ErrorCode error) {
+      if (error || self->stage_ != stage) return;
+      if (self->idle()) return self->cut();
+      self->stream_.cancel();  // what was being read is heard of no more: the stage is another
+      self->refuse(408, "the request took too long to arrive");
+    });
+  }
+
   void on_head(ErrorCode error) {
+    read_timer_.cancel();
     if (error) return on_read_error(error);
     take_head();
     const auto& message = parser_->get();
@@ -163,7 +181,7 @@ class HttpSession final : public std::enable_shared_from_this<HttpSession> {
     if (message.has_content_length() && message.chunked()) {
       return refuse(400, "got Content-Length and Transfer-Encoding, expected one of them");
     }
-    if (auto refusal = host_.handler.admit(request_)) {
+    if (auto refusal = host_.handler->admit(request_)) {
       keep_alive_ = keep_alive_ && parser_->is_done();
       return send(std::move(*refusal), request_.method != "HEAD");
     }
@@ -200,7 +218,7 @@ class HttpSession final : public std::enable_shared_from_this<HttpSession> {
   }
 
   void read_body() {
-    stream_.expires_after(host_.limits.body_time);
+    limit_reading(host_.limits.body_time);
     http::async_read(stream_, buffer_, *parser_,
                      [self = shared_from_this()](ErrorCode error, std::size_t) {
                        if (self->stage_ == Stage::kBody) self->on_body(error);
@@ -208,27 +226,23 @@ class HttpSession final : public std::enable_shared_from_this<HttpSession> {
   }
 
   void on_body(ErrorCode error) {
+    read_timer_.cancel();
     if (error) return on_read_error(error);
     request_.body = std::move(parser_->get().body());
     begin_answer();
     watch();
-    host_.handler.handle(make_call());
+    host_.handler->handle(make_call());
   }
 
   void on_read_error(ErrorCode error) {
     if (error == http::error::end_of_stream || error == asio::error::operation_aborted) return cut();
-    if (error == beast::error::timeout) {
-      // tcp_stream has closed the socket: there is nobody to tell.
-      return cut();
-    }
     if (error == http::error::header_limit) {
       return refuse(431, fmt::format("got a head of more than {} bytes", host_.limits.header_bytes));
     }
     if (error == http::error::body_limit) {
       return refuse(413, fmt::format("got a body of more than {} bytes", host_.limits.body_bytes));
     }
-    if (error.category() == http::make_error_code(http::error::bad_method).category() &&
-        error != http::error::partial_message) {
+    if (error.category() == http::make_error_code(http::error::bad_method).category()) {
       return refuse(400, "got no valid HTTP request: " + error.message());
     }
     cut();
@@ -236,7 +250,7 @@ class HttpSession final : public std::enable_shared_from_this<HttpSession> {
 
   void refuse(int status, const std::string& why) {
     keep_alive_ = false;
-    send(host_.handler.refuse(status, why, request_.path.empty() ? nullptr : &request_), true);
+    send(host_.handler->refuse(status, why, request_.path.empty() ? nullptr : &request_), true);
   }
 
   void begin_answer() {
@@ -262,12 +276,14 @@ class HttpSession final : public std::enable_shared_from_this<HttpSession> {
 
   std::string head_text(const ServerReply& reply, std::optional<std::size_t> length) {
     std::string head =
-        fmt::format("HTTP/1.1 {} {}\r\nServer: qx\r\nDate: {}\r\nContent-Type: {}\r\n", reply.status,
-                    reason_phrase(reply.status), http_date(), reply.content_type);
+        fmt::format("HTTP/1.1 {} {}\r\nServer: qx\r\nDate: {}\r\n", reply.status,
+                    reason_phrase(reply.status), http_date());
+    const bool empty = reply.status == 204;  // has neither a type nor a length (RFC 9110, 15.3.5)
+    if (!empty) head += fmt::format("Content-Type: {}\r\n", reply.content_type);
     for (const auto& [name, value] : reply.headers) head += fmt::format("{}: {}\r\n", name, value);
-    if (length) {
+    if (length && !empty) {
       head += fmt::format("Content-Length: {}\r\n", *length);
-    } else if (chunked_) {
+    } else if (!length && chunked_) {
       head += "Transfer-Encoding: chunked\r\n";
     }
     if (host_.draining) keep_alive_ = false;
@@ -361,7 +377,7 @@ class HttpSession final : public std::enable_shared_from_this<HttpSession> {
 
   SessionHost& host_;
   beast::tcp_stream stream_;
-  asio::steady_timer watch_timer_;
+  asio::steady_timer watch_timer_, read_timer_;
   beast::flat_buffer buffer_;
   std::optional<Parser> parser_;
   ServerRequest request_;

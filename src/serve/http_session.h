@@ -15,8 +15,10 @@ class HttpSession;
 
 // What the connections of one server share. Threads: the server's.
 struct SessionHost {
-  ServerLimits limits;
-  ServerHandler& handler;
+  SessionHost(ServerLimits the_limits, boost::asio::io_context& the_context)
+      : limits(the_limits), context(the_context) {}
+  const ServerLimits limits;
+  ServerHandler* handler = nullptr;  // there before any session
   boost::asio::io_context& context;
   bool draining = false;
   std::unordered_set<HttpSession*> sessions = {};  // those that live
