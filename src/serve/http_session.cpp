@@ -126,7 +126,7 @@ class HttpSession final : public std::enable_shared_from_this<HttpSession> {
   }
 
   void abandoned(std::uint64_t serial) {
-    if (!answering(serial)) return;
+    if (!answering(serial) || ended_) return;
     if (streaming_) return cut();  // without the last chunk, so that the client sees that it is cut
     respond(serial, host_.handler->refuse(500, "internal error", &request_));
   }
