@@ -29,10 +29,11 @@ class VocabularyTree {
   VocabularyTree(const VocabularyTree&) = delete;
   VocabularyTree& operator=(const VocabularyTree&) = delete;
 
+  struct Impl;  // constrain/vocabulary_tree.h, for this folder
+
  private:
   friend class TokenConstraint;
   friend class SchemaGrammar;
-  struct Impl;
   std::unique_ptr<const Impl> impl_;
 };
 
