@@ -29,6 +29,7 @@ ServedModel::ServedModel(std::string the_name, const std::filesystem::path& dire
       tokenizer(Tokenizer::load(directory)),
       chat(ChatTemplate::load(directory)),
       model(load_model(directory, pool, precision, kv_bits)),
+      vocabulary(std::make_shared<const VocabularyTree>(tokenizer)),
       thinks(has_thinking_tokens(tokenizer) && tokenizer.id_of("<think>").has_value()),
       stop_tokens(ends(model->config(), tokenizer)),
       xtc_exempt(exempt(stop_tokens, tokenizer)) {}

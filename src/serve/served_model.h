@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "constrain/token_constraint.h"
 #include "model/model.h"
 #include "serve/engine.h"
 #include "serve/generation_task.h"
@@ -30,6 +31,7 @@ struct ServedModel {
   const Tokenizer tokenizer;
   const std::optional<ChatTemplate> chat;
   const std::unique_ptr<Model> model;
+  const std::shared_ptr<const VocabularyTree> vocabulary;
   const bool thinks;                         // has <think> and </think>
   const std::vector<TokenId> stop_tokens;    // that end an answer
   const std::vector<TokenId> xtc_exempt;     // that XTC never drops: newline and the end
