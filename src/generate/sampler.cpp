@@ -5,6 +5,7 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <string_view>
 
 #include "base/error.h"
 #include "kernels/api.h"
@@ -18,7 +19,65 @@ std::size_t first_maximum(std::span<const float> values) {
   return static_cast<std::size_t>(std::max_element(values.begin(), values.end()) - values.begin());
 }
 
+// The negated form also refuses NaN.
+void expect_in(std::string_view name, double value, double low, double high) {
+  if (!(value >= low && value <= high)) {
+    fail(name, "got {}, expected a number from {} to {}", value, low, high);
+  }
+}
+
+void expect_tokens(std::string_view name, TokenId id, std::int64_t vocab_size) {
+  if (id < 0 || id >= vocab_size) {
+    fail(name, "got token {}, expected one of the model's, 0 to {}", id, vocab_size - 1);
+  }
+}
+
+// The last `size` tokens of the history, or all of it for 0, as Python's tokens[-size:].
+std::span<const TokenId> last_tokens(std::span<const TokenId> history, std::int64_t size) {
+  const auto count = static_cast<std::uint64_t>(size);
+  return size == 0 || count >= history.size() ? history : history.last(count);
+}
+
+// Each token once.
+void distinct_tokens(std::span<const TokenId> tokens, std::vector<TokenId>& out) {
+  out.assign(tokens.begin(), tokens.end());
+  std::sort(out.begin(), out.end());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
+}
+
 }  // namespace
+
+void check_sampler_options(const SamplerOptions& o, std::int64_t vocab_size) {
+  expect_in("temperature", o.temperature, 0, 1e6);
+  expect_in("top_p", o.top_p, 0, 1);
+  expect_in("min_p", o.min_p, 0, 1);
+  expect_in("xtc_probability", o.xtc_probability, 0, 1);
+  expect_in("xtc_threshold", o.xtc_threshold, 0, 0.5);
+  expect_in("repetition_penalty", o.repetition_penalty, 0, 1e6);
+  expect_in("presence_penalty", o.presence_penalty, -1e6, 1e6);
+  expect_in("frequency_penalty", o.frequency_penalty, -1e6, 1e6);
+  if (o.top_k < 0 || o.top_k >= vocab_size) {
+    fail("top_k", "got {}, expected 0 or more, and less than the model's {} tokens", o.top_k,
+         vocab_size);
+  }
+  const std::pair<std::string_view, std::int64_t> sizes[] = {
+      {"repetition_context_size", o.repetition_context_size},
+      {"presence_context_size", o.presence_context_size},
+      {"frequency_context_size", o.frequency_context_size}};
+  for (const auto& [name, size] : sizes) {
+    if (size < 0) fail(name, "got {}, expected 0 (the whole text) or more tokens", size);
+  }
+  for (const TokenId id : o.xtc_special_tokens) expect_tokens("xtc_special_tokens", id, vocab_size);
+  std::vector<TokenId> biased;
+  for (const auto& [id, bias] : o.logit_bias) {
+    expect_tokens("logit_bias", id, vocab_size);
+    expect_in("logit_bias", bias, -1e6, 1e6);
+    biased.push_back(id);
+  }
+  std::sort(biased.begin(), biased.end());
+  const auto twice = std::adjacent_find(biased.begin(), biased.end());
+  if (twice != biased.end()) fail("logit_bias", "got token {} twice, expected it once", *twice);
+}
 
 void log_softmax(std::span<const float> logits, std::span<float> out) {
   QX_CHECK(!logits.empty() && logits.size() == out.size());
@@ -54,6 +113,26 @@ void keep_min_p(std::span<float> logprobs, double min_p) {
   for (float& v : logprobs) v = v < threshold ? kDropped : v;
 }
 
+void exclude_top_choices(std::span<float> logprobs, double threshold,
+                         std::span<const TokenId> special) {
+  const float max = logprobs[first_maximum(logprobs)];
+  const auto weight = [&](float v) {
+    return std::exp(static_cast<double>(v) - static_cast<double>(max));
+  };
+  double total = 0;
+  for (const float v : logprobs) total += weight(v);
+  float least = std::numeric_limits<float>::infinity();  // of those above the threshold
+  for (const float v : logprobs) {
+    if (v < least && weight(v) > threshold * total) least = v;
+  }
+  std::vector<float> saved;
+  for (const TokenId id : special) saved.push_back(logprobs[static_cast<std::size_t>(id)]);
+  for (float& v : logprobs) v = v > least ? kDropped : v;
+  for (std::size_t i = 0; i < special.size(); ++i) {
+    logprobs[static_cast<std::size_t>(special[i])] = saved[i];
+  }
+}
+
 void keep_top_k(std::span<float> logprobs, std::int64_t top_k, std::vector<float>& sorted) {
   const auto k = static_cast<std::size_t>(top_k);
   if (k >= logprobs.size()) return;
@@ -70,12 +149,40 @@ void keep_top_k(std::span<float> logprobs, std::int64_t top_k, std::vector<float
   }
 }
 
+void Sampler::process(std::span<float> logits, std::span<const TokenId> history) {
+  const auto at = [&](TokenId id) -> float& { return logits[static_cast<std::size_t>(id)]; };
+  for (const auto& [id, bias] : options_.logit_bias) at(id) += static_cast<float>(bias);
+  if (options_.repetition_penalty != 0) {
+    distinct_tokens(last_tokens(history, options_.repetition_context_size), recent_);
+    const auto penalty = static_cast<float>(options_.repetition_penalty);
+    for (const TokenId id : recent_) at(id) = at(id) < 0 ? at(id) * penalty : at(id) / penalty;
+  }
+  if (options_.presence_penalty != 0) {
+    distinct_tokens(last_tokens(history, options_.presence_context_size), recent_);
+    for (const TokenId id : recent_) at(id) -= static_cast<float>(options_.presence_penalty);
+  }
+  if (options_.frequency_penalty != 0) {
+    for (const TokenId id : last_tokens(history, options_.frequency_context_size)) {
+      at(id) -= static_cast<float>(options_.frequency_penalty);
+    }
+  }
+}
+
+TokenId Sampler::choose(std::span<float> logits, std::span<const TokenId> history) {
+  if (options_.changes_logits()) process(logits, history);
+  log_softmax(logits, logits);
+  return sample(logits);
+}
+
 TokenId Sampler::sample(std::span<const float> logprobs) {
   QX_CHECK(!logprobs.empty());
   if (options_.temperature == 0) return static_cast<TokenId>(first_maximum(logprobs));
   kept_.assign(logprobs.begin(), logprobs.end());
   if (options_.top_p > 0 && options_.top_p < 1) keep_top_p(kept_, options_.top_p, sorted_);
   if (options_.min_p > 0) keep_min_p(kept_, options_.min_p);
+  if (options_.xtc_probability > 0 && random_.uniform() < options_.xtc_probability) {
+    exclude_top_choices(kept_, options_.xtc_threshold, options_.xtc_special_tokens);
+  }
   if (options_.top_k > 0) keep_top_k(kept_, options_.top_k, sorted_);
 
   const std::size_t best = first_maximum(kept_);
