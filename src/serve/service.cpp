@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "serve/api_json.h"
 #include "serve/service_flight.h"
+#include "serve/web_page.h"
 
 namespace qx {
 namespace {
@@ -48,6 +49,8 @@ const ServeService::Route* ServeService::find_route(std::string_view path) {
       {"/detokenize", "POST", "detokenize", &ServeService::post_detokenize},
       {"/apply-template", "POST", "apply-template", &ServeService::post_template},
   };
+  static constexpr Route kPage = {"/", "GET", "page", &ServeService::get_page};
+  if (find_web_file(path)) return &kPage;
   for (const Route& route : kRoutes) {
     const bool prefix = route.path.ends_with('/');
     if (prefix ? path.starts_with(route.path) && path.size() > route.path.size()
@@ -148,7 +151,8 @@ std::optional<ServerReply> ServeService::admit(const ServerRequest& head) {
     return refused(403, "got a Host that is not this server's (--allow-host names further ones)");
   }
   if (head.method == "OPTIONS" && !head.header("origin").empty()) return preflight(head);
-  const bool open = route != nullptr && route->name == "health";
+  // The page itself says nothing of this server; what it asks for then needs the key.
+  const bool open = route != nullptr && (route->name == "health" || route->name == "page");
   if (!open && !options_.keys.accepts(head.header("authorization"))) {
     return refused(401, "expected the header Authorization: Bearer KEY with a key of this server",
                    "invalid_api_key");
@@ -221,6 +225,17 @@ void ServeService::reply_json(const Flight& flight, const Json& document) {
 void ServeService::get_health(const Flight& flight) {
   if (stopping_) throw ApiError(503, "the server is shutting down");
   reply_json(flight, {{"status", "ok"}});
+}
+
+void ServeService::get_page(const Flight& flight) {
+  const auto file = find_web_file(flight.call->request().path);
+  QX_CHECK(file.has_value());  // it has found the route
+  ServerReply reply;
+  reply.content_type = file->content_type;
+  reply.headers = web_file_headers();
+  reply.body = file->body;
+  flight.call->respond(std::move(reply));
+  flight.ended(200);
 }
 
 void ServeService::get_metrics(const Flight& flight) {

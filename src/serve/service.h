@@ -70,6 +70,7 @@ class ServeService final : public ServerHandler {
 
   // Routes. Fails: ApiError, or Error for input at fault.
   void get_health(const Flight& flight);
+  void get_page(const Flight& flight);
   void get_models(const Flight& flight);
   void get_metrics(const Flight& flight);
   void post_chat(const Flight& flight);

@@ -35,6 +35,7 @@ ANSWERS = {
     "code": ["Look", ":\n", "`", "``py", "\n", "for x in y", ":\n", "    pass\n", "```", "\n", "Done."],
     "think": ["<th", "ink>", "\n", "hidden reasons", "\n", "</th", "ink>", "\n\n", "Shown."],
     "reason": ["<think>", "\n", "well", " so", "\n", "</think>", "\n\n", "Shown", "."],
+    "bare": ["No", " figures", "."],
     "long": [f" word{i}" for i in range(400)],
 }
 
@@ -68,7 +69,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         name = "page.html" if self.path == "/" else self.path.lstrip("/")
         if self.path == "/v1/models":
             if self.allowed():
-                data = [{"id": name, "object": "model"} for name in self.server.models]
+                data = [{"id": name, "object": "model", "chat": name != "base"} for name in self.server.models]
                 self.reply(200, json.dumps({"object": "list", "data": data}).encode())
         elif "/" not in name and (PAGE / name).is_file():
             self.reply(200, (PAGE / name).read_bytes(), TYPES[(PAGE / name).suffix])
@@ -96,6 +97,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.server.gone.set()
 
     def stream(self, text, model, chat):
+        self.bare = text == "bare"  # without the probabilities that were asked for
         answer = ANSWERS.get(text, [f"You said {text}", "."])
         tokens = answer[model] if isinstance(answer, dict) else answer
         decoder = codecs.getincrementaldecoder("utf-8")()
@@ -128,7 +130,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def chunk(self, chat, delta, data, logprob):
         name = data.decode("utf-8", "replace")
         others = [(name, logprob), ("other", math.log(0.02)), (" <b>", math.log(0.01))]
-        if chat:
+        if self.bare:
+            choice = {"delta": delta}
+        elif chat:
             token = {"token": name, "bytes": list(data), "logprob": logprob}
             token["top_logprobs"] = [{"token": t, "bytes": list(t.encode()) if t != name else list(data), "logprob": p}
                                      for t, p in others]

@@ -6,15 +6,21 @@ usage: test_page.py [-v]    (make test-browser)
 
 $QX_BROWSER_OUT: a folder that keeps the screenshots (default: none is kept).
 """
+import http.client
 import os
 import pathlib
+import shutil
+import signal
+import subprocess
 import tempfile
 import unittest
 
+import make_model
 import mock_server
 import webdriver
 from checks import WIDE, contrast, wait_for
 
+QX = pathlib.Path(__file__).resolve().parents[2] / "build" / "qx"
 RESOURCES = ["", "page.css", "page.js", "answer.js", "api.js", "dom.js", "inspector.js", "v1/models"]
 COLOURS = ["--ink", "--quiet", "--link", "--problem"]
 
@@ -155,6 +161,28 @@ class Page(PageTest):
         self.send("more")
         self.assertEqual([m["content"] for m in self.server.requests[-1][1]["messages"]],
                          ["ignored", "hello", "You said hello.", "more"])
+
+    def test_a_model_without_a_template_is_not_offered_for_chats(self):
+        self.server.models = ["small-q8", "base"]
+        self.open(self.server.url)
+        mode = "const m = document.getElementById('mode'); return [m.value, m.options[0].disabled]"
+        self.assertEqual(self.js(mode), ["chat", False])
+        self.set(other="base")
+        self.assertEqual(self.js(mode), ["text", True])
+        self.send("same")
+        self.assertEqual([path for path, _ in self.server.requests], ["/v1/completions"] * 2)
+        self.set(other="")
+        self.assertEqual(self.js(mode), ["text", False])
+
+    def test_answers_without_probabilities_are_shown_all_the_same(self):
+        self.open(self.server.url)
+        self.set(other="small-q4")
+        self.send("bare")
+        self.assertEqual(self.answers(), ["No figures."] * 2)
+        self.assertEqual(self.text(".difference"), ["No tokens to compare."])
+        self.assertEqual(self.text("article details"), [])
+        self.point_at("article .token", 1)
+        self.assertTrue(self.js("return document.getElementById('inspector').hidden"))
 
     def test_side_by_side_marks_the_first_difference(self):
         self.open(self.server.url)
@@ -500,5 +528,113 @@ class Page(PageTest):
                 self.browser.point(5, 5)
 
 
+@unittest.skipUnless(webdriver.find_browser(), "no Chromium with its driver (tools/install_deps.sh browser)")
+class ServedPage(PageTest):
+    """The page as qx serve sends it, with two tiny models: what they say is noise, and often not UTF-8."""
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.root = pathlib.Path(tempfile.mkdtemp(prefix="qx-page-test-"))
+        make_model.write_model(cls.root / "a")
+        make_model.write_model(cls.root / "b", noise=0.05)
+        cls.process = subprocess.Popen(
+            [QX, "serve", "-m", f"a={cls.root / 'a'}", "-m", f"b={cls.root / 'b'}", "--port", "0", "--threads", "1"],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        line = cls.process.stdout.readline()
+        assert line.startswith("listening on "), line
+        cls.url = line.split()[-1] + "/"
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.process.send_signal(signal.SIGTERM)
+        cls.process.wait(timeout=60)
+        cls.process.stdout.close()
+        shutil.rmtree(cls.root)
+        super().tearDownClass()
+
+    def test_comes_with_its_headers_and_asks_nobody_else(self):
+        host = self.url.split("/")[2]
+        connection = http.client.HTTPConnection(host)
+        connection.request("GET", "/")
+        answer = connection.getresponse()
+        self.assertEqual(answer.getheader("Content-Security-Policy"), "frame-ancestors 'none'")
+        self.assertEqual(answer.read(), (mock_server.PAGE / "page.html").read_bytes())
+        connection.close()
+        self.open(self.url)
+        self.set(tokens="20")
+        self.send("hello")
+        asked = [url for url in self.browser.requests() if url != "data:,"]
+        self.assertEqual(sorted(set(asked)), sorted(self.url + name for name in RESOURCES + ["v1/chat/completions"]))
+        self.assertEqual(self.browser.log(), [])
+
+    def figures(self):
+        return self.js("""return [...document.querySelectorAll('.turn:last-child article')].map((a) =>
+            Number(a.querySelector('.facts').textContent.match(/([\\d,]+) tokens? ·/)?.[1] ?? 0))""")
+
+    def tables(self):
+        """Token names of the last turn's answers."""
+        self.js("for (const d of document.querySelectorAll('.turn:last-child details')) d.open = true;")
+        self.wait("return document.querySelectorAll('.turn:last-child article table').length > 0", True)
+        return self.js("""return [...document.querySelectorAll('.turn:last-child article')].map((a) =>
+            [...a.querySelectorAll('tbody tr')].map((r) => r.cells[1].textContent))""")
+
+    def test_one_model_twice_says_the_same_and_two_part(self):
+        self.open(self.url)
+        self.set(other="a", seed="5", temperature="1", tokens="60", system="Talk.")
+        self.send("hello")
+        self.assertEqual(self.text(".turn:last-child .problem:not([hidden])"), [])
+        self.assertRegex(self.text(".difference")[-1], r"^Both answers are the same, all \d+ tokens\.$")
+        first, second = self.tables()
+        self.assertEqual(first, second)
+        self.js("document.getElementById('clear').click()")
+        self.set(other="b")
+        self.send("hello")
+        note = self.text(".difference")[-1]
+        self.assertRegex(note, r"^First difference at token \d+: ")
+        one, two = self.tables()
+        self.assertEqual(one, first)
+        at = int(note.split("token ")[1].split(":")[0]) - 1
+        self.assertEqual(one[:at], two[:at])
+        self.assertNotEqual(one[at:at + 1], two[at:at + 1])
+        self.assertGreater(self.js("return document.querySelectorAll('.parts').length"), 0)
+        # Texts are whole: each is what its tokens are, but for bytes that are no characters.
+        for text, names in zip(self.answers(), (one, two)):
+            self.assertGreaterEqual(len(names), 1)
+            self.assertNotIn("undefined", text)
+
+    def test_every_token_of_noise_has_its_place(self):
+        self.open(self.url)
+        self.set(temperature="1", tokens="200", seed="3", mode="text")
+        self.send("a")
+        pieces = self.js("return new Set([...document.querySelectorAll('article .token')].map((s) => s.dataset.piece)).size")
+        names, = self.tables()
+        tokens, = self.figures()
+        self.assertEqual(len(names), tokens)
+        self.assertGreater(pieces, 50)
+        self.js("document.querySelector('article .text').focus()")
+        for _ in range(5):
+            self.browser.press("ArrowRight")
+        self.assertRegex(self.text("#token-words")[0], r"^Token \d+, “")
+
+    def test_stopping_frees_the_server(self):
+        self.open(self.url)
+        self.set(tokens="400", temperature="1", seed="1", mode="text")
+        self.send("x" * 50, finished=False)
+        self.wait("return document.querySelectorAll('article .token').length > 3", True)
+        self.browser.press("Escape")
+        self.wait("return document.documentElement.dataset.running", "false")
+        self.set(tokens="5")
+        self.send("hello")
+        self.assertEqual(self.text(".turn:last-child .problem:not([hidden])"), [])
+
+    def test_what_the_server_refuses_is_said(self):
+        self.open(self.url)
+        self.send("word " * 2000)
+        problem, = self.text(".turn:last-child .problem")
+        self.assertIn("512", problem)  # the context of the tiny model
+
+
 if __name__ == "__main__":
+    if not QX.exists() and webdriver.find_browser():
+        raise SystemExit(f"test_page.py: {QX} is missing: make build")
     unittest.main()

@@ -253,6 +253,25 @@ TEST_F(ServeTest, AnswersAtWorkMayEndWithinTheGrace) {
   EXPECT_NE(client.read_all().find("\"finish_reason\":\"length\""), std::string::npos);
 }
 
+TEST_F(ServeTest, ThePageIsThereForAllAndItsQuestionsNeedTheKey) {
+  const std::filesystem::path keys = fresh_directory("serve_page_key") / "keys";
+  std::ofstream(keys) << "secret-key-1\n";
+  start({"--api-key-file", keys.string()});
+  const Answer page = ask("GET", "/");
+  EXPECT_EQ(page.status, 200);
+  EXPECT_NE(page.head.find("Content-Type: text/html; charset=utf-8\r\n"), std::string::npos);
+  EXPECT_NE(page.head.find("X-Content-Type-Options: nosniff\r\n"), std::string::npos);
+  EXPECT_TRUE(page.body.starts_with("<!DOCTYPE html>"));
+  const Answer script = ask("GET", "/page.js");
+  EXPECT_NE(script.head.find("Content-Type: text/javascript; charset=utf-8\r\n"),
+            std::string::npos);
+  EXPECT_EQ(ask("HEAD", "/").body, "");
+  EXPECT_EQ(ask("POST", "/", "{}").status, 405);
+  EXPECT_EQ(ask("GET", "/page.html").status, 401);
+  EXPECT_EQ(ask("GET", "/v1/models").status, 401);
+  EXPECT_EQ(ask("GET", "/page.html", "", "Authorization: Bearer secret-key-1\r\n").status, 404);
+}
+
 TEST_F(ServeTest, BadOptionsAreRefused) {
   const std::filesystem::path directory = fresh_directory("serve_bad");
   write_tiny_model(directory / "m", {});

@@ -46,11 +46,11 @@ async function refusal(response) {
   return new ServerError(message, response.status);
 }
 
-// Ids of the models, in the server's order.
+// The models in the server's order: {id, chat}; chat: whether the model has a template.
 export async function listModels() {
   const response = await ask('v1/models', {});
   const { data } = await response.json();
-  return data.map((model) => String(model.id));
+  return data.map((model) => ({ id: String(model.id), chat: model.chat !== false }));
 }
 
 // The data of each event (https://html.spec.whatwg.org/multipage/server-sent-events.html, section 9.2.6; the other

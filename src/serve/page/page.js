@@ -7,12 +7,22 @@ import * as inspector from './inspector.js';
 
 const TOP_LOGPROBS = 5;
 const turns = [];     // {user, mode, answers: one or two, difference}
+let models = [];      // {id, chat}
 let running = null;   // AbortController of the turn that is being answered
 let frame = 0;
 let following = true;  // the end of the conversation is kept in view, unless the reader scrolled away from it
 
 const say = (text) => { byId('status').textContent = text; };
 const numberOf = (id) => Number(byId(id).value);
+
+const chosenModels = () => [byId('model').value, byId('other').value].filter((id) => id !== '');
+
+// A model without a template cannot chat.
+function offerModes() {
+  const able = models.filter((model) => chosenModels().includes(model.id)).every((model) => model.chat);
+  byId('mode').options[0].disabled = !able;
+  if (!able) byId('mode').value = 'text';
+}
 
 // The settings as they are now; null when one is out of its range, which is then shown.
 function readSettings() {
@@ -23,9 +33,8 @@ function readSettings() {
     return null;
   }
   const seed = byId('seed').value === '' ? crypto.getRandomValues(new Uint32Array(1))[0] : numberOf('seed');
-  const models = [byId('model').value, byId('other').value].filter((id) => id !== '');
   return {
-    models,
+    models: chosenModels(),
     mode: byId('mode').value,
     system: byId('system').value.trim() === '' ? null : byId('system').value,
     inTurn: byId('in-turn').checked,
@@ -194,7 +203,6 @@ function askForKey() {
 // Fills the two lists, keeping what was chosen.
 async function loadModels() {
   const welcome = byId('welcome');
-  let models;
   try {
     models = await listModels();
   } catch (error) {
@@ -205,16 +213,18 @@ async function loadModels() {
     return;
   }
   byId('key-form').hidden = true;
+  const ids = models.map((model) => model.id);
   for (const id of ['model', 'other']) {
     const select = byId(id);
     const chosen = select.value;
     const none = id === 'other' ? [h('option', { value: '' }, 'nothing')] : [];
-    select.replaceChildren(...none, ...models.map((model) => h('option', { value: model }, model)));
-    if (models.includes(chosen)) select.value = chosen;
+    select.replaceChildren(...none, ...ids.map((model) => h('option', { value: model }, model)));
+    if (ids.includes(chosen)) select.value = chosen;
   }
   welcome.textContent = models.length === 0 ? 'The server has no models.' : models.length > 1
     ? `${models.length} models are loaded. Choose a second one in the settings to see their answers side by side.`
-    : `Talk to ${models[0]}. Point at a token of its answer to see how likely it was.`;
+    : `Talk to ${ids[0]}. Point at a token of its answer to see how likely it was.`;
+  offerModes();
 }
 
 let theme = '';
@@ -261,6 +271,7 @@ function start() {
     submitMessage();
   });
   byId('choices').addEventListener('submit', (event) => event.preventDefault());
+  for (const id of ['model', 'other']) byId(id).addEventListener('change', offerModes);
   byId('shade').addEventListener('change', () => byId('log').classList.toggle('shaded', byId('shade').checked));
   byId('key-form').addEventListener('submit', (event) => {
     event.preventDefault();
