@@ -179,6 +179,17 @@ TEST_F(HttpServerTest, BadRequestsAreRefusedAndNothingElseHappens) {
   EXPECT_TRUE(ask(std::string("GET /echo?fine HTTP/1.1\r\n") + kClose + "\r\n").ends_with("fine"));
 }
 
+TEST_F(HttpServerTest, AChunkExtensionHasAnEnd) {
+  start();
+  RawClient client(server_->port());
+  client.send("POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1;a=");
+  const std::string more(1 << 16, 'x');
+  // Far more than any buffer between the two takes.
+  for (int i = 0; i < 2000 && client.send(more); ++i) {
+  }
+  EXPECT_TRUE(client.read_all().starts_with("HTTP/1.1 400"));
+}
+
 TEST_F(HttpServerTest, RandomBytesLeaveItHealthy) {
   start();
   Random random(1);

@@ -57,7 +57,10 @@ class HttpSession final : public std::enable_shared_from_this<HttpSession> {
       : host_(host),
         stream_(std::move(socket)),
         watch_timer_(host.context),
-        read_timer_(host.context) {
+        read_timer_(host.context),
+        // The parser bounds heads and bodies, and this what it has not taken yet: a chunk's
+        // extension without end.
+        buffer_(std::max(2 * host.limits.header_bytes, 2 * kPiece)) {
     host_.sessions.insert(this);
   }
   ~HttpSession() { host_.sessions.erase(this); }

@@ -28,6 +28,18 @@ bool opens_thinking(std::string_view prompt) {
   return end != std::string_view::npos && prompt.substr(0, end + 1).ends_with("<think>");
 }
 
+// Texts that no context holds are refused before minutes go into their tokens.
+std::vector<TokenId> encode_prompt(const ServedModel& model, const std::string& text,
+                                   SpecialTokens special) {
+  if (text.size() > model.longest_text()) {
+    throw ApiError(400,
+                   fmt::format("prompt: got {} bytes, which are more than the context of {} tokens",
+                               text.size(), model.engine->limits().context),
+                   "prompt", "context_length_exceeded");
+  }
+  return model.tokenizer.encode(text, special);
+}
+
 }  // namespace
 
 std::string ServeService::render(const ServedModel& model, const ChatRequest& request) const {
@@ -140,7 +152,7 @@ void ServeService::post_chat(const Flight& flight) {
   prompt += shape.opening;
 
   GenerationTask task = common_task(model, request);
-  task.prompt = model.tokenizer.encode(prompt, SpecialTokens::kNone);
+  task.prompt = encode_prompt(model, prompt, SpecialTokens::kNone);
   set_length(task, model, request.max_tokens, options_.chat_tokens);
   task.constraints = make_constraints(model, schema, request.n, task.stop_tokens);
 
@@ -171,7 +183,7 @@ void ServeService::post_completion(const Flight& flight) {
       const std::string bos = model.tokenizer.bos_token();
       const bool has_bos = !bos.empty() && text->starts_with(bos);
       task.prompt =
-          model.tokenizer.encode(*text, has_bos ? SpecialTokens::kNone : SpecialTokens::kAdd);
+          encode_prompt(model, *text, has_bos ? SpecialTokens::kNone : SpecialTokens::kAdd);
     } else {
       task.prompt = std::get<std::vector<TokenId>>(prompt);
     }

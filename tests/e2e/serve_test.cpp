@@ -209,6 +209,9 @@ TEST_F(ServeTest, SaysWhatIsWrong) {
   for (int i = 0; i < 5000; ++i) ids.push_back(1);
   EXPECT_EQ(post("/v1/completions", {{"prompt", ids}}, key).json()["error"]["code"],
             "context_length_exceeded");
+  EXPECT_EQ(
+      post("/v1/completions", {{"prompt", std::string(1 << 20, 'a')}}, key).json()["error"]["code"],
+      "context_length_exceeded");
   EXPECT_EQ(post("/v1/completions", {{"prompt", Json::array({999999})}}, key).status, 400);
   EXPECT_EQ(post("/v1/chat/completions", chat({{"logit_bias", {{"999999", 1}}}}), key).status, 400);
   EXPECT_EQ(post("/v1/chat/completions", chat({{"messages", "hi"}}), key).status, 400);
