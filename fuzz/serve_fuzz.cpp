@@ -67,7 +67,8 @@ std::string split(std::string_view text, std::size_t piece) {
       }
     }
   };
-  for (std::size_t at = 0; at < text.size(); at += piece) add(splitter.push(text.substr(at, piece)));
+  for (std::size_t at = 0; at < text.size(); at += piece)
+    add(splitter.push(text.substr(at, piece)));
   add(splitter.finish());
   return joined(all);
 }

@@ -86,17 +86,16 @@ EngineLimits plan_limits(const Options& o, const std::filesystem::path& director
   const std::int64_t longest = limits.context + 2 * kPrefixBlock;
   const std::int64_t fitting = bytes / std::max<std::int64_t>(limits.position_bytes, 1);
   if (!o.kv_memory.empty() && fitting < longest) {
-    throw UsageError(fmt::format("--kv-memory: got {}, expected at least {} for one context of {} "
-                                 "tokens (--ctx)",
-                                 bytes_text(bytes), bytes_text(longest * limits.position_bytes),
-                                 limits.context));
+    throw UsageError(fmt::format(
+        "--kv-memory: got {}, expected at least {} for one context of {} "
+        "tokens (--ctx)",
+        bytes_text(bytes), bytes_text(longest * limits.position_bytes), limits.context));
   }
   limits.positions = std::clamp(fitting, longest, longest * limits.parallel);
-  const std::string warning =
-      check_memory(directory, config,
-                   limits.positions + limits.prefix_bytes / std::max<std::int64_t>(
-                                                                limits.position_bytes, 1),
-                   kv_bits, o.allow_swap);
+  const std::string warning = check_memory(
+      directory, config,
+      limits.positions + limits.prefix_bytes / std::max<std::int64_t>(limits.position_bytes, 1),
+      kv_bits, o.allow_swap);
   if (!warning.empty()) fmt::print(stderr, "qx serve: warning: {}\n", warning);
   return limits;
 }
@@ -133,8 +132,8 @@ std::vector<std::string> known_hosts(const Options& o, const HttpServer& server)
   return hosts;
 }
 
-void announce(const Options& o, const HttpServer& server,
-              const std::vector<std::string>& names, int threads) {
+void announce(const Options& o, const HttpServer& server, const std::vector<std::string>& names,
+              int threads) {
   const std::string address = server.address();
   const std::string url = fmt::format(
       "http://{}:{}", address.find(':') != std::string::npos ? "[" + address + "]" : address,
@@ -280,8 +279,10 @@ void add_serve(CLI::App& app) {
   verb->add_option("--host", o->host, "the address to listen at; 0.0.0.0: every one of IPv4")
       ->capture_default_str();
   verb->add_option("--port", o->port, "the port; 0: any that is free")->capture_default_str();
-  verb->add_option("--api-key-file", o->key_file, "file of keys, one a line, of which requests need one");
-  verb->add_option("--cors", o->cors, "origin of pages that may ask, as https://example.org, or '*'")
+  verb->add_option("--api-key-file", o->key_file,
+                   "file of keys, one a line, of which requests need one");
+  verb->add_option("--cors", o->cors,
+                   "origin of pages that may ask, as https://example.org, or '*'")
       ->take_all();
   verb->add_option("--allow-host", o->hosts,
                    "further name under which clients may call a server of this machine alone")

@@ -133,8 +133,7 @@ bool AnswerSplitter::step(std::vector<AnswerPart>& out, bool last) {
   const bool think = format_.thinking && could_think_;
   const std::size_t think_at = think ? held_.find(kThink) : std::string::npos;
   const std::size_t call_at = format_.tool_calls ? held_.find(kCall) : std::string::npos;
-  const bool think_first =
-      think_at < call_at && held_.find_first_not_of(kSpace) == think_at;
+  const bool think_first = think_at < call_at && held_.find_first_not_of(kSpace) == think_at;
   if (think_first) {
     held_.erase(0, think_at + kThink.size());
     state_ = State::kThinking;

@@ -54,7 +54,8 @@ void expect_parts(AnswerFormat format, std::string_view text, const std::string&
 constexpr AnswerFormat kAll{.thinking = true, .tool_calls = true};
 
 TEST(AnswerSplitter, TextAlone) {
-  expect_parts({}, "plain <think>x</think> <tool_call>{}", "t:plain <think>x</think> <tool_call>{}");
+  expect_parts({}, "plain <think>x</think> <tool_call>{}",
+               "t:plain <think>x</think> <tool_call>{}");
   expect_parts(kAll, "a < b <tool_ <think", "t:a < b <tool_ <think");
   expect_parts(kAll, "", "");
 }
@@ -68,14 +69,17 @@ TEST(AnswerSplitter, ThinkingComesFirst) {
 }
 
 TEST(AnswerSplitter, ToolCalls) {
-  expect_parts(kAll, "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": [1, \"</x>\"]}}\n</tool_call>",
-               "c:f({\"a\": [1, \"</x>\"]})");
-  expect_parts(kAll,
-               "<think>t</think>\n\nLet me see.\n<tool_call>\n{\"name\": \"f\", \"arguments\": {}}\n"
-               "</tool_call>\n<tool_call>{\"name\": \"g\"}</tool_call>\n",
-               "h:t|t:Let me see.\n|c:f({})|c:g({})");
+  expect_parts(
+      kAll, "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": [1, \"</x>\"]}}\n</tool_call>",
+      "c:f({\"a\": [1, \"</x>\"]})");
+  expect_parts(
+      kAll,
+      "<think>t</think>\n\nLet me see.\n<tool_call>\n{\"name\": \"f\", \"arguments\": {}}\n"
+      "</tool_call>\n<tool_call>{\"name\": \"g\"}</tool_call>\n",
+      "h:t|t:Let me see.\n|c:f({})|c:g({})");
   // The end may be missing: a stop token ended the text, or a constraint.
-  expect_parts(kAll, "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}}", "c:f({\"a\": 1})");
+  expect_parts(kAll, "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}}",
+               "c:f({\"a\": 1})");
 }
 
 TEST(AnswerSplitter, WhatIsNoCallStaysText) {

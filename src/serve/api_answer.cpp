@@ -191,7 +191,11 @@ void ApiAnswer::on_finish(int prompt, ChoiceReport report) {
   const int index = prompt * shape_.n + report.choice;
   Choice& choice = choices_[static_cast<std::size_t>(index)];
   usage_.generated += report.generated;
-  add_text(index, report.text, true);
+  // As in OpenAI's completions: what ended the text is in the lists, and not in the text. lm-eval
+  // counts on one entry more than the prompt has.
+  const bool with_stop = shape_.logprobs && !shape_.chat && report.stop_logprobs != nullptr;
+  if (with_stop) choice.completion_logprobs.add(*report.stop_logprobs);
+  add_text(index, report.text, !with_stop);
   choice.finish_reason = finish_reason_name(report.reason);
   if (report.reason == FinishReason::kStop && !choice.tool_calls.empty()) {
     choice.finish_reason = "tool_calls";

@@ -42,7 +42,8 @@ class ApiFields {
   bool boolean(std::string_view name, bool fallback) const {
     const Json& value = get(name);
     if (value.is_null()) return fallback;
-    if (!value.is_boolean()) refuse_param(name, "got {}, expected true or false", value.type_name());
+    if (!value.is_boolean())
+      refuse_param(name, "got {}, expected true or false", value.type_name());
     return value.get<bool>();
   }
 

@@ -25,8 +25,8 @@ bool equal_to_the_end(std::string_view a, std::string_view b) {
   if (a.size() != b.size()) return false;  // of hashes: never
   unsigned difference = 0;
   for (std::size_t i = 0; i < a.size(); ++i) {
-    difference |= static_cast<unsigned>(static_cast<unsigned char>(a[i]) ^
-                                        static_cast<unsigned char>(b[i]));
+    difference |=
+        static_cast<unsigned>(static_cast<unsigned char>(a[i]) ^ static_cast<unsigned char>(b[i]));
   }
   return difference == 0;
 }
@@ -62,7 +62,8 @@ ApiKeys ApiKeys::load(const std::filesystem::path& file) {
   std::ifstream in(file, std::ios::binary);
   std::string text(kLargestFile + 1, '\0');
   if (in) in.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (!in.is_open() || in.bad()) fail(file.string(), "cannot read this file, expected one key a line");
+  if (!in.is_open() || in.bad())
+    fail(file.string(), "cannot read this file, expected one key a line");
   text.resize(static_cast<std::size_t>(in.gcount()));
   if (text.size() > kLargestFile) {
     fail(file.string(), "got more than {} bytes, expected a file of keys", kLargestFile);

@@ -71,8 +71,7 @@ Json template_message(const Json& message, const std::string& place) {
                                                 "assistant", "tool",      "function"};
   if (!role.is_string() || std::find(std::begin(kRoles), std::end(kRoles),
                                      role.get_ref<const std::string&>()) == std::end(kRoles)) {
-    throw ApiError(400,
-                   place + ": expected the role system, developer, user, assistant or tool",
+    throw ApiError(400, place + ": expected the role system, developer, user, assistant or tool",
                    "messages");
   }
   Json out = {{"role", role == "developer" ? Json("system") : role}};
@@ -102,9 +101,9 @@ Json template_messages(const Json& messages) {
     throw ApiError(400, "messages: expected a list of at least one message", "messages");
   }
   if (messages.size() > kMostMessages) {
-    throw ApiError(400, fmt::format("messages: got {}, expected at most {}", messages.size(),
-                                    kMostMessages),
-                   "messages");
+    throw ApiError(
+        400, fmt::format("messages: got {}, expected at most {}", messages.size(), kMostMessages),
+        "messages");
   }
   Json out = Json::array();
   for (std::size_t i = 0; i < messages.size(); ++i) {

@@ -30,12 +30,27 @@ Json parse_body(std::string_view body) {
 // Members that would change the answer, and that nothing here heeds. Others are ignored: clients
 // send many that do not matter (user, metadata, store, ..).
 void refuse_unsupported(const ApiFields& fields) {
-  static constexpr std::string_view kUnsupported[] = {
-      "functions",     "function_call",  "audio",       "prediction",  "web_search_options",
-      "guided_json",   "guided_regex",   "guided_choice", "guided_grammar", "structural_tag",
-      "grammar",       "json_schema",    "prompt_embeds", "use_beam_search", "suffix",
-      "length_penalty", "allowed_token_ids", "bad_words", "logits_processors", "draft_model",
-      "adapters"};
+  static constexpr std::string_view kUnsupported[] = {"functions",
+                                                      "function_call",
+                                                      "audio",
+                                                      "prediction",
+                                                      "web_search_options",
+                                                      "guided_json",
+                                                      "guided_regex",
+                                                      "guided_choice",
+                                                      "guided_grammar",
+                                                      "structural_tag",
+                                                      "grammar",
+                                                      "json_schema",
+                                                      "prompt_embeds",
+                                                      "use_beam_search",
+                                                      "suffix",
+                                                      "length_penalty",
+                                                      "allowed_token_ids",
+                                                      "bad_words",
+                                                      "logits_processors",
+                                                      "draft_model",
+                                                      "adapters"};
   for (const std::string_view name : kUnsupported) {
     if (fields.has(name)) refuse_param(name, "is not supported");
   }
@@ -299,7 +314,7 @@ TokenizeRequest parse_tokenize_request(std::string_view body) {
   const ApiFields f(document);
   TokenizeRequest r;
   r.model = f.string("model").value_or("");
-  r.text = f.string("content");  // llama.cpp's name
+  r.text = f.string("content");              // llama.cpp's name
   if (!r.text) r.text = f.string("prompt");  // vLLM's
   // A chat's template writes the special tokens itself.
   r.add_special = f.boolean("add_special", f.boolean("add_special_tokens", false));

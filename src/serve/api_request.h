@@ -18,8 +18,8 @@
 
 namespace qx {
 
-constexpr int kMostChoices = 128;      // texts of one request: prompts times n
-constexpr int kMostTopLogprobs = 20;   // OpenAI's limit
+constexpr int kMostChoices = 128;     // texts of one request: prompts times n
+constexpr int kMostTopLogprobs = 20;  // OpenAI's limit
 constexpr std::size_t kMostStops = 16;
 constexpr std::size_t kLongestStop = 4096;
 constexpr std::size_t kMostMessages = 4096;
@@ -49,7 +49,7 @@ struct ChatRequest : CommonRequest {
   Json tools;  // null or an array
   enum class ToolChoice { kNone, kAuto, kRequired };
   ToolChoice tool_choice = ToolChoice::kAuto;
-  std::string tool_name;  // with kRequired: the one function, or "" for any
+  std::string tool_name;                     // with kRequired: the one function, or "" for any
   Json template_variables = Json::object();  // chat_template_kwargs
   bool continue_final_message = false, add_generation_prompt = true;
 };

@@ -3,8 +3,8 @@
 
 #include <gtest/gtest.h>
 
-#include "serve/api_keys.h"
 #include "base/error.h"
+#include "serve/api_keys.h"
 
 namespace qx {
 namespace {
@@ -49,8 +49,7 @@ TEST(ApiRequest, ChatMembersAreRead) {
   EXPECT_EQ(r.max_tokens, 7);
   EXPECT_TRUE(r.stream && r.include_usage && r.logprobs);
   EXPECT_EQ(r.top_logprobs, 4);
-  EXPECT_EQ(r.sampling.logit_bias,
-            (std::vector<std::pair<TokenId, double>>{{5, -100}, {6, 1.5}}));
+  EXPECT_EQ(r.sampling.logit_bias, (std::vector<std::pair<TokenId, double>>{{5, -100}, {6, 1.5}}));
   EXPECT_EQ(r.sampling.presence_penalty, 1);
   EXPECT_EQ(r.sampling.frequency_penalty, -1);
   EXPECT_EQ(r.sampling.repetition_penalty, 1.1);
@@ -61,27 +60,46 @@ TEST(ApiRequest, ChatMembersAreRead) {
 
 TEST(ApiRequest, ChatMembersOutOfRangeAreRefusedByName) {
   const std::pair<const char*, const char*> cases[] = {
-      {"temperature", "-1"},          {"temperature", "\"1\""},
-      {"temperature", "1e400"},       {"top_p", "1.5"},
-      {"top_k", "-2"},                {"top_k", "1.5"},
-      {"n", "0"},                     {"n", "129"},
-      {"n", "18446744073709551615"},  {"seed", "1.5"},
-      {"seed", "18446744073709551615"}, {"stop", "5"},
-      {"stop", "[\"\"]"},             {"stop", "[[]]"},
-      {"stream", "\"yes\""},          {"stream_options", "3"},
-      {"max_tokens", "0"},            {"max_tokens", "\"7\""},
-      {"top_logprobs", "3"},          {"logprobs", "3"},
-      {"logit_bias", "[]"},           {"logit_bias", "{\"a\": 1}"},
-      {"logit_bias", "{\"1\": 101}"}, {"logit_bias", "{\"1\": 1, \"01\": 1}"},
-      {"logit_bias", "{\"-1\": 1}"},  {"response_format", "\"json\""},
+      {"temperature", "-1"},
+      {"temperature", "\"1\""},
+      {"temperature", "1e400"},
+      {"top_p", "1.5"},
+      {"top_k", "-2"},
+      {"top_k", "1.5"},
+      {"n", "0"},
+      {"n", "129"},
+      {"n", "18446744073709551615"},
+      {"seed", "1.5"},
+      {"seed", "18446744073709551615"},
+      {"stop", "5"},
+      {"stop", "[\"\"]"},
+      {"stop", "[[]]"},
+      {"stream", "\"yes\""},
+      {"stream_options", "3"},
+      {"max_tokens", "0"},
+      {"max_tokens", "\"7\""},
+      {"top_logprobs", "3"},
+      {"logprobs", "3"},
+      {"logit_bias", "[]"},
+      {"logit_bias", "{\"a\": 1}"},
+      {"logit_bias", "{\"1\": 101}"},
+      {"logit_bias", "{\"1\": 1, \"01\": 1}"},
+      {"logit_bias", "{\"-1\": 1}"},
+      {"response_format", "\"json\""},
       {"response_format", "{\"type\": \"xml\"}"},
       {"response_format", "{\"type\": \"json_schema\"}"},
-      {"functions", "[]"},            {"modalities", "[\"audio\"]"},
-      {"tools", "{}"},                {"tools", "[{\"type\": \"function\"}]"},
-      {"tool_choice", "\"required\""}, {"tool_choice", "7"},
-      {"chat_template_kwargs", "[]"}, {"model", "7"},
-      {"stop_token_ids", "[\"a\"]"},  {"best_of", "3"},
-      {"xtc_threshold", "0.7"},       {"continue_final_message", "1"}};
+      {"functions", "[]"},
+      {"modalities", "[\"audio\"]"},
+      {"tools", "{}"},
+      {"tools", "[{\"type\": \"function\"}]"},
+      {"tool_choice", "\"required\""},
+      {"tool_choice", "7"},
+      {"chat_template_kwargs", "[]"},
+      {"model", "7"},
+      {"stop_token_ids", "[\"a\"]"},
+      {"best_of", "3"},
+      {"xtc_threshold", "0.7"},
+      {"continue_final_message", "1"}};
   for (const auto& [name, value] : cases) {
     const std::string members = "\"" + std::string(name) + "\": " + value;
     const std::string param = refused_param([&] { chat(members); });
@@ -92,11 +110,11 @@ TEST(ApiRequest, ChatMembersOutOfRangeAreRefusedByName) {
 }
 
 TEST(ApiRequest, WhatIsNoObjectIsRefused) {
-  for (const char* body : {"", "[]", "7", "{", "{\"messages\": []}", "{}", "\xff",
-                           "{\"messages\": {}}", "{\"messages\": [7]}",
-                           "{\"messages\": [{\"role\": \"king\", \"content\": \"x\"}]}",
-                           "{\"messages\": [{\"role\": \"user\"}]}",
-                           "{\"messages\": [{\"role\": \"user\", \"content\": 7}]}"}) {
+  for (const char* body :
+       {"", "[]", "7", "{", "{\"messages\": []}", "{}", "\xff", "{\"messages\": {}}",
+        "{\"messages\": [7]}", "{\"messages\": [{\"role\": \"king\", \"content\": \"x\"}]}",
+        "{\"messages\": [{\"role\": \"user\"}]}",
+        "{\"messages\": [{\"role\": \"user\", \"content\": 7}]}"}) {
     EXPECT_NE(refused_param([&] { parse_chat_request(body, {}); }), "-") << body;
     EXPECT_NE(refused_param([&] { parse_completion_request(body, {}); }), "-") << body;
   }
@@ -144,7 +162,8 @@ TEST(ApiRequest, PromptsOfCompletions) {
   EXPECT_EQ(std::get<std::vector<TokenId>>(parse("[1, 2]").at(0)), (std::vector<TokenId>{1, 2}));
   EXPECT_EQ(parse("[\"a\", \"b\"]").size(), 2u);
   EXPECT_EQ(parse("[[1], [2, 3]]").size(), 2u);
-  for (const char* bad : {"null", "7", "[1, \"a\"]", "[[\"a\"]]", "[-1]", "[4294967296]", "[1.5]"}) {
+  for (const char* bad :
+       {"null", "7", "[1, \"a\"]", "[[\"a\"]]", "[-1]", "[4294967296]", "[1.5]"}) {
     EXPECT_EQ(refused_param([&] { parse(bad); }), "prompt") << bad;
   }
   std::string many = "[\"a\"";

@@ -12,8 +12,8 @@
 namespace qx {
 namespace {
 
-constexpr std::int64_t kLogitRows = 32;   // whose logits are held at once
-constexpr std::int64_t kLeastBudget = 32; // prompt tokens of a pass, however slow the machine
+constexpr std::int64_t kLogitRows = 32;    // whose logits are held at once
+constexpr std::int64_t kLeastBudget = 32;  // prompt tokens of a pass, however slow the machine
 
 std::int64_t bytes_a_position(const Model& model, const EngineLimits& limits) {
   return limits.position_bytes > 0 ? limits.position_bytes
@@ -66,8 +66,9 @@ void ServeEngine::check(const GenerationTask& task) const {
   const std::int64_t vocab = model_.config().vocab_size;
   if (size == 0) fail("prompt", "got no tokens, expected at least one");
   if (size + task.max_tokens > limits_.context) {
-    fail("prompt", "got {} tokens and up to {} to be made, expected at most {} together (the context)",
-         size, task.max_tokens, limits_.context);
+    fail("prompt",
+         "got {} tokens and up to {} to be made, expected at most {} together (the context)", size,
+         task.max_tokens, limits_.context);
   }
   if (task.choices > limits_.parallel) {
     fail("n", "got {}, expected at most {} texts at once", task.choices, limits_.parallel);
@@ -154,9 +155,8 @@ void ServeEngine::run() {
     {
       std::unique_lock<std::mutex> lock(mutex_);
       publish_stats();
-      changed_.wait(lock, [&] {
-        return exiting_ || woken_ || !waiting_.empty() || !active_.empty();
-      });
+      changed_.wait(lock,
+                    [&] { return exiting_ || woken_ || !waiting_.empty() || !active_.empty(); });
       woken_ = false;
       if (draining_) refused.swap(waiting_);
       for (auto it = waiting_.begin(); it != waiting_.end();) {
@@ -262,8 +262,9 @@ void ServeEngine::share_prompts(PassPlan& plan) {
     if (group->reading) reading.push_back(group.get());
   }
   std::vector<EngineGroup*> by_size = reading;
-  std::stable_sort(by_size.begin(), by_size.end(),
-                   [](const EngineGroup* a, const EngineGroup* b) { return a->left() < b->left(); });
+  std::stable_sort(by_size.begin(), by_size.end(), [](const EngineGroup* a, const EngineGroup* b) {
+    return a->left() < b->left();
+  });
   std::int64_t budget = prompt_budget();
   auto others = static_cast<std::int64_t>(by_size.size());
   for (EngineGroup* group : by_size) {
@@ -306,8 +307,7 @@ void ServeEngine::step() {
   }
   finish_rows(plan, hidden);
 
-  const double seconds =
-      std::chrono::duration<double>(EngineGroup::Clock::now() - begin).count();
+  const double seconds = std::chrono::duration<double>(EngineGroup::Clock::now() - begin).count();
   if (plan.prompt_tokens >= kLeastBudget) {
     const double now = seconds / static_cast<double>(plan.tokens);
     seconds_a_row_ = seconds_a_row_ > 0 ? 0.7 * seconds_a_row_ + 0.3 * now : now;
@@ -338,7 +338,7 @@ void ServeEngine::finish_rows(const PassPlan& plan, const Hidden& hidden) {
     for (const Row& row : rows) {
       if (row.choice != nullptr && !row.group->finished) row.group->report(*row.choice);
       if (row.ends_prompt()) row.group->report_prompt();
-      if (row.choice != nullptr) ++counts_.generated_tokens;
+      counts_.generated_tokens += std::exchange(row.group->made, 0);
     }
   }
 }

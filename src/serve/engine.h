@@ -106,8 +106,8 @@ class ServeEngine {
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<std::unique_ptr<EngineGroup>> waiting_;  // under the mutex
-  EngineStats stats_;                                 // under the mutex
+  std::deque<std::unique_ptr<EngineGroup>> waiting_;                            // under the mutex
+  EngineStats stats_;                                                           // under the mutex
   bool draining_ = false, aborting_ = false, exiting_ = false, woken_ = false;  // under the mutex
 
   // The engine thread's own.

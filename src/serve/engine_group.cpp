@@ -59,10 +59,10 @@ void SequenceChain::append(Model& model, std::span<const TokenId> tokens, std::i
     if (outputs == Outputs::kLast && piece == count) {
       rows = first_indices(piece).last(1);
     }
-    chunks.push_back({tail.get(),
-                      tokens.subspan(static_cast<std::size_t>(position),
-                                     static_cast<std::size_t>(piece)),
-                      rows});
+    chunks.push_back(
+        {tail.get(),
+         tokens.subspan(static_cast<std::size_t>(position), static_cast<std::size_t>(piece)),
+         rows});
     position += piece;
     count -= piece;
     if (in_tree && position == tail_end) filled.push_back({tail, tail_end - kPrefixBlock});
@@ -209,10 +209,11 @@ void EngineGroup::report(EngineChoice& choice) {
   }
   choice.tokens.push_back(choice.next);
   ++choice.generated;
+  ++made;
   std::string text = choice.stop.push(choice.detokenizer.push(choice.next));
   const bool last = choice.generated >= task.max_tokens;
-  task.sink->on_token({choice.index, choice.next, std::move(text),
-                       choice.step ? &*choice.step : nullptr});
+  task.sink->on_token(
+      {choice.index, choice.next, std::move(text), choice.step ? &*choice.step : nullptr});
   if (choice.stop.stopped()) return finish(choice, FinishReason::kStop, {});
   const GenerationConstraint* const constraint = constraint_of(choice);
   if (constraint != nullptr && constraint->finished()) {
@@ -229,9 +230,13 @@ void EngineGroup::finish(EngineChoice& choice, FinishReason reason, std::string 
   if (choice.stop.stopped()) reason = FinishReason::kStop;
   text += choice.stop.finish();
   choice.chain = {};
-  task.sink->on_finish({choice.index, reason, std::move(text), choice.generated,
+  task.sink->on_finish({choice.index,
+                        reason,
+                        std::move(text),
+                        choice.generated,
                         {seconds_between(submitted, started), seconds_between(started, prompt_read),
-                         seconds_between(prompt_read, Clock::now())}});
+                         seconds_between(prompt_read, Clock::now())},
+                        stops_at(choice.next) && choice.step ? &*choice.step : nullptr});
   finished = std::all_of(choices.begin(), choices.end(), [](const auto& c) { return c->done; });
   if (finished) task.sink->on_all_finished();
 }

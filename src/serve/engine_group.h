@@ -18,10 +18,10 @@ namespace qx {
 // tree shares once they are full.
 struct SequenceChain {
   std::shared_ptr<KvSegment> tail = {};
-  std::int64_t position = 0;        // tokens whose keys and values are there, or in the pass at hand
-  std::int64_t tail_end = 0;        // where the tail is full, or must not grow
-  PrefixTree::Node* node = nullptr; // of the last full block
-  bool in_tree = true;              // all full blocks are the tree's
+  std::int64_t position = 0;  // tokens whose keys and values are there, or in the pass at hand
+  std::int64_t tail_end = 0;  // where the tail is full, or must not grow
+  PrefixTree::Node* node = nullptr;  // of the last full block
+  bool in_tree = true;               // all full blocks are the tree's
   struct Filled {
     std::shared_ptr<KvSegment> segment;
     std::int64_t begin = 0;
@@ -44,7 +44,8 @@ struct EngineChoice {
 
   int index;
   SequenceChain chain = {};
-  std::vector<TokenId> tokens = {};  // the prompt and what was made; the last is not in the chain yet
+  std::vector<TokenId> tokens =
+      {};  // the prompt and what was made; the last is not in the chain yet
   Sampler sampler;
   StreamDetokenizer detokenizer;
   StopText stop;
@@ -67,8 +68,9 @@ struct EngineGroup {
   std::int64_t cached = 0, shared_rows = 0;  // shared_rows: of the pass at hand
   bool reading = true;
   std::vector<StepLogprobs> prompt_logprobs = {};  // by position, of the token behind it
-  std::atomic<bool> failed{false};  // scoring the prompt, by several threads
+  std::atomic<bool> failed{false};                 // scoring the prompt, by several threads
   std::vector<std::unique_ptr<EngineChoice>> choices = {};  // once the prompt is read
+  std::int64_t made = 0;  // tokens that the engine has not counted yet
   bool finished = false;
   Clock::time_point submitted = Clock::now(), started = {}, prompt_read = {};
 

@@ -190,8 +190,9 @@ TEST_F(ServeEngineTest, AnEarlierPrefixIsUsedAndChangesNothing) {
   longer.insert(longer.end(), first->texts[0].tokens.begin(), first->texts[0].tokens.end());
   std::vector<TokenId> other(prompt.begin(), prompt.begin() + 200);
   other.push_back(7);
-  for (const auto& [ids, cached] : {std::pair(prompt, std::int64_t{384}), std::pair(longer, std::int64_t{384}),
-                                    std::pair(other, std::int64_t{128})}) {
+  for (const auto& [ids, cached] :
+       {std::pair(prompt, std::int64_t{384}), std::pair(longer, std::int64_t{384}),
+        std::pair(other, std::int64_t{128})}) {
     const auto sink = std::make_shared<TestSink>();
     submit(*engine, task_of(ids, 12, sink));
     sink->wait();
@@ -251,8 +252,7 @@ TEST_F(ServeEngineTest, PromptLogprobsAreTheScoresOfThePrompt) {
     for (std::size_t i = 0; i < outputs.size(); ++i) outputs[i] = static_cast<std::int32_t>(i);
     const auto segment = model_->new_segment(nullptr, 300);
     const Chunk chunk{segment.get(), prompt, outputs};
-    const auto scores =
-        model_->score(model_->forward({&chunk, 1}), std::span(prompt).subspan(1));
+    const auto scores = model_->score(model_->forward({&chunk, 1}), std::span(prompt).subspan(1));
     for (std::size_t i = 0; i < scores.size(); ++i) {
       const StepLogprobs& step = sink->prompt.logprobs[i];
       EXPECT_EQ(step.id, prompt[i + 1]);

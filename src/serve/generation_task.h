@@ -41,6 +41,8 @@ struct ChoiceReport {
   std::string text;  // the rest
   std::int64_t generated = 0;
   GenerationTimes times = {};
+  // Of the stop token that ended the text, when one did and logprobs are asked for.
+  const StepLogprobs* stop_logprobs = nullptr;
 };
 
 enum class GenerationFailure { kCancelled, kTimeout, kStopping, kMemory, kInternal };
@@ -83,8 +85,8 @@ struct GenerationTask {
   int choices = 1;              // texts from the one prompt; the seeds are seed, and others from it
   std::int64_t max_tokens = 0;  // 0: the prompt is read, and nothing made
   SamplerOptions sampling = {};
-  std::vector<TokenId> stop_tokens = {};  // not part of the text
-  std::vector<std::string> stop = {};     // nor these
+  std::vector<TokenId> stop_tokens = {};         // not part of the text
+  std::vector<std::string> stop = {};            // nor these
   DecodeSpecial special = DecodeSpecial::kSkip;  // whether special tokens are part of the text
   bool logprobs = false, prompt_logprobs = false;
   std::int64_t top_logprobs = 0;

@@ -74,8 +74,8 @@ HttpServer::HttpServer(const std::string& host, std::uint16_t port, ServerLimits
   boost::system::error_code error;
   const std::string place = fmt::format("{}:{}", host, port);
   Tcp::resolver resolver(state_->io);
-  const auto found = resolver.resolve(host, std::to_string(port),
-                                      Tcp::resolver::passive | Tcp::resolver::numeric_service, error);
+  const auto found = resolver.resolve(
+      host, std::to_string(port), Tcp::resolver::passive | Tcp::resolver::numeric_service, error);
   if (error || found.empty()) {
     fail(place, "got no address for this host ({}), expected a name or an address of this machine",
          error.message());

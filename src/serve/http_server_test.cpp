@@ -50,7 +50,8 @@ class TestHandler final : public ServerHandler {
       kept.push_back(std::move(call));
       return;
     }
-    call->respond({.content_type = "text/plain", .body = call->request().body + call->request().query});
+    call->respond(
+        {.content_type = "text/plain", .body = call->request().body + call->request().query});
   }
   ServerReply refuse(int status, const std::string& why, const ServerRequest*) override {
     return {.status = status, .body = why};
@@ -151,7 +152,7 @@ TEST_F(HttpServerTest, BadRequestsAreRefusedAndNothingElseHappens) {
   start();
   const std::string many(300, 'a');
   std::string headers;
-  for (int i = 0; i < 500; ++i) headers += "A: " + std::to_string(i) + "\r\n";
+  for (int i = 0; i < 700; ++i) headers += "A: " + std::to_string(i) + "\r\n";
   const std::pair<std::string, std::string> cases[] = {
       {"\r\n\r\n\r\n", "400"},
       {"nonsense\r\n\r\n", "400"},
@@ -167,7 +168,8 @@ TEST_F(HttpServerTest, BadRequestsAreRefusedAndNothingElseHappens) {
       {"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 10001\r\n\r\n", "413"},
       {"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\n", "413"},
       {"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", "400"},
-      {"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\nabc",
+      {"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: "
+       "3\r\n\r\nabc",
        "400"},
   };
   for (const auto& [bytes, status] : cases) {
@@ -175,6 +177,17 @@ TEST_F(HttpServerTest, BadRequestsAreRefusedAndNothingElseHappens) {
     EXPECT_TRUE(answer.starts_with("HTTP/1.1 " + status)) << bytes.substr(0, 80) << "\n" << answer;
   }
   EXPECT_TRUE(ask(std::string("GET /echo?fine HTTP/1.1\r\n") + kClose + "\r\n").ends_with("fine"));
+}
+
+TEST_F(HttpServerTest, AChunkExtensionHasAnEnd) {
+  start();
+  RawClient client(server_->port());
+  client.send("POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1;a=");
+  const std::string more(1 << 16, 'x');
+  // Far more than any buffer between the two takes.
+  for (int i = 0; i < 2000 && client.send(more); ++i) {
+  }
+  EXPECT_TRUE(client.read_all().starts_with("HTTP/1.1 400"));
 }
 
 TEST_F(HttpServerTest, RandomBytesLeaveItHealthy) {
@@ -237,7 +250,8 @@ TEST_F(HttpServerTest, AReaderThatLagsTooFarBehindCountsAsGone) {
 
 TEST_F(HttpServerTest, ADroppedCallIsAnswered) {
   start();
-  EXPECT_TRUE(ask(std::string("GET /drop HTTP/1.1\r\n") + kClose + "\r\n").starts_with("HTTP/1.1 500"));
+  EXPECT_TRUE(
+      ask(std::string("GET /drop HTTP/1.1\r\n") + kClose + "\r\n").starts_with("HTTP/1.1 500"));
 }
 
 TEST_F(HttpServerTest, TooManyConnectionsAreTold) {

@@ -57,7 +57,10 @@ class HttpSession final : public std::enable_shared_from_this<HttpSession> {
       : host_(host),
         stream_(std::move(socket)),
         watch_timer_(host.context),
-        read_timer_(host.context) {
+        read_timer_(host.context),
+        // The parser bounds heads and bodies, and this what it has not taken yet: a chunk's
+        // extension without end.
+        buffer_(std::max(2 * host.limits.header_bytes, 2 * kPiece)) {
     host_.sessions.insert(this);
   }
   ~HttpSession() { host_.sessions.erase(this); }
@@ -98,7 +101,8 @@ class HttpSession final : public std::enable_shared_from_this<HttpSession> {
     if (!answering(serial) || streaming_) return;
     streaming_ = true;
     std::string first = std::move(head.body);
-    if (!chunked_) keep_alive_ = false;  // HTTP/1.0: the end of the connection is the end of the text
+    if (!chunked_)
+      keep_alive_ = false;  // HTTP/1.0: the end of the connection is the end of the text
     queue(head_text(head, std::nullopt));
     write(serial, std::move(first));
   }
@@ -201,8 +205,8 @@ class HttpSession final : public std::enable_shared_from_this<HttpSession> {
     }
     request_.path = std::move(target);
     for (const auto& field : message) {
-      request_.headers.emplace_back(
-          lower({field.name_string().data(), field.name_string().size()}), std::string(field.value()));
+      request_.headers.emplace_back(lower({field.name_string().data(), field.name_string().size()}),
+                                    std::string(field.value()));
     }
   }
 
@@ -235,9 +239,11 @@ class HttpSession final : public std::enable_shared_from_this<HttpSession> {
   }
 
   void on_read_error(ErrorCode error) {
-    if (error == http::error::end_of_stream || error == asio::error::operation_aborted) return cut();
+    if (error == http::error::end_of_stream || error == asio::error::operation_aborted)
+      return cut();
     if (error == http::error::header_limit) {
-      return refuse(431, fmt::format("got a head of more than {} bytes", host_.limits.header_bytes));
+      return refuse(431,
+                    fmt::format("got a head of more than {} bytes", host_.limits.header_bytes));
     }
     if (error == http::error::body_limit) {
       return refuse(413, fmt::format("got a body of more than {} bytes", host_.limits.body_bytes));
@@ -275,9 +281,8 @@ class HttpSession final : public std::enable_shared_from_this<HttpSession> {
   }
 
   std::string head_text(const ServerReply& reply, std::optional<std::size_t> length) {
-    std::string head =
-        fmt::format("HTTP/1.1 {} {}\r\nServer: qx\r\nDate: {}\r\n", reply.status,
-                    reason_phrase(reply.status), http_date());
+    std::string head = fmt::format("HTTP/1.1 {} {}\r\nServer: qx\r\nDate: {}\r\n", reply.status,
+                                   reason_phrase(reply.status), http_date());
     const bool empty = reply.status == 204;  // has neither a type nor a length (RFC 9110, 15.3.5)
     if (!empty) head += fmt::format("Content-Type: {}\r\n", reply.content_type);
     for (const auto& [name, value] : reply.headers) head += fmt::format("{}: {}\r\n", name, value);
@@ -451,9 +456,13 @@ class SessionCall final : public ServerCall {
 
 std::shared_ptr<ServerCall> HttpSession::make_call() {
   ServerRequest whole = std::move(request_);
-  request_ = {.method = whole.method, .path = whole.path, .query = {}, .headers = whole.headers,
+  request_ = {.method = whole.method,
+              .path = whole.path,
+              .query = {},
+              .headers = whole.headers,
               .body = {}};
-  return std::make_shared<SessionCall>(shared_from_this(), serial_, std::move(whole), host_.context);
+  return std::make_shared<SessionCall>(shared_from_this(), serial_, std::move(whole),
+                                       host_.context);
 }
 
 void start_session(SessionHost& host, Tcp::socket socket, bool refuse) {

@@ -66,8 +66,7 @@ void ServeMetrics::write(std::string& out, std::string_view name, std::string_vi
                      histogram.sum, name, total);
 }
 
-std::string ServeMetrics::text(
-    std::span<const std::pair<std::string, EngineStats>> engines) const {
+std::string ServeMetrics::text(std::span<const std::pair<std::string, EngineStats>> engines) const {
   std::string out;
   const auto each = [&](std::string_view name, std::string_view type, std::string_view help,
                         auto value) {

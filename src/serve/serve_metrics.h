@@ -28,8 +28,8 @@ class ServeMetrics {
   std::string text(std::span<const std::pair<std::string, EngineStats>> engines) const;
 
  private:
-  static constexpr std::array kBounds = {0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
-                                         5.0,  10.0,  30.0, 60.0, 120.0, 300.0};
+  static constexpr std::array kBounds = {0.01, 0.025, 0.05, 0.1,  0.25, 0.5,   1.0,
+                                         2.5,  5.0,   10.0, 30.0, 60.0, 120.0, 300.0};
   struct Histogram {
     std::array<std::int64_t, kBounds.size() + 1> counts = {};
     double sum = 0;

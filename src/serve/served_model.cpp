@@ -21,7 +21,21 @@ std::vector<TokenId> exempt(const std::vector<TokenId>& stop, const Tokenizer& t
   return ids;
 }
 
+std::size_t longest(const Tokenizer& tokenizer) {
+  std::size_t bytes = 1;
+  for (std::size_t id = 0; id < tokenizer.vocab_size(); ++id) {
+    bytes = std::max(bytes, tokenizer.token_bytes(static_cast<TokenId>(id)).size());
+  }
+  return bytes;
+}
+
 }  // namespace
+
+std::size_t ServedModel::longest_text() const {
+  // Normalization to composed characters makes no text shorter than a third.
+  constexpr std::size_t kNormalized = 3;
+  return static_cast<std::size_t>(engine->limits().context) * longest_token * kNormalized;
+}
 
 ServedModel::ServedModel(std::string the_name, const std::filesystem::path& directory,
                          ThreadPool& pool, Precision precision, KvBits kv_bits)
@@ -32,7 +46,8 @@ ServedModel::ServedModel(std::string the_name, const std::filesystem::path& dire
       vocabulary(std::make_shared<const VocabularyTree>(tokenizer)),
       thinks(has_thinking_tokens(tokenizer) && tokenizer.id_of("<think>").has_value()),
       stop_tokens(ends(model->config(), tokenizer)),
-      xtc_exempt(exempt(stop_tokens, tokenizer)) {}
+      xtc_exempt(exempt(stop_tokens, tokenizer)),
+      longest_token(longest(tokenizer)) {}
 
 void ServedModel::start(ThreadPool& pool, ComputeTurn& turn, const EngineLimits& limits) {
   engine = std::make_unique<ServeEngine>(*model, tokenizer, pool, turn, limits);

@@ -32,9 +32,13 @@ struct ServedModel {
   const std::optional<ChatTemplate> chat;
   const std::unique_ptr<Model> model;
   const std::shared_ptr<const VocabularyTree> vocabulary;
-  const bool thinks;                         // has <think> and </think>
-  const std::vector<TokenId> stop_tokens;    // that end an answer
-  const std::vector<TokenId> xtc_exempt;     // that XTC never drops: newline and the end
+  const bool thinks;                       // has <think> and </think>
+  const std::vector<TokenId> stop_tokens;  // that end an answer
+  const std::vector<TokenId> xtc_exempt;   // that XTC never drops: newline and the end
+  // No text of more bytes has so few tokens as a context holds.
+  std::size_t longest_text() const;
+
+  const std::size_t longest_token;           // in bytes
   std::unique_ptr<ServeEngine> engine = {};  // once started
 };
 

@@ -130,7 +130,8 @@ bool ServeService::known_host(const ServerRequest& request) const {
 std::optional<ServerReply> ServeService::preflight(const ServerRequest& head) const {
   Headers headers = cors_headers(head);
   if (headers.empty()) {
-    return error_reply(&head, 403, "pages of this origin may not ask here (--cors names those that may)");
+    return error_reply(&head, 403,
+                       "pages of this origin may not ask here (--cors names those that may)");
   }
   headers.emplace_back("Access-Control-Allow-Methods", "GET, POST");
   headers.emplace_back("Access-Control-Allow-Headers", "Authorization, Content-Type");

@@ -83,8 +83,8 @@ class ServeService final : public ServerHandler {
   Json model_json(const ServedModel& model) const;
   std::string render(const ServedModel& model, const ChatRequest& request) const;
   GenerationTask common_task(const ServedModel& model, const CommonRequest& request) const;
-  void set_length(GenerationTask& task, const ServedModel& model,
-                  std::optional<std::int64_t> asked, std::int64_t otherwise) const;
+  void set_length(GenerationTask& task, const ServedModel& model, std::optional<std::int64_t> asked,
+                  std::int64_t otherwise) const;
   void submit(const Flight& flight, ServedModel& model, std::vector<GenerationTask> tasks,
               struct AnswerShape shape);
 

@@ -28,13 +28,26 @@ bool opens_thinking(std::string_view prompt) {
   return end != std::string_view::npos && prompt.substr(0, end + 1).ends_with("<think>");
 }
 
+// Texts that no context holds are refused before minutes go into their tokens.
+std::vector<TokenId> encode_prompt(const ServedModel& model, const std::string& text,
+                                   SpecialTokens special) {
+  if (text.size() > model.longest_text()) {
+    throw ApiError(400,
+                   fmt::format("prompt: got {} bytes, which are more than the context of {} tokens",
+                               text.size(), model.engine->limits().context),
+                   "prompt", "context_length_exceeded");
+  }
+  return model.tokenizer.encode(text, special);
+}
+
 }  // namespace
 
 std::string ServeService::render(const ServedModel& model, const ChatRequest& request) const {
   if (!model.chat) {
-    throw ApiError(400, fmt::format("model: {} has no chat template; /v1/completions takes a text",
-                                    model.name),
-                   "model");
+    throw ApiError(
+        400,
+        fmt::format("model: {} has no chat template; /v1/completions takes a text", model.name),
+        "model");
   }
   ChatOptions options;
   options.add_generation_prompt = request.add_generation_prompt;
@@ -80,10 +93,10 @@ void ServeService::set_length(GenerationTask& task, const ServedModel& model,
   const std::int64_t wanted = asked.value_or(otherwise);
   if (size == 0) throw ApiError(400, "prompt: got no tokens, expected at least one", "prompt");
   if (size > context || (size == context && wanted > 0)) {
-    throw ApiError(400,
-                   fmt::format("prompt: got {} tokens, expected less than {} (the context)", size,
-                               context),
-                   "prompt", "context_length_exceeded");
+    throw ApiError(
+        400,
+        fmt::format("prompt: got {} tokens, expected less than {} (the context)", size, context),
+        "prompt", "context_length_exceeded");
   }
   task.max_tokens = std::min(wanted, context - size);
 }
@@ -92,9 +105,9 @@ void ServeService::submit(const Flight& flight, ServedModel& model,
                           std::vector<GenerationTask> tasks, AnswerShape shape) {
   const auto ticket = std::make_shared<GenerationTicket>();
   const auto owner = flight.lock();
-  const auto answer = std::make_shared<ApiAnswer>(
-      std::move(shape), static_cast<int>(tasks.size()), model.tokenizer, flight.call, ticket,
-      metrics_, [owner](int status) { owner->ended(status); });
+  const auto answer = std::make_shared<ApiAnswer>(std::move(shape), static_cast<int>(tasks.size()),
+                                                  model.tokenizer, flight.call, ticket, metrics_,
+                                                  [owner](int status) { owner->ended(status); });
   for (std::size_t i = 0; i < tasks.size(); ++i) {
     tasks[i].ticket = ticket;
     tasks[i].sink = answer->sink(static_cast<int>(i));
@@ -139,7 +152,7 @@ void ServeService::post_chat(const Flight& flight) {
   prompt += shape.opening;
 
   GenerationTask task = common_task(model, request);
-  task.prompt = model.tokenizer.encode(prompt, SpecialTokens::kNone);
+  task.prompt = encode_prompt(model, prompt, SpecialTokens::kNone);
   set_length(task, model, request.max_tokens, options_.chat_tokens);
   task.constraints = make_constraints(model, schema, request.n, task.stop_tokens);
 
@@ -170,7 +183,7 @@ void ServeService::post_completion(const Flight& flight) {
       const std::string bos = model.tokenizer.bos_token();
       const bool has_bos = !bos.empty() && text->starts_with(bos);
       task.prompt =
-          model.tokenizer.encode(*text, has_bos ? SpecialTokens::kNone : SpecialTokens::kAdd);
+          encode_prompt(model, *text, has_bos ? SpecialTokens::kNone : SpecialTokens::kAdd);
     } else {
       task.prompt = std::get<std::vector<TokenId>>(prompt);
     }
@@ -203,9 +216,9 @@ void ServeService::post_tokenize(const Flight& flight) {
   const std::string text = request.text ? *request.text : render(model, *request.chat);
   const std::vector<TokenId> ids = model.tokenizer.encode(
       text, request.add_special ? SpecialTokens::kAdd : SpecialTokens::kNone);
-  reply_json(flight, {{"tokens", ids},
-                      {"count", ids.size()},
-                      {"max_model_len", model.engine->limits().context}});
+  reply_json(
+      flight,
+      {{"tokens", ids}, {"count", ids.size()}, {"max_model_len", model.engine->limits().context}});
 }
 
 void ServeService::post_detokenize(const Flight& flight) {

@@ -21,8 +21,9 @@ class SchemaConstraint final : public GenerationConstraint {
 
 }  // namespace
 
-std::vector<std::shared_ptr<GenerationConstraint>> make_constraints(
-    const ServedModel& model, const Json& schema, int choices, std::span<const TokenId> stop) {
+std::vector<std::shared_ptr<GenerationConstraint>> make_constraints(const ServedModel& model,
+                                                                    const Json& schema, int choices,
+                                                                    std::span<const TokenId> stop) {
   if (schema.is_null()) return {};
   std::vector<std::shared_ptr<GenerationConstraint>> out;
   for (int i = 0; i < choices; ++i) {
