@@ -128,7 +128,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(b"data: [DONE]\n\n")
 
     def chunk(self, chat, delta, data, logprob):
-        name = data.decode("utf-8", "replace")
+        try:
+            name = data.decode("utf-8")
+        except UnicodeDecodeError:
+            name = "bytes:" + "".join(f"\\x{b:02x}" for b in data)
         others = [(name, logprob), ("other", math.log(0.02)), (" <b>", math.log(0.01))]
         if self.bare:
             choice = {"delta": delta}

@@ -225,7 +225,7 @@ export class Answer {
     const n = this.usage?.completion_tokens ?? tokens.length;
     const parts = [];
     if (this.state === 'stopped') parts.push('stopped');
-    if (this.state === 'cut') parts.push('cut at the longest answer');
+    if (this.state === 'cut') parts.push('cut at the limit');
     if (n > 0) parts.push(`${count(n)} ${n === 1 ? 'token' : 'tokens'}`);
     if (n > 1 && last > first) parts.push(`${(1000 * (n - 1) / (last - first)).toFixed(1)} tokens/s`);
     if (first !== null) parts.push(`first after ${((first - start) / 1000).toFixed(2)} s`);

@@ -82,9 +82,15 @@ async function* events(body) {
 const ENCODER = new TextEncoder();
 const finite = (x) => (typeof x === 'number' ? x : NaN);
 
+// Where there is only a name, that of bytes that are no whole characters is "bytes:\xe2\x80".
+function bytesOf(name) {
+  if (!/^bytes:(\\x[0-9a-f]{2})+$/.test(name)) return ENCODER.encode(name);
+  return Uint8Array.from(name.split('\\x').slice(1), (digits) => parseInt(digits, 16));
+}
+
 function readToken(entry) {
   const text = String(entry.token ?? '');
-  const bytes = Array.isArray(entry.bytes) ? Uint8Array.from(entry.bytes) : ENCODER.encode(text);
+  const bytes = Array.isArray(entry.bytes) ? Uint8Array.from(entry.bytes) : bytesOf(text);
   return { text, bytes, logprob: finite(entry.logprob), top: (entry.top_logprobs || []).map(readToken) };
 }
 
