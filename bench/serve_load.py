@@ -4,6 +4,7 @@ that go away, and malformed requests.
 
 usage: bench/serve_load.py -m DIR [--qx build/qx] [--clients 32] [--seconds 60] [--rounds 5] [--malformed 10000] [--json]
        bench/serve_load.py --url http://127.0.0.1:8080 ..      a server that runs already, of any make (then --model names the model)
+       mlx_lm.server --model DIR --port 8090 & bench/serve_load.py -m DIR --peer-url http://127.0.0.1:8090 --peer-model DIR ..
 
 Only Python's standard library. Streams check that every event is JSON, that the last is [DONE], and that as many tokens came as were
 asked for. The ratio is of turns that follow each other: one request, then eight, round by round.
@@ -22,9 +23,8 @@ import urllib.parse
 
 
 class Server:
-    def __init__(self, args):
+    def __init__(self, args, url=None):
         self.process = None
-        url = args.url
         if not url:
             self.process = subprocess.Popen([args.qx, "serve", "-m", args.m, "--port", "0", "--json", "--quiet", *args.option],
                                             stdout=subprocess.PIPE, text=True)
@@ -40,13 +40,15 @@ class Server:
 
 
 def stream(server, model, tokens, text, stop_after=None):
-    """One streamed chat; (seconds to the first token, events with text, seconds, error or None)."""
+    """One streamed chat; (seconds to the first token, tokens made, seconds, error or None)."""
     began = time.perf_counter()
     first, events, done = None, 0, False
     try:
         connection = http.client.HTTPConnection(server.host, server.port, timeout=120)
-        body = {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": tokens, "temperature": 1, "seed": 1,
+        body = {"messages": [{"role": "user", "content": text}], "max_tokens": tokens, "temperature": 1, "seed": 1,
                 "ignore_eos": True, "stream": True, "stream_options": {"include_usage": True}}
+        if model:
+            body["model"] = model
         connection.request("POST", "/v1/chat/completions", json.dumps(body), {"Content-Type": "application/json"})
         response = connection.getresponse()
         if response.status != 200:
@@ -71,9 +73,10 @@ def stream(server, model, tokens, text, stop_after=None):
         connection.close()
         if not done:
             return first, events, 0, "the stream broke off"
-        if usage and usage["completion_tokens"] != tokens:
-            return first, events, 0, f"got {usage['completion_tokens']} tokens, expected {tokens}"
-        return first, events, time.perf_counter() - began, None
+        made = usage["completion_tokens"] if usage else events
+        if server.process and made != tokens:  # other servers may not know ignore_eos
+            return first, made, 0, f"got {made} tokens, expected {tokens}"
+        return first, made, time.perf_counter() - began, None
     except (OSError, ValueError, http.client.HTTPException) as error:
         return first, events, 0, repr(error)
 
@@ -93,24 +96,25 @@ def turn(server, model, clients, tokens):
         t.join()
     seconds = time.perf_counter() - began
     errors = [r[3] for r in results if r[3]]
-    return clients * tokens / seconds, [r[0] for r in results if r[0]], errors
+    return sum(r[1] for r in results) / seconds, [r[0] for r in results if r[0]], errors
 
 
 def sustained(server, model, clients, seconds, tokens):
     """Clients that ask again and again."""
     end = time.perf_counter() + seconds
-    lock, totals, errors, firsts = threading.Lock(), [0], [], []
+    lock, totals, errors, firsts = threading.Lock(), [0, 0], [], []
 
     def work(i):
         n = 0
         while time.perf_counter() < end:
             n += 1
-            first, _, _, error = stream(server, model, tokens, f"Client {i} asks for the {n}th time: what is {n} + {i}?")
+            first, made, _, error = stream(server, model, tokens, f"Client {i} asks for the {n}th time: what is {n} + {i}?")
             with lock:
                 if error:
                     errors.append(error)
                 else:
                     totals[0] += 1
+                    totals[1] += made
                     firsts.append(first)
 
     began = time.perf_counter()
@@ -121,7 +125,27 @@ def sustained(server, model, clients, seconds, tokens):
         t.join()
     took = time.perf_counter() - began
     return {"clients": clients, "seconds": took, "streams": totals[0], "errors": errors[:10], "error_count": len(errors),
-            "tokens_per_second": totals[0] * tokens / took, "first_token_median_s": statistics.median(firsts) if firsts else None}
+            "tokens_per_second": totals[1] / took, "first_token_median_s": statistics.median(firsts) if firsts else None}
+
+
+def batches(args, servers):
+    """One request, then eight, of each server in turn, round by round."""
+    turns = {name: {"one": [], "eight": [], "first_one": [], "first_eight": []} for name, _, _ in servers}
+    for _ in range(args.rounds):
+        for kind, clients in (("one", 1), ("eight", 8)):
+            for name, server, model in servers:
+                speed, firsts, errors = turn(server, model, clients, args.tokens)
+                if errors:
+                    sys.exit(f"{name}: streams failed: {errors}")
+                turns[name][kind].append(speed)
+                turns[name]["first_" + kind] += firsts
+    out = {"tokens": args.tokens, "rounds": args.rounds}
+    for name, t in turns.items():
+        ratios = [b / a for a, b in zip(t["one"], t["eight"])]
+        out[name] = {"one_tps": statistics.median(t["one"]), "eight_tps": statistics.median(t["eight"]), "ratio_median": statistics.median(ratios),
+                     "ratio_min": min(ratios), "ratio_max": max(ratios), "first_token_1_s": statistics.median(t["first_one"]),
+                     "first_token_8_s": statistics.median(t["first_eight"])}
+    return out
 
 
 def metric(server, name):
@@ -219,8 +243,8 @@ def malformed(server, count, seed):
         t.start()
     for t in threads:
         t.join()
-    _, events, _, error = stream(server, None, 4, "Still there?")
-    return {"requests": count // 16 * 16, "statuses": dict(sorted(statuses.items())), "healthy_afterwards": error is None and events > 0}
+    _, made, _, error = stream(server, None, 4, "Still there?")
+    return {"requests": count // 16 * 16, "statuses": dict(sorted(statuses.items())), "healthy_afterwards": error is None and made == 4}
 
 
 def main():
@@ -228,6 +252,8 @@ def main():
     parser.add_argument("-m")
     parser.add_argument("--url")
     parser.add_argument("--model")
+    parser.add_argument("--peer-url", help="another server, which takes turns with ours")
+    parser.add_argument("--peer-model", help="the model's name there")
     parser.add_argument("--qx", default="build/qx")
     parser.add_argument("--option", action="append", default=[], help="further option of qx serve; repeatable")
     parser.add_argument("--clients", type=int, default=32)
@@ -239,23 +265,15 @@ def main():
     args = parser.parse_args()
     if bool(args.m) == bool(args.url):
         parser.error("expected -m or --url")
-    server = Server(args)
+    server = Server(args, args.url)
+    peer = Server(args, args.peer_url) if args.peer_url else None
     out = {}
     try:
         stream(server, args.model, 8, "Hello")  # pages in the weights
+        if peer:
+            stream(peer, args.peer_model, 8, "Hello")
         if args.rounds:
-            ones, eights, ratios, first1, first8 = [], [], [], [], []
-            for _ in range(args.rounds):
-                one, f1, e1 = turn(server, args.model, 1, args.tokens)
-                eight, f8, e8 = turn(server, args.model, 8, args.tokens)
-                if e1 or e8:
-                    sys.exit(f"streams failed: {e1 + e8}")
-                ones.append(one), eights.append(eight), ratios.append(eight / one)
-                first1 += f1
-                first8 += f8
-            out["batch"] = {"one_tps": statistics.median(ones), "eight_tps": statistics.median(eights), "ratio_median": statistics.median(ratios),
-                            "ratio_min": min(ratios), "ratio_max": max(ratios), "first_token_1_s": statistics.median(first1),
-                            "first_token_8_s": statistics.median(first8), "tokens": args.tokens, "rounds": args.rounds}
+            out["batch"] = batches(args, [("qx", server, args.model)] + ([("peer", peer, args.peer_model)] if peer else []))
         if args.seconds:
             out["sustained"] = sustained(server, args.model, args.clients, args.seconds, args.tokens)
         if not args.url:

@@ -294,7 +294,7 @@ void ServeEngine::step() {
   const std::lock_guard<ComputeTurn> turn(turn_);
   const auto begin = EngineGroup::Clock::now();
   for (const auto& group : active_) {
-    if (group->is_started()) continue;
+    if (group->started) continue;
     group->start(model_, tree_);
     counts_.cached_tokens += group->cached;
   }

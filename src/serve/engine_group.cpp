@@ -12,10 +12,6 @@
 namespace qx {
 namespace {
 
-double seconds_between(EngineGroup::Clock::time_point from, EngineGroup::Clock::time_point to) {
-  return std::chrono::duration<double>(to - from).count();
-}
-
 SamplerOptions seeded(SamplerOptions options, int choice) {
   // Choice 0 is what the seed gives alone; the others begin far away from it.
   options.seed += static_cast<std::uint64_t>(choice) * 0xD1342543DE82EF95ull;
@@ -96,7 +92,7 @@ std::int64_t EngineGroup::reserved() const {
 }
 
 void EngineGroup::start(Model& model, PrefixTree& tree) {
-  started = Clock::now();
+  started = true;
   if (task.prompt_logprobs) {  // every position is wanted
     prompt_logprobs.resize(task.prompt.size() - 1);
     return;
@@ -115,7 +111,6 @@ void EngineGroup::start(Model& model, PrefixTree& tree) {
 
 void EngineGroup::begin_choices(const Tokenizer& tokenizer) {
   reading = false;
-  prompt_read = Clock::now();
   if (task.choices > 1) prompt_chain.fork();
   for (int i = 0; i < task.choices; ++i) {
     choices.push_back(std::make_unique<EngineChoice>(i, task, tokenizer));
@@ -230,12 +225,7 @@ void EngineGroup::finish(EngineChoice& choice, FinishReason reason, std::string 
   if (choice.stop.stopped()) reason = FinishReason::kStop;
   text += choice.stop.finish();
   choice.chain = {};
-  task.sink->on_finish({choice.index,
-                        reason,
-                        std::move(text),
-                        choice.generated,
-                        {seconds_between(submitted, started), seconds_between(started, prompt_read),
-                         seconds_between(prompt_read, Clock::now())},
+  task.sink->on_finish({choice.index, reason, std::move(text), choice.generated,
                         stops_at(choice.next) && choice.step ? &*choice.step : nullptr});
   finished = std::all_of(choices.begin(), choices.end(), [](const auto& c) { return c->done; });
   if (finished) task.sink->on_all_finished();

@@ -72,7 +72,7 @@ struct EngineGroup {
   std::vector<std::unique_ptr<EngineChoice>> choices = {};  // once the prompt is read
   std::int64_t made = 0;  // tokens that the engine has not counted yet
   bool finished = false;
-  Clock::time_point submitted = Clock::now(), started = {}, prompt_read = {};
+  bool started = false;
 
   std::int64_t prompt_size() const { return static_cast<std::int64_t>(task.prompt.size()); }
   std::int64_t reserved() const;  // positions at the longest
@@ -80,7 +80,6 @@ struct EngineGroup {
   bool cancelled() const { return task.ticket && task.ticket->cancelled(); }
 
   void start(Model& model, PrefixTree& tree);
-  bool is_started() const { return started != Clock::time_point{}; }
   // The log-probability of the token behind a prompt's position, from the position's logits.
   void score_prompt(std::int64_t position, std::span<float> logits);
   // Once the prompt is in the chain. report_prompt() follows the choices' first sample().

@@ -16,11 +16,6 @@
 
 namespace qx {
 
-// Seconds of a task: waiting for its turn, reading the prompt, and making the text.
-struct GenerationTimes {
-  double waited = 0, prompt = 0, generation = 0;
-};
-
 struct PromptReport {
   std::int64_t tokens = 0;
   std::int64_t cached = 0;  // of them, those whose keys and values were there already
@@ -40,7 +35,6 @@ struct ChoiceReport {
   FinishReason reason = FinishReason::kStop;
   std::string text;  // the rest
   std::int64_t generated = 0;
-  GenerationTimes times = {};
   // Of the stop token that ended the text, when one did and logprobs are asked for.
   const StepLogprobs* stop_logprobs = nullptr;
 };

@@ -179,6 +179,16 @@ TEST_F(HttpServerTest, BadRequestsAreRefusedAndNothingElseHappens) {
   EXPECT_TRUE(ask(std::string("GET /echo?fine HTTP/1.1\r\n") + kClose + "\r\n").ends_with("fine"));
 }
 
+TEST_F(HttpServerTest, HeadersThatComeOneByOneHaveAnEnd) {
+  start();
+  RawClient client(server_->port());
+  client.send("GET /echo HTTP/1.1\r\nHost: x\r\n");
+  const std::string header = "A: " + std::string(100, 'x') + "\r\n";
+  for (int i = 0; i < 1'000'000 && client.send(header); ++i) {
+  }
+  EXPECT_TRUE(client.read_all().starts_with("HTTP/1.1 431"));
+}
+
 TEST_F(HttpServerTest, AChunkExtensionHasAnEnd) {
   start();
   RawClient client(server_->port());

@@ -152,10 +152,25 @@ class HttpSession final : public std::enable_shared_from_this<HttpSession> {
     parser_->body_limit(host_.limits.body_bytes);
     request_ = {};
     limit_reading(host_.limits.head_time);
-    http::async_read_header(stream_, buffer_, *parser_,
-                            [self = shared_from_this()](ErrorCode error, std::size_t) {
-                              if (self->stage_ == Stage::kHead) self->on_head(error);
-                            });
+    head_bytes_ = 0;
+    read_head_piece();
+  }
+
+  // The parser's own limit holds for what lies in the buffer at once, and not for headers that come
+  // one by one: they are counted here.
+  void read_head_piece() {
+    parser_->eager(false);
+    http::async_read_some(stream_, buffer_, *parser_,
+                          [self = shared_from_this()](ErrorCode error, std::size_t bytes) {
+                            if (self->stage_ == Stage::kHead) self->on_head_piece(error, bytes);
+                          });
+  }
+
+  void on_head_piece(ErrorCode error, std::size_t bytes) {
+    head_bytes_ += bytes;
+    if (!error && head_bytes_ > host_.limits.header_bytes) error = http::error::header_limit;
+    if (!error && !parser_->is_header_done()) return read_head_piece();
+    on_head(error);
   }
 
   // Of the whole head or body, however it trickles in. The stream's own timer would close the
@@ -392,7 +407,7 @@ class HttpSession final : public std::enable_shared_from_this<HttpSession> {
   std::uint64_t serial_ = 0, gone_serial_ = UINT64_MAX;
   std::deque<std::string> out_;
   std::string current_, discarded_;
-  std::size_t queued_bytes_ = 0;
+  std::size_t queued_bytes_ = 0, head_bytes_ = 0;
   std::function<void()> gone_action_;
 };
 
