@@ -49,8 +49,9 @@ test-aarch64: build  ## cross-build for 64-bit ARM; tests under qemu-user, one r
 	@tools/install_deps.sh aarch64
 	@JOBS=$(JOBS) tools/test_aarch64.sh
 
-test-browser: build  ## open report pages in a headless Chromium (skipped where there is none)
+test-browser: build  ## open report pages and the page of qx serve in a headless Chromium (skipped where there is none)
 	@tests/browser/test_report.py
+	@tests/browser/test_page.py
 
 parity: build  ## compare with the real mlx-lm, lm-eval, transformers, tokenizers and jinja2
 	@tools/parity.sh

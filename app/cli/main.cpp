@@ -35,6 +35,7 @@ constexpr qx::cli::AddVerb kVerbs[] = {
     qx::cli::add_diff,
     qx::cli::add_tokenize,
     qx::cli::add_generate,
+    qx::cli::add_serve,
     qx::cli::add_chat,
     qx::cli::add_bench,
     qx::cli::add_score,

@@ -23,6 +23,7 @@ void add_generate(CLI::App& app);
 void add_chat(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_score(CLI::App& app);
+void add_serve(CLI::App& app);
 void add_eval(CLI::App& app);
 void add_show(CLI::App& app);
 void add_runs(CLI::App& app);

@@ -20,9 +20,9 @@ def find_browser():
 
 
 class Browser:
-    """One headless window. Offline: every request but file:// and data: fails."""
+    """One headless window. offline: every request but file:// and data: fails."""
 
-    def __init__(self, browser, driver, width=1280, height=900):
+    def __init__(self, browser, driver, width=1280, height=900, offline=True):
         self.profile = tempfile.mkdtemp(prefix="qx-browser-")
         self.log_file = open(os.path.join(self.profile, "driver.log"), "w+", encoding="utf-8")
         self.process = subprocess.Popen([driver, "--port=0"], stdout=self.log_file, stderr=subprocess.STDOUT)
@@ -39,7 +39,7 @@ class Browser:
             self.close()
             raise
         self.cdp("Network.enable")
-        self.cdp("Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=-1,
+        self.cdp("Network.emulateNetworkConditions", offline=offline, latency=0, downloadThroughput=-1,
                  uploadThroughput=-1)
 
     def _port(self):
@@ -84,21 +84,32 @@ class Browser:
         messages = [json.loads(entry["message"])["message"] for entry in self.log("performance")]
         return [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
 
-    def press(self, key):
+    def press(self, key, shift=False):
         """A key by its name in the DevTools protocol ("Tab", "Enter")."""
-        codes = {"Tab": 9, "Enter": 13}
+        codes = {"Tab": 9, "Enter": 13, "Escape": 27, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowRight": 39}
         text = {"text": "\r"} if key == "Enter" else {}
         for kind in ("keyDown", "keyUp"):
             self.cdp("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=codes[key],
-                     **(text if kind == "keyDown" else {}))
+                     modifiers=8 if shift else 0, **(text if kind == "keyDown" else {}))
+
+    def type(self, text):
+        """Into the element that has the focus."""
+        self.cdp("Input.insertText", text=text)
+
+    def point(self, x, y, click=False):
+        """Moves the pointer there; coordinates are the window's."""
+        self.cdp("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+        for kind in ("mousePressed", "mouseReleased") if click else ():
+            self.cdp("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
     def size(self, width, height, scale=1, mobile=False):
         self.cdp("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale,
                  mobile=mobile)
 
-    def prefer(self, scheme="light", media=""):
+    def prefer(self, scheme="light", media="", motion="no-preference"):
         self.cdp("Emulation.setEmulatedMedia", media=media,
-                 features=[{"name": "prefers-color-scheme", "value": scheme}])
+                 features=[{"name": "prefers-color-scheme", "value": scheme},
+                           {"name": "prefers-reduced-motion", "value": motion}])
 
     def screenshot(self, path, whole=True):
         """whole: of the whole page, not of the window."""

@@ -1,0 +1,44 @@
+// What the routes of the server share. For service*.cpp.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <boost/asio/thread_pool.hpp>
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "serve/service.h"
+
+namespace qx {
+
+struct ServeService::Route {
+  std::string_view path, method, name;
+  void (ServeService::*run)(const Flight&);
+};
+
+// Threads that read and prepare requests, so that a large one does not hold up the others'.
+struct ServeService::Workers {
+  boost::asio::thread_pool pool{2};
+};
+
+struct ServeService::Flight {
+  using Clock = std::chrono::steady_clock;
+
+  Flight(ServeService& the_service, const Route& the_route, std::shared_ptr<ServerCall> the_call)
+      : service(the_service), route(the_route), call(std::move(the_call)) {}
+  ~Flight() { --service.in_flight_; }
+  Flight(const Flight&) = delete;
+  Flight& operator=(const Flight&) = delete;
+
+  // Counts and logs the end of the request.
+  void ended(int status) const;
+
+  ServeService& service;
+  const Route& route;
+  const std::shared_ptr<ServerCall> call;
+  const Clock::time_point begun = Clock::now();
+  std::weak_ptr<Flight> self = {};
+  std::shared_ptr<Flight> lock() const { return self.lock(); }
+};
+
+}  // namespace qx
