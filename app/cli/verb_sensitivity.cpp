@@ -17,7 +17,7 @@ namespace {
 struct Options {
   std::string model, calibration, target, fit = "gptq", dtype;
   double damping = 0.01;
-  std::int64_t windows = 4, direct_windows = 2, validate = 60;
+  std::int64_t windows = 8, direct_windows = 2, validate = 60;
   std::uint64_t seed = 0;
   std::vector<int> bits = {2, 3, 4, 5, 6, 8}, groups = {32, 64, 128};
   bool force = false, allow_swap = false;

@@ -71,7 +71,7 @@ double weighted_output_error(std::span<const float> errors, MatrixShape shape,
       sum += move * move;
     }
   }
-  return sum / static_cast<double>(samples);
+  return sum;
 }
 
 }  // namespace qx

@@ -42,7 +42,7 @@ struct CodedRows {
 std::vector<float> code_errors(const CodeMaker& maker, std::span<const float> rows,
                                MatrixShape shape, AffineSpec spec);
 
-// 1 / samples x sum over samples m and rows j of slopes[m][j]^2 (errors[j] . inputs[m])^2.
+// Sum over samples m and rows j of slopes[m][j]^2 (errors[j] . inputs[m])^2.
 // slopes: [samples, shape.rows], inputs: [samples, shape.cols]. scratch: linear_scratch_floats(cols).
 double weighted_output_error(std::span<const float> errors, MatrixShape shape,
                              std::span<const float> slopes, std::span<const float> inputs,

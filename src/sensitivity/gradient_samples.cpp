@@ -43,29 +43,35 @@ std::vector<std::int64_t> sampled_rows(std::int64_t rows) {
 void GradientSamples::observe(const MatrixGradient& g) {
   if (g.place.role == Role::kEmbedding || g.place.role == Role::kHead) return;
   Matrix& matrix = matrices_[g.place];
-  if (matrix.rows.empty()) {
-    matrix.rows = sampled_rows(g.out);
-    matrix.row_squares.resize(static_cast<std::size_t>(g.out));
-  }
-  double total = 0;
+  if (matrix.rows.empty()) matrix.rows = sampled_rows(g.out);
+  matrix.outputs = g.out;
+  matrix.tokens += g.rows;
+  std::vector<double> squares(static_cast<std::size_t>(g.out));
   for (std::int64_t m = 0; m < g.rows; ++m) {
     const float* row = g.output_gradients + m * g.out;
     for (std::int64_t j = 0; j < g.out; ++j) {
-      const double square = static_cast<double>(row[j]) * static_cast<double>(row[j]);
-      matrix.row_squares[static_cast<std::size_t>(j)] += square;
-      total += square;
+      squares[static_cast<std::size_t>(j)] +=
+          static_cast<double>(row[j]) * static_cast<double>(row[j]);
     }
   }
+  const double total = std::accumulate(squares.begin(), squares.end(), 0.0);
   if (!std::isfinite(total)) {
     fail(fmt::format("layer {}, {}", g.place.layer, role_name(g.place.role)),
          "got gradients that are not finite, expected finite ones");
   }
   matrix.squares += total;
-  matrix.tokens += g.rows;
-  const std::vector<std::int64_t> kept = spread(g.rows, tokens_);
+  for (const std::int64_t j : matrix.rows) {
+    matrix.row_squares += squares[static_cast<std::size_t>(j)];
+  }
+  std::vector<std::int64_t> kept = {0};
+  for (const std::int64_t m : spread(g.rows - 1, tokens_ - 1)) kept.push_back(m + 1);
+  const double others = static_cast<double>(g.rows - 1) / static_cast<double>(kept.size() - 1);
   for (const std::int64_t m : kept) {
+    const auto weight = static_cast<float>(m == 0 ? 1.0 : std::sqrt(others));
     for (const std::int64_t j : matrix.rows) {
-      matrix.slopes.push_back(g.output_gradients[m * g.out + j]);
+      const float slope = weight * g.output_gradients[m * g.out + j];
+      matrix.slopes.push_back(slope);
+      matrix.kept_squares += static_cast<double>(slope) * static_cast<double>(slope);
     }
   }
   // One copy of what several matrices read.
@@ -77,7 +83,6 @@ void GradientSamples::observe(const MatrixGradient& g) {
   for (const std::int64_t m : kept) {
     inputs.insert(inputs.end(), g.inputs + m * g.in, g.inputs + (m + 1) * g.in);
   }
-  samples_ = static_cast<std::int64_t>(inputs.size()) / g.in;
 }
 
 double SampledLogProbability::operator()(std::span<float> logits) const {

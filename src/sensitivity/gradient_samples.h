@@ -24,17 +24,21 @@ std::vector<std::int64_t> sampled_rows(std::int64_t rows);
 
 class GradientSamples final : public GradientObserver {
  public:
-  // tokens_a_window: how many of each window's tokens are kept.
+  // tokens_a_window: how many of each window's tokens are kept: the first, which later ones attend
+  // to far more than to others (Xiao et al., arXiv 2309.17453), as itself; the rest at even
+  // distances.
   explicit GradientSamples(std::int64_t tokens_a_window) : tokens_(tokens_a_window) {}
 
   struct Matrix {
-    std::vector<std::int64_t> rows;   // sampled_rows
-    std::vector<float> slopes;        // [samples, rows.size()]: dL/dy
-    double squares = 0;               // sum of g^2 over all tokens and outputs
-    std::vector<double> row_squares;  // by output
-    std::int64_t tokens = 0;
+    std::vector<std::int64_t> rows;  // sampled_rows
+    // [samples, rows.size()]: g = dL/dy times the root of how many tokens the sample stands for.
+    std::vector<float> slopes;
+    double squares = 0;       // sum of g^2 over all tokens and outputs
+    double row_squares = 0;   // over all tokens, these outputs
+    double kept_squares = 0;  // over the samples, these outputs: estimates row_squares
+    std::int64_t tokens = 0, outputs = 0;
     double mean_square() const {
-      return squares / static_cast<double>(tokens) / static_cast<double>(row_squares.size());
+      return squares / static_cast<double>(tokens) / static_cast<double>(outputs);
     }
   };
 
@@ -43,11 +47,9 @@ class GradientSamples final : public GradientObserver {
   const Matrix& matrix(MatrixPlace place) const { return matrices_.at(place); }
   // [samples, width]
   const std::vector<float>& inputs(const std::string& name) const { return inputs_.at(name); }
-  // Forgets what only this place's input group needs.
-  std::int64_t samples() const { return samples_; }
 
  private:
-  std::int64_t tokens_, samples_ = 0;
+  std::int64_t tokens_;
   std::map<MatrixPlace, Matrix> matrices_;
   std::map<std::string, std::vector<float>> inputs_;
 };

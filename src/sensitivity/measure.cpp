@@ -29,6 +29,7 @@ namespace qx {
 namespace {
 
 constexpr std::int64_t kSampledTokens = 1024;  // of all windows of the backward passes together
+constexpr std::int64_t kFewestTokens = 8;      // of a window
 constexpr std::int64_t kSampledVocabulary = 1024;
 constexpr std::int64_t kDirectRows = 256;  // rows that a thread codes at a time
 
@@ -205,7 +206,8 @@ CodeMaker Measurement::prepare(const std::string& input) const {
 
 void Measurement::run_gradients() {
   const auto windows = static_cast<std::int64_t>(gradient_windows_.size());
-  samples_ = std::make_unique<GradientSamples>(std::max<std::int64_t>(1, kSampledTokens / windows));
+  samples_ = std::make_unique<GradientSamples>(
+      std::max<std::int64_t>(kFewestTokens, kSampledTokens / windows));
   Progress progress("gradients", static_cast<std::uint64_t>(windows), "windows", request_.quiet);
   for (std::size_t w = 0; w < gradient_windows_.size(); ++w) {
     pass_->run(gradient_windows_[w],
@@ -221,8 +223,8 @@ void Measurement::run_gradients() {
 }
 
 // KL = 1/2 d^T F d for a change d of the output of a layer at one token; F by the sampled g g^T,
-// without what different outputs have in common: 1/2 sum_j g_j^2 d_j^2, summed over the rows at
-// hand in place of all.
+// without what different outputs have in common: 1/2 sum_j g_j^2 d_j^2. Outputs and tokens are
+// samples; what g^2 sums to over all tokens is known, and corrects the sample of them.
 double Measurement::linear_cost(std::size_t tensor, AffineSpec spec, const CodeMaker& maker,
                                 std::span<const float> rows, float* scratch) const {
   const SensitivityTensor& t = report_.result.tensors[tensor];
@@ -230,7 +232,10 @@ double Measurement::linear_cost(std::size_t tensor, AffineSpec spec, const CodeM
   const auto count = static_cast<std::int64_t>(matrix.rows.size());
   const MatrixShape shape{count, t.shape[1]};
   const std::vector<float> errors = code_errors(maker, rows, shape, spec);
-  const double share = static_cast<double>(t.shape[0]) / static_cast<double>(count);
+  if (!(matrix.kept_squares > 0)) return 0;  // nothing depends on it
+  const double share = static_cast<double>(t.shape[0]) / static_cast<double>(count) *
+                       matrix.row_squares / matrix.kept_squares /
+                       static_cast<double>(matrix.tokens);
   return 0.5 * share *
          weighted_output_error(errors, shape, matrix.slopes,
                                samples_->inputs(places_[tensor].input), scratch);
@@ -282,7 +287,10 @@ void Measurement::cost_linear_layers() {
   for (std::size_t t = 0; t < places_.size(); ++t) {
     if (places_[t].direct) continue;
     options += report_.result.tensors[t].options.size();
-    if (inputs.empty() || inputs.back() != places_[t].input) inputs.push_back(places_[t].input);
+    // gate, down and up may come in this order: the first mention of an input counts.
+    if (std::find(inputs.begin(), inputs.end(), places_[t].input) == inputs.end()) {
+      inputs.push_back(places_[t].input);
+    }
   }
   Progress progress("costs", options, "codes", request_.quiet);
   // As many inputs together as there are threads to factor their moments.

@@ -20,7 +20,7 @@ struct SensitivityRequest {
   FitMethod fit = FitMethod::kGptq;
   double damping = 0.01;
   std::optional<DType> dtype;  // of scales and biases; nothing: as qx convert would choose
-  std::int64_t windows = 4;    // of the backward passes
+  std::int64_t windows = 8;    // of the backward passes
   std::int64_t direct_windows = 2;
   std::int64_t validate = 60;  // pairs of tensor and code measured directly
   std::uint64_t seed = 0;
