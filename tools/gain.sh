@@ -53,7 +53,7 @@ distances() {
 if wants prepare; then
   gguf=$("$root/tools/fetch_smollm2.sh")
   make_file base import "$gguf" -o base --permute-channels 1
-  make_file calibration calibrate -m base --text wiki.txt --share 0.4 --windows 128 -o calibration
+  make_file calibration calibrate -m base --text wiki.txt --share 0.4 --windows 48 -o calibration
   # From the first line that begins after 60 % of the characters; 20 % lie between it and the calibration.
   [[ -e test.txt ]] || python3 -c 'text = open("wiki.txt", encoding="utf-8").read()
 cut = text.index("\n", int(len(text) * 0.6)) + 1
@@ -71,7 +71,7 @@ if wants plain; then
 fi
 
 if wants search; then
-  make_file sensitivity.json sensitivity -m base --calibration calibration --text wiki.txt -o sensitivity.json --validate 60
+  make_file sensitivity.json sensitivity -m base --calibration calibration -o sensitivity.json --validate 60
   for recipe in "${recipes[@]}"; do
     make_file "best-$recipe.json" search -m base --calibration calibration --sensitivity sensitivity.json \
       --budget "like:$recipe" --text wiki.txt --skip 0.4 --share 0.2 -o "best-$recipe.json"

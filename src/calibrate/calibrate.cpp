@@ -154,6 +154,15 @@ void write_input(SafetensorsWriter& writer, std::size_t index, std::span<const d
   writer.write(index + 1, 0, std::as_bytes(std::span<const float>(diagonal)));
 }
 
+// What sensitivity reads again: the windows, one after the other.
+std::vector<std::uint32_t> window_tokens(const CalibrationText& text) {
+  std::vector<std::uint32_t> out;
+  for (const std::vector<TokenId>& window : text.windows) {
+    for (const TokenId id : window) out.push_back(static_cast<std::uint32_t>(id));
+  }
+  return out;
+}
+
 void run_windows(CpuModel& model, const CalibrationText& text, Progress& progress) {
   for (const std::vector<TokenId>& window : text.windows) {
     check_interrupt();
@@ -212,7 +221,8 @@ CalibrateReport calibrate(const CalibrateRequest& request, ThreadPool& pool) {
   report.inputs = static_cast<std::int64_t>(inputs.size());
 
   CpuModel model(load_weights(request.model), pool, Precision::kReference);
-  const std::vector<SafetensorsWriter::Entry> entries = calibration_entries(config);
+  const std::vector<SafetensorsWriter::Entry> entries =
+      calibration_entries(config, static_cast<std::int64_t>(text.windows.size()), request.ctx);
   for (const SafetensorsWriter::Entry& e : entries) {
     report.file_bytes += *element_count(e.shape) * static_cast<std::int64_t>(dtype_bytes(e.dtype));
   }
@@ -236,6 +246,8 @@ CalibrateReport calibrate(const CalibrateRequest& request, ThreadPool& pool) {
       }
     }
     writer.write(index, 0, std::as_bytes(std::span<const std::uint32_t>(text.counts)));
+    const std::vector<std::uint32_t> tokens = window_tokens(text);
+    writer.write(index + 1, 0, std::as_bytes(std::span<const std::uint32_t>(tokens)));
     writer.finish();
   }
   partial.commit();

@@ -100,6 +100,11 @@ TEST_F(Calibrate, TheFileDependsNeitherOnThreadsNorOnMemory) {
   EXPECT_EQ(hash, sha256_file(dir_ / "c.safetensors"));
   const Calibration c(dir_ / "a.safetensors");
   c.require_model(load_model_config(dir_ / "m"), "m");
+  const auto windows = c.windows();
+  ASSERT_EQ(windows.size(), 6u);
+  std::vector<TokenId> tokens;
+  for (const auto& window : windows) tokens.insert(tokens.end(), window.begin(), window.end());
+  EXPECT_EQ(json_string(json_member(c.info(), "text"), "used_sha256", ""), hash_tokens(tokens));
   // After an RMS norm the squares' mean is that of the norm's weights, about one.
   double sum = 0;
   for (const float v : c.mean_square("final")) sum += double(v);

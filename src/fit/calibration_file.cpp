@@ -2,6 +2,7 @@
 #include "fit/calibration_file.h"
 
 #include <cmath>
+#include <cstring>
 #include <utility>
 
 #include "base/error.h"
@@ -82,13 +83,15 @@ std::string linear_input_of(const CatalogTensor& t, bool tied) {
   }
 }
 
-std::vector<SafetensorsWriter::Entry> calibration_entries(const ModelConfig& config) {
+std::vector<SafetensorsWriter::Entry> calibration_entries(const ModelConfig& config,
+                                                          std::int64_t windows, std::int64_t ctx) {
   std::vector<SafetensorsWriter::Entry> out;
   for (const LinearInputShape& input : linear_inputs(config)) {
     out.push_back({moment_name(input.name), DType::kF32, {triangle_size(input.width)}});
     out.push_back({mean_square_name(input.name), DType::kF32, {input.width}});
   }
   out.push_back({kTokenCounts, DType::kU32, {config.vocab_size}});
+  out.push_back({kWindowTokens, DType::kU32, {windows, ctx}});
   return out;
 }
 
@@ -109,6 +112,12 @@ ParsedCalibration parse_calibration(const SafetensorsHeader& header, std::string
     const std::string_view name = t.name;
     if (name == kTokenCounts) {
       out.token_counts = t;
+    } else if (name == kWindowTokens) {
+      if (t.dtype != DType::kU32 || t.shape.size() != 2 || t.shape[0] < 1 || t.shape[1] < 1) {
+        fail(fmt::format("{}: tensor '{}'", origin, name),
+             "got {} {}, expected U32 of two dimensions", dtype_name(t.dtype), shape_text(t.shape));
+      }
+      out.window_tokens = t;
     } else if (name.ends_with(kMoment)) {
       out.inputs[t.name.substr(0, name.size() - kMoment.size())].moment = t;
     } else if (name.ends_with(kMeanSquare)) {
@@ -187,6 +196,28 @@ std::vector<float> Calibration::moment(const std::string& input) const {
     }
   }
   return values;
+}
+
+std::vector<std::vector<std::int32_t>> Calibration::windows() const {
+  const TensorView& t = parsed_.window_tokens;
+  const std::string place = fmt::format("{}: tensor '{}'", path_.string(), kWindowTokens);
+  if (t.name.empty()) {
+    fail(place, "is missing: an earlier version wrote this file; run qx calibrate again");
+  }
+  const auto vocab = static_cast<std::uint32_t>(parsed_.token_counts.shape[0]);
+  std::vector<std::vector<std::int32_t>> out(static_cast<std::size_t>(t.shape[0]));
+  const std::byte* from = t.data.data();
+  for (auto& window : out) {
+    window.resize(static_cast<std::size_t>(t.shape[1]));
+    for (std::int32_t& id : window) {
+      std::uint32_t value = 0;
+      std::memcpy(&value, from, sizeof value);
+      from += sizeof value;
+      if (value >= vocab) fail(place, "got token id {}, expected below {}", value, vocab);
+      id = static_cast<std::int32_t>(value);
+    }
+  }
+  return out;
 }
 
 }  // namespace qx

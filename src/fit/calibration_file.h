@@ -36,8 +36,9 @@ constexpr std::int64_t triangle_size(std::int64_t width) {
   return width * (width + 1) / 2;
 }
 
-// The arrays of a file, in its order, for a model.
-std::vector<SafetensorsWriter::Entry> calibration_entries(const ModelConfig& config);
+// The arrays of a file, in its order, for a model and the windows that it read.
+std::vector<SafetensorsWriter::Entry> calibration_entries(const ModelConfig& config,
+                                                          std::int64_t windows, std::int64_t ctx);
 inline std::string moment_name(const std::string& input) {
   return input + ".moment";
 }
@@ -45,6 +46,7 @@ inline std::string mean_square_name(const std::string& input) {
   return input + ".mean_square";
 }
 constexpr const char* kTokenCounts = "token_counts";
+constexpr const char* kWindowTokens = "window_tokens";
 constexpr const char* kCalibrationFormat = "qx-calibration-1";
 
 struct ParsedCalibration {
@@ -56,7 +58,8 @@ struct ParsedCalibration {
   Json info;  // {"tokens","windows","ctx","text":{..},"model":{..},..}
   std::int64_t tokens = 0;
   std::map<std::string, Input> inputs;
-  TensorView token_counts;  // U32 [vocab_size]
+  TensorView token_counts;   // U32 [vocab_size]
+  TensorView window_tokens;  // U32 [windows, ctx]; older files lack it, and its name is empty
 };
 // Checks names, types, shapes and info; not the values. Fails: Error at `origin`.
 ParsedCalibration parse_calibration(const SafetensorsHeader& header, std::string_view origin);
@@ -79,6 +82,9 @@ class Calibration {
   std::vector<float> mean_square(const std::string& input) const;
   // The lower triangle. Fails: Error for NaN or infinity.
   std::vector<float> moment(const std::string& input) const;
+  // The tokens that were read, window by window. Fails: Error for a file that does not hold them,
+  // or an id beyond the vocabulary.
+  std::vector<std::vector<std::int32_t>> windows() const;
 
  private:
   std::filesystem::path path_;

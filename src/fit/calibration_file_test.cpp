@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <functional>
 #include <limits>
 
@@ -25,7 +26,7 @@ ModelConfig small_config() {
 constexpr const char* kInfo = R"({"tokens": 10, "model": {"files": {"model.safetensors": "abc"}}})";
 
 struct File {
-  std::vector<SafetensorsWriter::Entry> entries = calibration_entries(small_config());
+  std::vector<SafetensorsWriter::Entry> entries = calibration_entries(small_config(), 2, 5);
   std::map<std::string, std::string> metadata = {{"format", kCalibrationFormat}, {"info", kInfo}};
   float value = 1;
   void write(const std::filesystem::path& path) const {
@@ -103,13 +104,36 @@ TEST(CalibrationFile, BrokenFilesAreRefused) {
   expect("tokens", [](File& f) { f.metadata["info"] = "{}"; });
   expect("at least 1", [](File& f) { f.metadata["info"] = R"({"tokens": 0})"; });
   expect("unknown", [](File& f) { f.entries.push_back({"surprise", DType::kF32, {1}}); });
-  expect("is missing", [](File& f) { f.entries.pop_back(); });
+  expect("is missing", [](File& f) { f.entries.erase(f.entries.end() - 2); });
   expect("is missing", [](File& f) { f.entries.erase(f.entries.begin()); });
   expect("expected 36", [](File& f) { f.entries[0].shape = {35}; });
   expect("one dimension", [](File& f) { f.entries[1].shape = {2, 4}; });
   expect("expected F32", [](File& f) { f.entries[1].dtype = DType::kU32; });
   expect("mean squares", [](File& f) { f.value = -1; });
   expect("finite", [](File& f) { f.value = std::numeric_limits<float>::infinity(); });
+}
+
+TEST(CalibrationFile, HoldsTheTokensOfItsWindows) {
+  const Scratch dir;
+  File file;
+  file.value = std::bit_cast<float>(7u);
+  file.write(dir / "c.safetensors");
+  EXPECT_EQ(Calibration(dir / "c.safetensors").windows(),
+            (std::vector<std::vector<std::int32_t>>(2, std::vector<std::int32_t>(5, 7))));
+  file.value = std::bit_cast<float>(20u);
+  file.write(dir / "beyond.safetensors");
+  EXPECT_NE(error_of([&] {
+              Calibration(dir / "beyond.safetensors").windows();
+            }).find("got token id 20, expected below 20"),
+            std::string::npos);
+  file.entries.pop_back();
+  file.write(dir / "old.safetensors");
+  const Calibration old(dir / "old.safetensors");
+  EXPECT_NE(error_of([&] { old.windows(); }).find("run qx calibrate again"), std::string::npos);
+  file.entries.push_back({kWindowTokens, DType::kU32, {10}});
+  file.write(dir / "flat.safetensors");
+  EXPECT_NE(error_of([&] { Calibration{dir / "flat.safetensors"}; }).find("two dimensions"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -5,7 +5,7 @@ qx=$1 model=$2 prompts=$3 out=$4
 seed=0
 while IFS= read -r prompt; do
   seed=$((seed + 1))
-  "$qx" generate -m "$model" -p "$prompt" --temp 0.7 --seed "$seed" --max-tokens 400 --json --quiet |
+  "$qx" generate -m "$model" -p "$prompt" --temp 0.7 --seed "$seed" --max-tokens 300 --json --quiet |
     python3 -c 'import json, sys
 answer = json.load(sys.stdin)["text"]
 print(json.dumps({"messages": [{"role": "user", "content": sys.argv[1]}, {"role": "assistant", "content": answer}]}))' "$prompt"
