@@ -28,6 +28,7 @@ constexpr qx::cli::AddVerb kVerbs[] = {
     // clang-format off
     qx::cli::add_import,
     qx::cli::add_calibrate,
+    qx::cli::add_sensitivity,
     qx::cli::add_search,
     qx::cli::add_convert,
     qx::cli::add_plan,

@@ -2,26 +2,12 @@
 #include "convert/fitting.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "base/error.h"
 #include "base/interrupt.h"
+#include "fit/importance.h"
 
 namespace qx {
-namespace {
-
-// A column that calibration never saw is not free: it counts as this share of the mean column.
-constexpr float kLeastImportance = 1e-4f;
-
-void raise_least(std::vector<float>& importance) {
-  const double sum = std::accumulate(importance.begin(), importance.end(), 0.0);
-  const auto least =
-      kLeastImportance * static_cast<float>(sum / static_cast<double>(importance.size()));
-  for (float& h : importance) h = std::max(h, least);
-}
-
-}  // namespace
-
 Fitting::Fitting(const FitRequest& request, const SourceModel& source, const Plan& plan,
                  const std::filesystem::path& source_path)
     : request_(request), plan_(plan), source_path_(source_path), calibration_(request.calibration) {

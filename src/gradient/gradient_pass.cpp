@@ -71,6 +71,11 @@ class GradientPass::Impl {
         states_(weights.layers.size() + 1) {}
 
   double run(std::span<const TokenId> tokens, const LossFunction& loss, GradientObserver& observer);
+  std::span<float> forward(std::span<const TokenId> tokens);
+  std::span<float> resume(std::size_t layer, std::span<const float> input);
+  std::span<const float> layer_input(std::size_t layer) const {
+    return {states_.at(layer).data(), static_cast<std::size_t>(rows_ * c_.hidden_size)};
+  }
 
  private:
   float* rows_of(FloatBuffer& buffer, std::int64_t width) { return buffer.reserve(rows_ * width); }
@@ -95,6 +100,8 @@ class GradientPass::Impl {
   void embed(std::span<const TokenId> tokens);
   void forward_layer(std::size_t layer, float* out);
   void backward_layer(std::size_t layer, GradientObserver& observer);
+  void forward_layers(std::size_t first);
+  std::span<float> forward_head();
   double backward_head(const LossFunction& loss, GradientObserver& observer);
   void backward_embedding(std::span<const TokenId> tokens, GradientObserver& observer);
 
@@ -285,12 +292,10 @@ void GradientPass::Impl::backward_layer(std::size_t layer, GradientObserver& obs
   add_norm(states_[layer].data(), w.input_norm);
 }
 
-// Leaves dL/dlogits in logits_, the head's inputs in final_, and dL/d(last layer's output).
-double GradientPass::Impl::backward_head(const LossFunction& loss, GradientObserver& observer) {
-  const std::int64_t hidden = c_.hidden_size;
-  const float* x = states_.back().data();
-  normalize(x, weights_.norm, rows_of(final_, hidden));
+// Final norm into final_, logits into logits_.
+std::span<float> GradientPass::Impl::forward_head() {
   const std::int64_t vocab = weights_.head.rows.rows;
+  normalize(states_.back().data(), weights_.norm, rows_of(final_, c_.hidden_size));
   float* logits = rows_of(logits_, vocab);
   multiply(final_.data(), weights_.head, logits);
   std::vector<char> broken(static_cast<std::size_t>(rows_));
@@ -305,7 +310,16 @@ double GradientPass::Impl::backward_head(const LossFunction& loss, GradientObser
          "weights hold NaN, infinite or far too large values",
          bad - broken.begin());
   }
-  const double value = loss({logits, static_cast<std::size_t>(rows_ * vocab)});
+  return {logits, static_cast<std::size_t>(rows_ * vocab)};
+}
+
+// Leaves dL/dlogits in logits_, and dL/d(last layer's output).
+double GradientPass::Impl::backward_head(const LossFunction& loss, GradientObserver& observer) {
+  const std::int64_t hidden = c_.hidden_size, vocab = weights_.head.rows.rows;
+  const float* x = states_.back().data();
+  const std::span<float> logits_span = forward_head();
+  float* logits = logits_span.data();
+  const double value = loss(logits_span);
   if (!std::isfinite(value)) fail(weights_.place, "got a loss of {}, expected a finite one", value);
 
   const MatrixPlace head{Role::kHead, -1};
@@ -365,18 +379,40 @@ void GradientPass::Impl::backward_embedding(std::span<const TokenId> tokens,
       });
 }
 
+void GradientPass::Impl::forward_layers(std::size_t first) {
+  for (std::size_t layer = first; layer < weights_.layers.size(); ++layer) {
+    check_interrupt();
+    forward_layer(layer, rows_of(states_[layer + 1], c_.hidden_size));
+  }
+}
+
+std::span<float> GradientPass::Impl::forward(std::span<const TokenId> tokens) {
+  check_tokens(tokens);
+  rows_ = static_cast<std::int64_t>(tokens.size());
+  rope_.reserve(rows_);
+  embed(tokens);
+  forward_layers(0);
+  return forward_head();
+}
+
+std::span<float> GradientPass::Impl::resume(std::size_t layer, std::span<const float> input) {
+  rows_ = static_cast<std::int64_t>(input.size()) / c_.hidden_size;
+  QX_CHECK(rows_ > 0 && rows_ * c_.hidden_size == static_cast<std::int64_t>(input.size()));
+  rope_.reserve(rows_);
+  std::copy(input.begin(), input.end(), rows_of(states_.at(layer), c_.hidden_size));
+  forward_layers(layer);
+  return forward_head();
+}
+
 double GradientPass::Impl::run(std::span<const TokenId> tokens, const LossFunction& loss,
                                GradientObserver& observer) {
   check_tokens(tokens);
   rows_ = static_cast<std::int64_t>(tokens.size());
   rope_.reserve(rows_);
   embed(tokens);
-  const std::size_t layers = weights_.layers.size();
-  for (std::size_t layer = 0; layer < layers; ++layer) {
-    check_interrupt();
-    forward_layer(layer, rows_of(states_[layer + 1], c_.hidden_size));
-  }
+  forward_layers(0);
   const double value = backward_head(loss, observer);
+  const std::size_t layers = weights_.layers.size();
   for (std::size_t layer = layers; layer-- > 0;) {
     check_interrupt();
     // The last layer's values are still there.
@@ -394,6 +430,15 @@ GradientPass::~GradientPass() = default;
 double GradientPass::run(std::span<const TokenId> tokens, const LossFunction& loss,
                          GradientObserver& observer) {
   return impl_->run(tokens, loss, observer);
+}
+std::span<float> GradientPass::forward(std::span<const TokenId> tokens) {
+  return impl_->forward(tokens);
+}
+std::span<const float> GradientPass::layer_input(std::size_t layer) const {
+  return impl_->layer_input(layer);
+}
+std::span<float> GradientPass::resume(std::size_t layer, std::span<const float> input) {
+  return impl_->resume(layer, input);
 }
 
 }  // namespace qx

@@ -87,6 +87,16 @@ class GradientPass {
   // Fails: Error for no token or an id out of range, and for logits or a loss that are not finite.
   double run(std::span<const TokenId> tokens, const LossFunction& loss, GradientObserver& observer);
 
+  // Forward only: the logits [tokens, vocab_size], which may be changed, and which end with the
+  // next call of any kind. Fails: as run().
+  std::span<float> forward(std::span<const TokenId> tokens);
+  // Of the last run() or forward(): what went into a layer, [tokens, hidden_size]; after the last
+  // layer, what went into the final norm.
+  std::span<const float> layer_input(std::size_t layer) const;
+  // Logits of a sequence of which layer_input(layer) is at hand: what a change in `layer` or after
+  // it does, without the layers before.
+  std::span<float> resume(std::size_t layer, std::span<const float> input);
+
  private:
   class Impl;
   std::unique_ptr<Impl> impl_;

@@ -10,10 +10,12 @@
 #include <filesystem>
 #include <limits>
 #include <map>
+#include <numeric>
 #include <string>
 
 #include "base/error.h"
 #include "base/random.h"
+#include "model/model.h"
 #include "model/reference_forward.h"
 #include "support/tiny_model.h"
 
@@ -305,6 +307,29 @@ TEST_F(GradientPassTest, LongSequencesToo) {
     EXPECT_NEAR(slope(*weights, tokens, loss, values[70], step), dw[70],
                 1e-4 * root_mean_square(dw));
   }
+}
+
+TEST_F(GradientPassTest, ForwardIsTheModels) {
+  ThreadPool pool(2);
+  const auto tokens = some_tokens(70);
+  const auto weights = make({.family = "qwen3", .quantized = AffineSpec{4, 32}});
+  GradientPass pass(*weights, pool);
+  const std::span<float> logits = pass.forward(tokens);
+  const std::vector<float> ours(logits.begin(), logits.end());
+  const std::span<const float> state = pass.layer_input(1);
+  const std::vector<float> middle(state.begin(), state.end());
+  const auto model = load_model(root_ / "0", pool, Precision::kReference);
+  const auto segment = model->new_segment(nullptr, 70);
+  std::vector<std::int32_t> outputs(tokens.size());
+  std::iota(outputs.begin(), outputs.end(), 0);
+  const Chunk chunk{segment.get(), tokens, outputs};
+  const Hidden hidden = model->forward({&chunk, 1});
+  std::vector<float> theirs(ours.size());
+  model->logits_rows(hidden, 0, hidden.rows, theirs);
+  EXPECT_EQ(ours, theirs);  // bit for bit
+  pass.forward(some_tokens(5));
+  const std::span<float> again = pass.resume(1, middle);
+  EXPECT_TRUE(std::equal(again.begin(), again.end(), ours.begin(), ours.end()));
 }
 
 TEST_F(GradientPassTest, RefusesWhatIsNotFinite) {

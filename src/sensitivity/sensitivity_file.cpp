@@ -75,13 +75,15 @@ Shape parse_matrix_shape(const Json& object, std::string_view origin) {
   const Json& list = list_of(object, "shape", origin);
   Shape shape;
   for (const Json& value : list) {
-    if (!value.is_number_integer()) fail(origin, "key 'shape': got {}, expected numbers", list.dump());
+    if (!value.is_number_integer())
+      fail(origin, "key 'shape': got {}, expected numbers", list.dump());
     shape.push_back(value.get<std::int64_t>());
   }
   const bool fits = std::all_of(shape.begin(), shape.end(),
                                 [](std::int64_t n) { return n >= 1 && n <= kMaxDimension; });
   if (shape.size() != 2 || !fits) {
-    fail(origin, "key 'shape': got {}, expected two dimensions of 1 to {}", list.dump(), kMaxDimension);
+    fail(origin, "key 'shape': got {}, expected two dimensions of 1 to {}", list.dump(),
+         kMaxDimension);
   }
   return shape;
 }
