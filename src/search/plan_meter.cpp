@@ -208,7 +208,9 @@ void PlanMeter::code_tensors(const Plan& plan, FitMethod method,
   std::vector<std::vector<std::size_t>> batches{{missing.begin(), missing.end()}};
   if (method != FitMethod::kMinMax) {
     fitted_plan_.rows = plan.rows;
-    batches = fitting_->batches(pool_.threads());
+    std::vector<char> left_out(plan.rows.size(), 1);
+    for (const std::size_t t : missing) left_out[t] = 0;
+    batches = fitting_->batches(pool_.threads(), left_out);
   }
   for (std::vector<std::size_t>& batch : batches) {
     std::erase_if(batch, [&](std::size_t t) { return !missing.contains(t); });
