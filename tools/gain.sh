@@ -83,11 +83,11 @@ fi
 if wants distances; then
   all=()
   for recipe in "${recipes[@]}"; do all+=(-m "$recipe" -m "$recipe-gptq" -m "best-$recipe"); done
-  distances wiki.json divergence "${all[@]}" -m q4-hi-mse --base base --text test.txt --chunks 16 --quiet
+  distances wiki.json divergence "${all[@]}" -m q4-hi-mse --base base --text test.txt --chunks 16 --precision exact --quiet
   # Another domain than the calibration's.
   for domain in chat.jsonl tasks.txt; do
     distances "${domain%%.*}.json" divergence -m q4-hi -m q4-hi-gptq -m best-q4-hi --base base --text "$domain" \
-      --chunks 16 --quiet
+      --chunks 16 --precision exact --quiet
   done
 fi
 

@@ -7,6 +7,7 @@
 
 #include "base/build_info.h"
 #include "base/error.h"
+#include "base/hash.h"
 #include "base/utc_time.h"
 #include "distance/passes.h"
 #include "distance_options.h"
@@ -16,7 +17,7 @@
 #include "options.h"
 #include "runs/model_facts.h"
 #include "search/search.h"
-#include "sensitivity/sensitivity_file.h"
+#include "sensitivity/sensitivity.h"
 #include "verbs.h"
 
 namespace qx::cli {
@@ -24,14 +25,14 @@ namespace {
 namespace fs = std::filesystem;
 
 struct Options {
-  std::string model, calibration, sensitivity, budget, target, text, format = "auto", fit, alike;
-  double damping = -1, skip = 0, share = 1;
+  std::string model, calibration, sensitivity, budget, target, text, format = "auto", alike;
+  double skip = 0, share = 1;
   std::int64_t windows = 16, ctx = 512;
   int candidates = 12;
   bool chat = false, force = false, allow_swap = false;
   std::vector<std::string> keep, compare;
   SearchRules rules;
-  std::string precision;
+  std::string precision, fit = "gptq";
   ComputeOptions compute;
   OutputOptions out;
 };
@@ -46,6 +47,9 @@ void check(const Options& o) {
     throw UsageError(
         fmt::format("-o: got '{}', expected a recipe file, a name that ends in .json", o.target));
   }
+  if (o.sensitivity.empty() && o.calibration.empty()) {
+    throw UsageError("expected --calibration, as qx calibrate writes it, or --sensitivity");
+  }
   if (o.text.empty() && !o.compare.empty()) {
     throw UsageError("--compare measures recipes, which needs --text");
   }
@@ -59,6 +63,45 @@ fs::path record_file(const Options& o) {
 FitMethod parse_fit(const std::string& name) {
   if (name == "minmax") return FitMethod::kMinMax;
   return name == "mse" ? FitMethod::kMse : FitMethod::kGptq;
+}
+
+// RECIPE.sensitivity.json beside RECIPE.json: made where --sensitivity names no other.
+fs::path own_sensitivity_file(const Options& o) {
+  return fs::path(o.target).replace_extension(".sensitivity.json");
+}
+
+void require_same_calibration(const Sensitivity& s, const Options& o, const fs::path& file) {
+  if (o.calibration.empty() || s.fit == "minmax") return;
+  if (const std::string own = sha256_file(o.calibration); own != s.calibration_sha256) {
+    fail(file.string(),
+         "was made with a calibration of SHA-256 {}, expected that of {}, {}; run qx sensitivity "
+         "with it",
+         s.calibration_sha256.substr(0, 12), o.calibration, own.substr(0, 12));
+  }
+}
+
+// From the file, or measured and written beside the recipe.
+Sensitivity obtain_sensitivity(const Options& o, const fs::path& model, const fs::path& file,
+                               ThreadPool& pool) {
+  if (o.sensitivity.empty() && !fs::exists(file)) {
+    SensitivityRequest request;
+    request.model = model;
+    request.calibration = o.calibration;
+    request.fit = parse_fit(o.fit);
+    request.quiet = o.out.quiet;
+    require_memory("search", model, o.ctx, KvBits::k32, o.allow_swap, {.rows = o.ctx});
+    const SensitivityReport report = measure_sensitivity(request, pool);
+    for (const std::string& note : report.notes) fmt::print(stderr, "qx search: {}\n", note);
+    write_sensitivity(file, report.result, o.force);
+    return report.result;
+  }
+  Sensitivity sensitivity = read_sensitivity(file);
+  if (o.sensitivity.empty() && sensitivity.fit != o.fit) {
+    fail(file.string(), "was made for {} codes, expected those of --fit {}", sensitivity.fit,
+         o.fit);
+  }
+  require_same_calibration(sensitivity, o, file);
+  return sensitivity;
 }
 
 Json rules_json(const SearchRules& rules) {
@@ -181,13 +224,15 @@ void run(const Options& o) {
   const fs::path model = resolve_model(o.model);
   require_absent(o.target, o.force);
   require_absent(record_file(o), o.force);
-  const Sensitivity sensitivity = read_sensitivity(o.sensitivity);
+  const fs::path costs = o.sensitivity.empty() ? own_sensitivity_file(o) : fs::path(o.sensitivity);
+  const std::unique_ptr<ThreadPool> pool = start_compute(o.compute);
+  const Sensitivity sensitivity = obtain_sensitivity(o, model, costs, *pool);
   const std::map<std::string, std::string> files = measure_model(model).files;
-  require_same_weights(sensitivity, files, o.sensitivity, model);
+  require_same_weights(sensitivity, files, costs.string(), model);
   ModelConfig config = load_model_config(model);
   // The type that the sensitivities are for: recipe_of_plan writes it where it is not the model's.
   const std::optional<DType> own_dtype = config.dtype;
-  const PlanSpace space(config, sensitivity, o.rules, o.sensitivity);
+  const PlanSpace space(config, sensitivity, o.rules, costs.string());
   SearchSettings settings;
   settings.budget = o.budget;
   settings.budget_bytes = parse_budget(o.budget, config, space.dtype());
@@ -195,15 +240,16 @@ void run(const Options& o) {
   settings.compare = o.compare;
   settings.method = parse_fit(sensitivity.fit);
   settings.quiet = o.out.quiet;
-  const std::unique_ptr<ThreadPool> pool = start_compute(o.compute);
   std::optional<PlanMeter> meter;
   if (!o.text.empty()) {
     if (settings.method != FitMethod::kMinMax && o.calibration.empty()) {
       throw UsageError(
           fmt::format("--text measures {} codes, which needs --calibration", sensitivity.fit));
     }
-    FitRequest fit{settings.method, o.calibration, sensitivity.damping};
-    if (settings.method == FitMethod::kMinMax) fit.calibration.clear();
+    FitRequest fit;
+    fit.method = settings.method;
+    if (fit.method != FitMethod::kMinMax) fit.calibration = o.calibration;
+    fit.damping = sensitivity.damping;
     require_memory("search", model, o.ctx + kPassTokens, KvBits::k32, o.allow_swap,
                    {.rows = kPassTokens});
     meter.emplace(meter_request(o, fit, model), *pool);
@@ -305,7 +351,12 @@ void add_search(CLI::App& app) {
   verb->add_option("-o,--output", o.target, "the recipe file to write (.json)")->required();
   verb->add_option("--calibration", o.calibration,
                    "what qx calibrate wrote: for measuring candidates, and for sensitivities");
-  verb->add_option("--sensitivity", o.sensitivity, "what qx sensitivity wrote")->required();
+  verb->add_option("--sensitivity", o.sensitivity,
+                   "what qx sensitivity wrote (default: RECIPE.sensitivity.json beside the recipe, "
+                   "measured where it is not there)");
+  verb->add_option("--fit", o.fit, "whose codes, where sensitivities are to be measured")
+      ->check(CLI::IsMember({"minmax", "mse", "gptq"}))
+      ->capture_default_str();
   add_rule_options(*verb, o);
   add_measuring_options(*verb, o);
   verb->add_flag("--force", o.force, "replace existing files");
