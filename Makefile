@@ -9,7 +9,7 @@ CACHE  ?= $(or $(QX_CACHE),$(HOME)/.cache/qx)
 FUZZ_SECONDS ?= 30
 FORMATTED := $(shell git ls-files '*.cpp' '*.h' 2>/dev/null)
 
-.PHONY: help deps build test test-aarch64 test-browser test-dev test-tsan test-clang parity parity-full fuzz demo example bench format \
+.PHONY: help deps build test test-aarch64 test-browser test-dev test-tsan test-clang parity parity-full fuzz demo example gain bench format \
   format-check install clean
 
 help:  ## show this list
@@ -68,6 +68,9 @@ demo: build  ## the main job on a real model: import, convert, generate, evaluat
 
 example: build  ## the worked example of the docs on the real items of QX_DATA (and QX_TEXT): writes docs/example
 	@tools/example.sh
+
+gain: build  ## what a search gains over plain recipes, honestly, on SmolLM2 (QX_TEXT, QX_DATA): writes docs/gain
+	@tools/gain.sh
 
 bench: deps  ## micro-benchmarks of the kernels and the codec
 	@tools/install_deps.sh bench

@@ -29,6 +29,7 @@ constexpr qx::cli::AddVerb kVerbs[] = {
     qx::cli::add_import,
     qx::cli::add_calibrate,
     qx::cli::add_sensitivity,
+    qx::cli::add_search,
     qx::cli::add_convert,
     qx::cli::add_plan,
     qx::cli::add_inspect,

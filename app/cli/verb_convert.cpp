@@ -20,8 +20,10 @@ namespace {
 namespace fs = std::filesystem;
 
 struct Options {
-  std::string model, target, recipe, like, dtype, rounding = "cpu", fit = "minmax", calibration;
+  std::string model, target, recipe, like, dtype, rounding = "cpu", fit = "minmax", calibration,
+                                                  column_order = "natural";
   double damping = 0.01;
+  std::int64_t fit_memory_mb = 0;
   std::optional<int> group_size;
   bool dry_run = false, resume = false, force = false, allow_requantize = false;
   OutputOptions output;
@@ -45,8 +47,11 @@ void check(const Options& o) {
   if (o.fit == "minmax" && !o.calibration.empty()) {
     throw UsageError("--calibration goes with --fit mse or gptq, got minmax");
   }
-  if (o.fit != "minmax" && (o.rounding != "cpu" || o.resume)) {
-    throw UsageError("--rounding gpu and --resume go with --fit minmax alone");
+  if (o.fit != "minmax" && o.rounding != "cpu") {
+    throw UsageError("--rounding gpu goes with --fit minmax alone");
+  }
+  if (o.fit != "gptq" && o.column_order != "natural") {
+    throw UsageError(fmt::format("--column-order goes with --fit gptq, got {}", o.fit));
   }
 }
 
@@ -61,7 +66,9 @@ ConvertRequest make_request(const Options& o) {
   request.fit = {o.fit == "mse"    ? FitMethod::kMse
                  : o.fit == "gptq" ? FitMethod::kGptq
                                    : FitMethod::kMinMax,
-                 o.calibration, o.damping};
+                 o.calibration, o.damping,
+                 o.column_order == "importance" ? ColumnOrder::kImportance : ColumnOrder::kNatural,
+                 o.fit_memory_mb * 1'000'000};
   request.force = o.force;
   request.resume = o.resume;
   request.allow_requantize = o.allow_requantize;
@@ -175,7 +182,6 @@ ConvertResult convert_or_explain(const ConvertRequest& request, ThreadPool& pool
   try {
     return convert(request, pool);
   } catch (const Interrupted&) {
-    if (request.fit.method != FitMethod::kMinMax) throw;
     fmt::print(stderr, "qx convert: what is finished was kept; --resume goes on from there\n");
     throw;
   }
@@ -249,6 +255,14 @@ void add_convert(CLI::App& app) {
                    "gptq: share of the second moment's mean diagonal that is added to it")
       ->check(CLI::Range(0.0, 10.0))
       ->capture_default_str();
+  verb->add_option("--column-order", o.column_order,
+                   "gptq: in which order columns are quantized: natural, or importance (groups of "
+                   "large inputs first)")
+      ->check(CLI::IsMember({"natural", "importance"}))
+      ->capture_default_str();
+  verb->add_option("--fit-memory", o.fit_memory_mb,
+                   "gptq: MB for factors of second moments (default: half of what is available)")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40));
   verb->add_option("--dtype", o.dtype,
                    "type of floats, scales and biases (default: the recipe's, else the model's)")
       ->check(CLI::IsMember({"bfloat16", "float16", "float32"}));

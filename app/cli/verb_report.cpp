@@ -16,7 +16,7 @@ namespace qx::cli {
 namespace {
 
 struct ReportOptions {
-  std::vector<std::string> runs;
+  std::vector<std::string> runs, searches;
   std::string output, baseline, title, data, metric = "default";
   double margin = CompareSettings{}.margin;
   std::size_t flips = FlipSettings{}.per_task;
@@ -43,6 +43,7 @@ void report(const ReportOptions& options) {
   const auto folders = report_folders(options.runs, notes);
   ReportPage page = gather_report(folders, settings, *pool);
   page.notes.insert(page.notes.begin(), notes.begin(), notes.end());
+  for (const std::string& file : options.searches) page.searches.push_back(read_search(file));
   const std::string html = report_html(page_json(page), page.title);
   write_file_atomic(options.output, html, options.force);
 
@@ -92,6 +93,11 @@ void add_report(CLI::App& app) {
   verb->add_option(
       "--data", options->data,
       "folder of TASK.jsonl with the questions (default: the files that the runs read)");
+  verb->add_option("--search", options->searches,
+                   "what qx search wrote beside its recipe (RECIPE.search.json): its curve of size "
+                   "against divergence; several are allowed")
+      ->expected(1)
+      ->take_all();
   verb->add_flag("--no-errors", options->no_errors,
                  "leave out the error of each layer, which takes reading all weights");
   verb->add_flag("--force", options->force, "replace the output file");

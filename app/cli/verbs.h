@@ -14,6 +14,7 @@ using AddVerb = void (*)(CLI::App& app);
 void add_import(CLI::App& app);
 void add_calibrate(CLI::App& app);
 void add_sensitivity(CLI::App& app);
+void add_search(CLI::App& app);
 void add_convert(CLI::App& app);
 void add_plan(CLI::App& app);
 void add_inspect(CLI::App& app);

@@ -64,6 +64,15 @@ TEST(ChooseWindows, SpreadOverThePartThatIsUsed) {
             std::string::npos);
 }
 
+// Of the last array: a scale, a bias, a code or a float.
+void damage_one_byte(const fs::path& file) {
+  std::fstream stream(file, std::ios::in | std::ios::out | std::ios::binary);
+  stream.seekg(-7, std::ios::end);
+  const int byte = stream.get();
+  stream.seekp(-7, std::ios::end);
+  stream.put(static_cast<char>(byte ^ 1));
+}
+
 class Calibrate : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -166,6 +175,23 @@ TEST_F(Calibrate, ConvertFitsWithItAndSaysSo) {
             }).find("fitted codes (mse"),
             std::string::npos);
   EXPECT_TRUE(verify_directory(dir_ / "plain", dir_ / "m", one, true).holds());
+  for (const std::string name : {"mse", "gptq"}) {
+    const Verification v = verify_fitted(dir_ / name, dir_ / "m", dir_ / "cal", 0, three, true);
+    EXPECT_TRUE(v.holds()) << name;
+    EXPECT_EQ(v.fit, name);
+  }
+  const auto verify_error = [&](const std::string& made, const std::string& calibration) {
+    return error_of(
+        [&] { verify_fitted(dir_ / made, dir_ / "m", dir_ / calibration, 0, one, true); });
+  };
+  EXPECT_NE(verify_error("plain", "cal").find("without fitted codes"), std::string::npos);
+  CalibrateRequest other = request("cal2");
+  other.windows = 5;
+  calibrate(other, one);
+  EXPECT_NE(verify_error("gptq", "cal2").find("expected the one"), std::string::npos);
+  damage_one_byte(dir_ / "gptq/model.safetensors");
+  const Verification damaged = verify_fitted(dir_ / "gptq", dir_ / "m", dir_ / "cal", 0, one, true);
+  EXPECT_FALSE(damaged.holds());
   EXPECT_TRUE(json_member(read_json_file(dir_ / "plain/qx_plan.json"), "fit").is_null());
   // The same shapes with other values: not this calibration's model.
   fs::remove_all(dir_ / "m");
@@ -173,6 +199,35 @@ TEST_F(Calibrate, ConvertFitsWithItAndSaysSo) {
   EXPECT_NE(error_of([&] { convert_to("other", FitMethod::kMse, one); }).find("other weights"),
             std::string::npos);
   EXPECT_FALSE(fs::exists(dir_ / "other"));
+}
+
+TEST_F(Calibrate, FactorsTakeNoMoreMemoryThanTheyMay) {
+  ThreadPool three(3);
+  calibrate(request("cal"), three);
+  ConvertRequest r;
+  r.source = dir_ / "m";
+  r.plan.recipe = "q4-hi";
+  r.quiet = true;
+  std::vector<std::string> hashes;
+  for (const auto order : {ColumnOrder::kNatural, ColumnOrder::kImportance}) {
+    for (const std::int64_t memory : {std::int64_t{0}, factor_work_bytes(256)}) {
+      r.target = dir_ / ("out" + std::to_string(hashes.size()));
+      r.fit = {FitMethod::kGptq, dir_ / "cal", 0.01, order, memory};
+      convert(r, three);
+      hashes.push_back(sha256_file(r.target / "model.safetensors"));
+      EXPECT_EQ(read_json_file(r.target / "qx_plan.json")["fit"]["column_order"],
+                column_order_name(order));
+      EXPECT_TRUE(verify_fitted(r.target, dir_ / "m", dir_ / "cal", memory, three, true).holds());
+    }
+  }
+  EXPECT_EQ(hashes[0], hashes[1]);
+  EXPECT_EQ(hashes[2], hashes[3]);
+  EXPECT_NE(hashes[0], hashes[2]);
+  r.target = dir_ / "refused";
+  r.fit.memory_bytes = factor_work_bytes(256) - 1;
+  EXPECT_NE(error_of([&] { convert(r, three); }).find("--fit-memory"), std::string::npos);
+  EXPECT_FALSE(fs::exists(r.target));
+  EXPECT_FALSE(fs::exists(dir_ / ".refused.qx-partial"));
 }
 
 TEST_F(Calibrate, ASingularMomentFallsBackToMse) {

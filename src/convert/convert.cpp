@@ -126,7 +126,7 @@ class Conversion {
     try {
       return run_all();
     } catch (const Interrupted&) {
-      if (!fitting_) staged_.keep();
+      staged_.keep();
       throw;
     }
   }
@@ -191,6 +191,7 @@ Json Conversion::identity() const {
   out["type"] = float_dtype_config_name(plan_.dtype);
   out["rounding"] = rounding_name(request_.rounding);
   out["source"] = std::move(files);
+  out["fit"] = fitting_ ? fitting_->identity() : Json();
   return out;
 }
 
@@ -307,12 +308,14 @@ void Conversion::take_over(const ConversionJournal::Tensors& finished) {
     check_interrupt();
     const auto found = finished.find(plan_.plan.rows[t].tensor.name);
     if (found == finished.end()) return;
+    if (found->second.fell_back && !fitting_) return;  // no journal of ours
     progress.advance();
     if (!take_over_tensor(t, found->second, old_files)) return;
     const std::lock_guard<std::mutex> lock(mutex);
     taken_over_[t] = 1;
     ++resumed_;
     kept.insert(*found);
+    if (found->second.fell_back) fitting_->fell_back_before(t);
   });
   old_files.clear();
   journal_.emplace(staged_.path() / kJournalName, identity(), kept);
@@ -404,6 +407,7 @@ void Conversion::block_done(const RowBlock& block, TensorChecksums checksums) {
   if (--pending.blocks > 0) return;
   unreleased_.push_back(block.tensor);
   release_sources();
+  pending.sums.fell_back = fitting_ && fitting_->fell_back(block.tensor);
   journal_->note(tensor.name, pending.sums);
 }
 
@@ -458,7 +462,7 @@ void Conversion::convert_fitted(const std::vector<RowBlock>& blocks) {
   std::map<std::string, std::string> hashes;
   for (const FileHash& file : source_hashes_) hashes[file.name] = file.sha256;
   fitting_->require_weights(hashes);
-  for (const std::vector<std::size_t>& batch : fitting_->batches(pool_.threads())) {
+  for (const std::vector<std::size_t>& batch : fitting_->batches(pool_.threads(), taken_over_)) {
     fitting_->prepare(batch, pool_);
     std::vector<RowBlock> mine;
     for (const RowBlock& block : blocks) {
@@ -556,9 +560,6 @@ ConvertPlan plan_conversion(const ConvertRequest& request) {
 
 ConvertResult convert(const ConvertRequest& request, ThreadPool& pool) {
   const auto start = std::chrono::steady_clock::now();
-  if (request.resume && request.fit.method != FitMethod::kMinMax) {
-    throw UsageError("--resume goes with --fit minmax alone; a fitted conversion starts over");
-  }
   const SourceModel source(request.source);
   Conversion conversion(start, request, source, plan_for(source, request), pool);
   return conversion.run();

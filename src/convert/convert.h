@@ -23,6 +23,10 @@ struct FitRequest {
   FitMethod method = FitMethod::kMinMax;
   std::filesystem::path calibration;  // empty with minmax
   double damping = 0.01;              // gptq: share of the mean of H's diagonal that is added to it
+  ColumnOrder order = ColumnOrder::kNatural;  // gptq
+  // gptq: for factors of second moments; 0: half of what is available. Fewer are made at once where
+  // they do not all fit; the bytes of the output do not depend on it.
+  std::int64_t memory_bytes = 0;
 };
 
 struct ConvertRequest {
@@ -65,13 +69,13 @@ struct ConvertResult {
 // The weights are first rounded to the output's float type (request, else the config's, else the type
 // that most are stored in), then quantized; affine sources are decoded in float32 and rounded once.
 // The bytes depend on source, plan, type, rounding and fit alone, not on threads or on an interruption.
-// A fitted conversion keeps nothing when it is interrupted and takes no resume. A tensor whose damped
-// second moment is not positive definite falls back from gptq to mse; an untied embedding, whose input is
-// one token, keeps minmax. Both are in qx_plan.json.
+// A tensor whose damped second moment is not positive definite falls back from gptq to mse; an untied
+// embedding, whose input is one token, keeps minmax. Both are in qx_plan.json.
 //
 // Fails: Error (target exists and not force; source broken, incomplete or with unknown tensors; NaN or
 // infinite weights with tensor, row and column; no room on the disk; quantized source without
-// allow_requantize; a calibration that is broken or of other weights). Interrupted: the unfinished output is kept for a resume; the target is absent.
+// allow_requantize; a calibration that is broken or of other weights; a factor larger than the memory).
+// Interrupted: the unfinished output is kept for a resume; the target is absent.
 ConvertResult convert(const ConvertRequest& request, ThreadPool& pool);
 
 }  // namespace qx

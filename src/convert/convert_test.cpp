@@ -385,6 +385,7 @@ class Resume : public Convert {
     head["plan"] = p.plan.plan_hash();
     head["type"] = "bfloat16";
     head["rounding"] = "cpu";
+    head["fit"] = nullptr;
     head["source"] = Json::array();
     head["source"].push_back({{"name", "model.safetensors"}, {"bytes", fs::file_size(source)}});
     return head.dump();

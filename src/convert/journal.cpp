@@ -27,7 +27,9 @@ std::optional<std::uint64_t> unsigned_member(const Json& line, const char* key) 
 }
 
 std::string tensor_line(const std::string& tensor, TensorChecksums c) {
-  return Json{{"tensor", tensor}, {"source", c.source}, {"output", c.output}}.dump() + "\n";
+  Json line{{"tensor", tensor}, {"source", c.source}, {"output", c.output}};
+  if (c.fell_back) line["mse_instead"] = true;
+  return line.dump() + "\n";
 }
 
 }  // namespace
@@ -83,7 +85,9 @@ std::optional<ConversionJournal::Tensors> ConversionJournal::read(const std::fil
     const Json entry = Json::parse(line, nullptr, false);
     if (!entry.is_object() || !entry.contains("tensor") || !entry["tensor"].is_string()) continue;
     const auto source = unsigned_member(entry, "source"), output = unsigned_member(entry, "output");
-    if (source && output) tensors[entry["tensor"]] = {*source, *output};
+    if (source && output) {
+      tensors[entry["tensor"]] = {*source, *output, entry.contains("mse_instead")};
+    }
   }
   return tensors;
 }

@@ -32,6 +32,7 @@ class BlockChecksum {
 // Of the bytes that a tensor was made from, and of those that were made.
 struct TensorChecksums {
   std::uint64_t source = 0, output = 0;
+  bool fell_back = false;  // gptq was asked for, and mse is what it got
 };
 
 class ConversionJournal {

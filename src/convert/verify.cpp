@@ -5,9 +5,14 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
+#include <set>
 
 #include "base/error.h"
+#include "base/hash.h"
+#include "base/interrupt.h"
 #include "base/progress.h"
+#include "convert/fitting.h"
 #include "convert/row_blocks.h"
 #include "convert/source.h"
 #include "io/json.h"
@@ -20,6 +25,7 @@ constexpr Rounding kRoundings[] = {Rounding::kCpu, Rounding::kGpu};
 struct Scratch {
   SourceScratch source;
   std::vector<std::byte> codes, scales, biases;
+  std::vector<float> rows;
 };
 
 // What one block adds to its tensor's check.
@@ -33,33 +39,44 @@ void note(BlockCheck& check, std::size_t rounding, std::int64_t unit) {
   if (check.first[rounding] < 0) check.first[rounding] = unit;
 }
 
-void compare_affine(const SourceTensor& made, RowRange rows, const std::byte* values,
-                    const SourceModel& made_model, Scratch& scratch, BlockCheck& check) {
+// Codes, scales and biases as scratch has them, group by group.
+void compare_encoded(const SourceTensor& made, RowRange rows, const SourceModel& made_model,
+                     const Scratch& scratch, bool bad, std::size_t rounding, BlockCheck& check) {
   const AffineSpec spec = *made.affine;
-  const DType dtype = made.scales->dtype;
-  const std::int64_t count = rows.end - rows.begin;
   const std::int64_t groups = groups_per_row(made.shape.cols, spec.group);
-  const auto scale_bytes = static_cast<std::int64_t>(dtype_bytes(dtype));
+  const auto scale_bytes = static_cast<std::int64_t>(dtype_bytes(made.scales->dtype));
   const std::int64_t code_bytes = spec.group / 8 * spec.bits;
   const auto stored = made_model.stored_rows(made, rows);  // codes, scales, biases
-  scratch.codes.resize(stored[0].size());
-  scratch.scales.resize(stored[1].size());
-  scratch.biases.resize(stored[2].size());
-  for (std::size_t r = 0; r < std::size(kRoundings); ++r) {
-    const auto bad =
-        encode_rows(dtype, values, {count, made.shape.cols}, spec, kRoundings[r],
-                    {scratch.codes.data(), scratch.scales.data(), scratch.biases.data()});
-    for (std::int64_t g = 0; g < count * groups; ++g) {
-      const auto same = [&](std::size_t part, const std::vector<std::byte>& ours,
-                            std::int64_t size) {
-        return std::memcmp(stored[part].data() + g * size, ours.data() + g * size,
-                           static_cast<std::size_t>(size)) == 0;
-      };
-      if (bad || !same(0, scratch.codes, code_bytes) || !same(1, scratch.scales, scale_bytes) ||
-          !same(2, scratch.biases, scale_bytes)) {
-        note(check, r, rows.begin * groups + g);
-      }
+  for (std::int64_t g = 0; g < (rows.end - rows.begin) * groups; ++g) {
+    const auto same = [&](std::size_t part, const std::vector<std::byte>& ours, std::int64_t size) {
+      return std::memcmp(stored[part].data() + g * size, ours.data() + g * size,
+                         static_cast<std::size_t>(size)) == 0;
+    };
+    if (bad || !same(0, scratch.codes, code_bytes) || !same(1, scratch.scales, scale_bytes) ||
+        !same(2, scratch.biases, scale_bytes)) {
+      note(check, rounding, rows.begin * groups + g);
     }
+  }
+}
+
+AffineOut sized_output(const SourceTensor& made, std::int64_t rows, Scratch& scratch) {
+  const std::int64_t groups = groups_per_row(made.shape.cols, made.affine->group);
+  const auto scales = static_cast<std::size_t>(rows * groups) * dtype_bytes(made.scales->dtype);
+  scratch.codes.resize(
+      static_cast<std::size_t>(rows * code_bytes_per_row(made.shape.cols, made.affine->bits)));
+  scratch.scales.resize(scales);
+  scratch.biases.resize(scales);
+  return {scratch.codes.data(), scratch.scales.data(), scratch.biases.data()};
+}
+
+void compare_affine(const SourceTensor& made, RowRange rows, const std::byte* values,
+                    const SourceModel& made_model, Scratch& scratch, BlockCheck& check) {
+  const std::int64_t count = rows.end - rows.begin;
+  const AffineOut out = sized_output(made, count, scratch);
+  for (std::size_t r = 0; r < std::size(kRoundings); ++r) {
+    const auto bad = encode_rows(made.scales->dtype, values, {count, made.shape.cols}, *made.affine,
+                                 kRoundings[r], out);
+    compare_encoded(made, rows, made_model, scratch, bad.has_value(), r, check);
   }
 }
 
@@ -77,24 +94,32 @@ void compare_floats(const SourceTensor& made, RowRange rows, const std::byte* va
   }
 }
 
+// What a directory's record says of fitted codes; null when it has none, or cannot be read: then it is
+// no part of the model.
+Json recorded_fit(const std::filesystem::path& directory) {
+  const std::filesystem::path record = directory / "qx_plan.json";
+  try {
+    if (std::filesystem::exists(record)) return json_member(read_json_file(record), "fit");
+  } catch (const Error&) {
+  }
+  return {};
+}
+
+std::string calibration_hash(const Json& fit) {
+  const Json& hash = json_member(json_member(fit, "calibration"), "sha256");
+  return hash.is_string() ? hash.get<std::string>() : "unknown";
+}
+
 // Codes that were fitted follow from a calibration too, so encoding the source says nothing about them.
 void refuse_fitted(const std::filesystem::path& directory) {
-  const std::filesystem::path record = directory / "qx_plan.json";
-  Json fit;
-  try {
-    if (std::filesystem::exists(record)) fit = json_member(read_json_file(record), "fit");
-  } catch (const Error&) {
-    return;  // a record that cannot be read is no part of the model
-  }
+  const Json fit = recorded_fit(directory);
   const Json& method = json_member(fit, "method");
   if (!method.is_string()) return;
-  const Json& hash = json_member(json_member(fit, "calibration"), "sha256");
-  fail(directory.string(),
-       "got fitted codes ({}, calibration SHA-256 {}), expected min-max ones: they cannot be "
-       "re-derived from the source alone; convert again with the same --fit and --calibration and "
-       "compare with qx diff",
-       method.get<std::string>(),
-       hash.is_string() ? hash.get<std::string>().substr(0, 12) : "unknown");
+  fail(
+      directory.string(),
+      "got fitted codes ({}), which do not follow from the source alone; give the calibration that "
+      "they were fitted with (--calibration, SHA-256 {})",
+      method.get<std::string>(), calibration_hash(fit).substr(0, 12));
 }
 
 TensorCheck describe(const SourceTensor& made) {
@@ -113,6 +138,52 @@ std::string place_of(const SourceTensor& made, std::int64_t unit) {
   }
   const std::int64_t groups = groups_per_row(made.shape.cols, made.affine->group);
   return fmt::format("row {}, columns from {}", unit / groups, unit % groups * made.affine->group);
+}
+
+Verification collect(const SourceModel& made, const std::vector<RowBlock>& blocks,
+                     const std::vector<BlockCheck>& checks) {
+  Verification result;
+  for (const SourceTensor& tensor : made.tensors()) result.tensors.push_back(describe(tensor));
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    TensorCheck& check = result.tensors[blocks[i].tensor];
+    for (std::size_t r = 0; r < 2; ++r) {
+      check.different[r] += checks[i].different[r];
+      if (check.first[r].empty() && checks[i].first[r] >= 0) {
+        check.first[r] = place_of(made.tensors()[blocks[i].tensor], checks[i].first[r]);
+      }
+    }
+  }
+  return result;
+}
+
+// The fit that a directory's record describes, with this calibration.
+FitRequest request_of(const std::filesystem::path& directory,
+                      const std::filesystem::path& calibration) {
+  const Json fit = recorded_fit(directory);
+  const Json &method = json_member(fit, "method"), &damping = json_member(fit, "damping"),
+             &order = json_member(fit, "column_order");
+  FitRequest out;
+  out.calibration = calibration;
+  if (method == fit_method_name(FitMethod::kMse)) {
+    out.method = FitMethod::kMse;
+  } else if (method == fit_method_name(FitMethod::kGptq) && damping.is_number()) {
+    out.method = FitMethod::kGptq;
+    out.damping = damping.get<double>();
+    if (order == column_order_name(ColumnOrder::kImportance)) out.order = ColumnOrder::kImportance;
+  } else {
+    fail(directory.string(),
+         "got a record without fitted codes (qx_plan.json), expected a directory that qx convert "
+         "--fit wrote; leave --calibration away");
+  }
+  return out;
+}
+
+// What the directory holds, as a plan that asks for exactly that.
+Plan plan_of(const SourceModel& made) {
+  PlanRequest request;
+  request.like_directory = made.directory().string();
+  request.dtype = made.stored_dtype();
+  return make_plan(made.config(), request);
 }
 
 }  // namespace
@@ -145,17 +216,67 @@ Verification verify_directory(const std::filesystem::path& directory,
     }
     progress.advance();
   });
-  Verification result;
-  for (const SourceTensor& tensor : made.tensors()) result.tensors.push_back(describe(tensor));
-  for (std::size_t i = 0; i < blocks.size(); ++i) {
-    TensorCheck& check = result.tensors[blocks[i].tensor];
-    for (std::size_t r = 0; r < 2; ++r) {
-      check.different[r] += checks[i].different[r];
-      if (check.first[r].empty() && checks[i].first[r] >= 0) {
-        check.first[r] = place_of(made.tensors()[blocks[i].tensor], checks[i].first[r]);
+  return collect(made, blocks, checks);
+}
+
+Verification verify_fitted(const std::filesystem::path& directory,
+                           const std::filesystem::path& source,
+                           const std::filesystem::path& calibration, std::int64_t memory_bytes,
+                           ThreadPool& pool, bool quiet) {
+  FitRequest request = request_of(directory, calibration);
+  request.memory_bytes = memory_bytes;
+  const SourceModel made(directory), original(source);
+  require_same_tensors(made, original);
+  const Plan plan = plan_of(made);
+  QX_CHECK(plan.rows.size() == made.tensors().size());
+  Fitting fitting(request, original, plan, source);
+  fitting.require_calibration(calibration_hash(recorded_fit(directory)));
+  std::map<std::string, std::string> hashes;
+  for (const MappedFile* file : original.checkpoint().maps()) {
+    hashes[file->path().filename().string()] = sha256_file(file->path());
+  }
+  fitting.require_weights(hashes);
+  const std::vector<RowBlock> blocks = row_blocks(made.tensors());
+  std::vector<BlockCheck> checks(blocks.size());
+  std::vector<Scratch> scratch(static_cast<std::size_t>(pool.threads()));
+  Progress progress("verifying", blocks.size(), "blocks", quiet);
+  const auto check_block = [&](std::size_t i, Scratch& mine) {
+    const RowBlock& block = blocks[i];
+    const SourceTensor &tensor = made.tensors()[block.tensor],
+                       &from = original.tensors()[block.tensor];
+    const DType dtype = tensor.affine ? tensor.scales->dtype : tensor.weight->dtype;
+    const std::byte* values = original.read_rows(from, block.rows, dtype, mine.source);
+    if (!tensor.affine) {
+      compare_floats(tensor, block.rows, values, made, checks[i]);
+    } else if (!fitting.has(block.tensor)) {
+      compare_affine(tensor, block.rows, values, made, mine, checks[i]);
+    } else {
+      original.refuse_not_finite(from, block.rows, dtype, values);
+      const std::int64_t rows = block.rows.end - block.rows.begin;
+      mine.rows.resize(static_cast<std::size_t>(rows * tensor.shape.cols));
+      load_floats(dtype, values, 0, mine.rows);
+      fitting.encode(block.tensor, mine.rows, {rows, tensor.shape.cols},
+                     sized_output(tensor, rows, mine));
+      for (std::size_t r = 0; r < 2; ++r) {
+        compare_encoded(tensor, block.rows, made, mine, false, r, checks[i]);
       }
     }
+    progress.advance();
+  };
+  for (const std::vector<std::size_t>& batch : fitting.batches(pool.threads(), {})) {
+    fitting.prepare(batch, pool);
+    const std::set<std::size_t> tensors(batch.begin(), batch.end());
+    std::vector<std::size_t> mine;
+    for (std::size_t i = 0; i < blocks.size(); ++i) {
+      if (tensors.contains(blocks[i].tensor)) mine.push_back(i);
+    }
+    pool.parallel_for(mine.size(), 1, [&](std::size_t i, std::size_t, int worker) {
+      check_interrupt();
+      check_block(mine[i], scratch[static_cast<std::size_t>(worker)]);
+    });
   }
+  Verification result = collect(made, blocks, checks);
+  result.fit = fit_method_name(request.method);
   return result;
 }
 

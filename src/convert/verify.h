@@ -30,6 +30,7 @@ struct TensorCheck {
 
 struct Verification {
   std::vector<TensorCheck> tensors;  // in the catalog's order
+  std::string fit;                   // method of fitted codes, or empty; no rounding matters then
   bool is_exact(Rounding rounding) const;
   bool holds() const { return is_exact(Rounding::kCpu) || is_exact(Rounding::kGpu); }
 };
@@ -39,5 +40,14 @@ struct Verification {
 // (tensors, shapes); or when the directory's record says that its codes were fitted.
 Verification verify_directory(const std::filesystem::path& directory,
                               const std::filesystem::path& source, ThreadPool& pool, bool quiet);
+
+// The same for fitted codes, which are made again from the source and the calibration as the directory's
+// record says: method, damping, order of columns. Codes of another version of the program may differ.
+// memory_bytes: as in FitRequest. Fails: Error, also when the record is missing or names another
+// calibration, or the source is not the one that was calibrated.
+Verification verify_fitted(const std::filesystem::path& directory,
+                           const std::filesystem::path& source,
+                           const std::filesystem::path& calibration, std::int64_t memory_bytes,
+                           ThreadPool& pool, bool quiet);
 
 }  // namespace qx

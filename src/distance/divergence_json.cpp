@@ -97,6 +97,28 @@ void put_probability_change(Json& json, const Divergence& d, const MeasuredText&
   json["delta_p_percentiles"] = quantiles_json(sorted_copy(std::move(change)));
 }
 
+// What paired comparisons of variants need: the sums' means, window by window.
+Json window_list_json(const Divergence& d, const MeasuredText& text) {
+  Json list = Json::array();
+  std::size_t at = 0;
+  for (const std::int64_t count : text.counts) {
+    double kl = 0, same = 0, loss = 0, loss_base = 0;
+    for (std::int64_t i = 0; i < count; ++i, ++at) {
+      kl += d.kl[at];
+      same += d.same_top[at];
+      loss += d.loss[at];
+      loss_base += d.loss_base[at];
+    }
+    const auto n = static_cast<double>(count);
+    list.push_back({{"tokens", count},
+                    {"kl", kl / n},
+                    {"top1", same / n},
+                    {"loss", loss / n},
+                    {"loss_base", loss_base / n}});
+  }
+  return list;
+}
+
 Json top_json(const std::vector<TokenProbability>& top, const Tokenizer& tokenizer) {
   Json list = Json::array();
   for (const TokenProbability& t : top) {
@@ -140,6 +162,7 @@ Json divergence_json(const Divergence& divergence, const MeasuredText& text,
   put_agreement(json, divergence, text);
   put_perplexities(json, divergence, text);
   put_probability_change(json, divergence, text);
+  json["by_window"] = window_list_json(divergence, text);
   json["worst"] = Json::array();
   for (const WorstPlace& place : divergence.worst) {
     json["worst"].push_back(place_json(place, text, tokenizer));

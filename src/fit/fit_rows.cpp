@@ -6,21 +6,17 @@
 #include <algorithm>
 #include <cmath>
 #include <mutex>
+#include <numeric>
 
 #include "base/error.h"
+#include "fit/group_feedback.h"
 #include "quant/group_fit.h"
 
 namespace qx {
 namespace {
 
 constexpr std::int64_t kRowsAtOnce = 32;  // that share a panel of the factor in the cache
-constexpr std::int64_t kMaxGroup = 128;
-
-// To nearest even, of 0 to 255.
-float round_code(float x) {
-  constexpr float kOffset = 12582912.0f;  // 1.5 * 2^23
-  return (x + kOffset) - kOffset;
-}
+constexpr std::int64_t kMaxGroup = FedBackGroup::kMaxColumns;
 
 using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic>;
 
@@ -56,22 +52,49 @@ void subtract_errors(const InverseFactor& factor, std::int64_t first, std::int64
   }
 }
 
-// Codes of one group with error feedback inside it; errors[k]: of its columns, divided by U[j][j].
-void feed_back_group(const InverseFactor& factor, std::int64_t first, AffineSpec spec,
-                     const GroupCode& code, float* row, std::uint8_t* codes, float* errors) {
-  const std::int64_t n = factor.width;
-  const float top = static_cast<float>((1 << spec.bits) - 1);
-  for (std::int64_t k = 0; k < spec.group; ++k) {
-    const std::int64_t j = first + k;
-    const float x = (row[j] - code.bias) / code.scale;
-    // A scale of zero, or weights beyond the range of floats: code 0.
-    const float q = std::isfinite(x) ? round_code(std::clamp(x, 0.0f, top)) : 0.0f;
-    codes[k] = static_cast<std::uint8_t>(q);
-    const float* u = factor.upper.data() + j * n;
-    const float error = (row[j] - (code.scale * q + code.bias)) / u[j];
-    errors[k] = error;
-    for (std::int64_t c = j + 1; c < first + spec.group; ++c) row[c] -= error * u[c];
+std::vector<std::int32_t> importance_order(std::span<const float> triangle, std::int64_t width,
+                                           std::int64_t group) {
+  QX_CHECK(group > 0 && width % group == 0);
+  const auto square = [&](std::int32_t i) {
+    return triangle[static_cast<std::size_t>(std::int64_t{i} * (i + 1) / 2 + i)];
+  };
+  std::vector<double> sums(static_cast<std::size_t>(width / group));
+  for (std::int64_t i = 0; i < width; ++i) {
+    sums[static_cast<std::size_t>(i / group)] +=
+        static_cast<double>(square(static_cast<std::int32_t>(i)));
   }
+  std::vector<std::size_t> groups(sums.size());
+  std::iota(groups.begin(), groups.end(), std::size_t{0});
+  std::stable_sort(groups.begin(), groups.end(),
+                   [&](std::size_t a, std::size_t b) { return sums[a] > sums[b]; });
+  std::vector<std::int32_t> order, columns(static_cast<std::size_t>(group));
+  for (const std::size_t g : groups) {
+    std::iota(columns.begin(), columns.end(),
+              static_cast<std::int32_t>(static_cast<std::int64_t>(g) * group));
+    std::stable_sort(columns.begin(), columns.end(),
+                     [&](std::int32_t a, std::int32_t b) { return square(a) > square(b); });
+    order.insert(order.end(), columns.begin(), columns.end());
+  }
+  return order;
+}
+
+// The values of a row in the order of quantizing.
+void reorder(std::span<const std::int32_t> order, float* row, std::vector<float>& copy) {
+  copy.assign(row, row + order.size());
+  for (std::size_t c = 0; c < order.size(); ++c) row[c] = copy[static_cast<std::size_t>(order[c])];
+}
+
+// Of a group at positions from `first` on: its first column, and its codes in the columns' order.
+std::int64_t place_codes(const InverseFactor& factor, std::int64_t first, std::int64_t group,
+                         const std::uint8_t* codes, std::uint8_t* placed) {
+  if (factor.order.empty()) {
+    std::copy_n(codes, group, placed);
+    return first;
+  }
+  const std::int32_t* order = factor.order.data() + first;
+  const std::int64_t begin = order[0] / group * group;
+  for (std::int64_t k = 0; k < group; ++k) placed[order[k] - begin] = codes[k];
+  return begin;
 }
 
 }  // namespace
@@ -88,14 +111,37 @@ std::string_view fit_method_name(FitMethod method) {
   return "";
 }
 
+std::string_view column_order_name(ColumnOrder order) {
+  return order == ColumnOrder::kImportance ? "importance" : "natural";
+}
+
+std::int64_t factor_work_bytes(std::int64_t width) {
+  // H and its inverse's factor in double, the result, and the triangle it came from.
+  return width * width * (8 + 8 + 4 + 2);
+}
+
+std::int64_t factor_bytes(std::int64_t width) {
+  return width * width * 4;
+}
+
 // With J the reversal of rows and columns and J H J = L L^T, R = J L J is upper triangular and H =
 // R R^T; so H^-1 = R^-T R^-1 and U = R^-1 = J L^-1 J: one factorization instead of two and an
 // inverse.
 std::optional<InverseFactor> factor_inverse(std::span<const float> triangle, std::int64_t width,
-                                            double damping) {
+                                            double damping, ColumnOrder column_order,
+                                            std::int64_t group) {
   QX_CHECK(static_cast<std::int64_t>(triangle.size()) == width * (width + 1) / 2);
   fix_block_sizes();
+  InverseFactor out;
+  if (column_order == ColumnOrder::kImportance)
+    out.order = importance_order(triangle, width, group);
   const auto at = [&](std::int64_t i, std::int64_t j) {
+    if (!out.order.empty()) {
+      const std::int64_t a = out.order[static_cast<std::size_t>(i)],
+                         b = out.order[static_cast<std::size_t>(j)];
+      i = std::max(a, b);
+      j = std::min(a, b);
+    }
     return static_cast<double>(triangle[static_cast<std::size_t>(i * (i + 1) / 2 + j)]);
   };
   double mean = 0;
@@ -114,7 +160,6 @@ std::optional<InverseFactor> factor_inverse(std::span<const float> triangle, std
   if (llt.info() != Eigen::Success) return std::nullopt;
   Matrix inverse = Matrix::Identity(width, width);
   h.triangularView<Eigen::Lower>().solveInPlace(inverse);
-  InverseFactor out;
   out.width = width;
   out.upper.assign(static_cast<std::size_t>(width * width), 0.0f);
   for (std::int64_t i = 0; i < width; ++i) {
@@ -152,17 +197,23 @@ void gptq_rows(std::span<float> rows, MatrixShape shape, AffineSpec spec, DType 
                const InverseFactor& factor, AffineOut out) {
   QX_CHECK(factor.width == shape.cols);
   QX_CHECK(static_cast<std::int64_t>(rows.size()) == shape.rows * shape.cols);
-  std::uint8_t codes[kMaxGroup];
-  float errors[kMaxGroup];
+  FedBackGroup fitted;
+  std::uint8_t placed[kMaxGroup];
+  std::vector<float> copy;
   for (std::int64_t begin = 0; begin < shape.rows; begin += kRowsAtOnce) {
     const std::int64_t end = std::min(begin + kRowsAtOnce, shape.rows);
+    for (std::int64_t r = begin; r < end && !factor.order.empty(); ++r) {
+      reorder(factor.order, rows.data() + r * shape.cols, copy);
+    }
     for (std::int64_t c = 0; c < shape.cols; c += spec.group) {
+      const GroupFeedback group(factor.upper.data() + c * factor.width + c, factor.width,
+                                factor.importance.data() + c, spec.group);
       for (std::int64_t r = begin; r < end; ++r) {
         float* row = rows.data() + r * shape.cols;
-        const GroupCode code = fit_group(row + c, factor.importance.data() + c, spec, dtype, codes);
-        feed_back_group(factor, c, spec, code, row, codes, errors);
-        store_group(out, r, c, shape.cols, spec, dtype, code, codes);
-        subtract_errors(factor, c, spec.group, errors, c + spec.group, row);
+        group.fit(row + c, spec, dtype, fitted);
+        const std::int64_t first = place_codes(factor, c, spec.group, fitted.codes, placed);
+        store_group(out, r, first, shape.cols, spec, dtype, fitted.code, placed);
+        subtract_errors(factor, c, spec.group, fitted.errors, c + spec.group, row);
       }
     }
   }

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -158,6 +159,38 @@ TEST(FitRows, ARowDoesNotDependOnTheOthers) {
     gptq_rows(scratch, {1, p.cols}, spec, DType::kF16, *factor, one.out());
     const auto size = static_cast<std::ptrdiff_t>(one.codes.size());
     EXPECT_TRUE(std::equal(one.codes.begin(), one.codes.end(), all.codes.begin() + r * size));
+  }
+}
+
+// Columns by importance: codes lie in the format's places, and the outputs are as near.
+TEST(FitRows, ColumnsByImportance) {
+  for (const int group : {32, 64}) {
+    const AffineSpec spec{3, group};
+    double natural = 0, ordered = 0;
+    for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+      Problem p = make_problem(seed);
+      const MatrixShape shape{p.rows, p.cols};
+      Encoded a(shape, spec, DType::kBF16), b(shape, spec, DType::kBF16);
+      const auto plain = factor_inverse(p.triangle, p.cols, 0.01);
+      const auto factor = factor_inverse(p.triangle, p.cols, 0.01, ColumnOrder::kImportance, group);
+      ASSERT_TRUE(plain && factor);
+      EXPECT_TRUE(plain->order.empty());
+      std::vector<std::int32_t> sorted = factor->order;
+      std::sort(sorted.begin(), sorted.end());
+      for (std::int32_t c = 0; c < p.cols; ++c) EXPECT_EQ(sorted[static_cast<std::size_t>(c)], c);
+      for (std::size_t c = 0; c < sorted.size(); c += static_cast<std::size_t>(group)) {
+        for (std::size_t k = 1; k < static_cast<std::size_t>(group); ++k) {
+          EXPECT_EQ(factor->order[c + k] / group, factor->order[c] / group);
+        }
+      }
+      std::vector<float> scratch = p.weights;
+      gptq_rows(scratch, shape, spec, DType::kBF16, *plain, a.out());
+      scratch = p.weights;
+      gptq_rows(scratch, shape, spec, DType::kBF16, *factor, b.out());
+      natural += output_error(p, a, spec, DType::kBF16);
+      ordered += output_error(p, b, spec, DType::kBF16);
+    }
+    EXPECT_LT(ordered, 1.1 * natural) << group;
   }
 }
 

@@ -118,10 +118,54 @@ bool refine(const Prepared& p, float low, float high, DType dtype, float& scale,
   return std::isfinite(bias) && is_usable(static_cast<double>(scale));
 }
 
+Prepared prepared(const float* w, const float* importance, AffineSpec spec) {
+  Prepared p{.w = w,
+             .h = importance,
+             .n = spec.group,
+             .top = static_cast<float>((1 << spec.bits) - 1),
+             .centred = {},
+             .weighted = {},
+             .mean = 0};
+  prepare(p);
+  return p;
+}
+
+// body(scale, bias) for every pair of ends on the grid that does not degenerate.
+template <typename Body>
+void for_each_pair(const Prepared& p, DType dtype, const Body& body) {
+  if (!(p.sum_h > 0) || !std::isfinite(p.sum_h)) return;
+  const float low = *std::min_element(p.centred, p.centred + p.n);
+  const float high = *std::max_element(p.centred, p.centred + p.n);
+  for (int i = 0; i < kGridSteps; ++i) {
+    for (int j = 0; j < kGridSteps; ++j) {
+      float scale = 0, bias = 0;
+      if (refine(p, low * (1 - kGridStep * static_cast<float>(i)),
+                 high * (1 - kGridStep * static_cast<float>(j)), dtype, scale, bias)) {
+        body(scale, bias);
+      }
+    }
+  }
+}
+
 float load_scale(DType dtype, const std::byte* bytes) {
   float value = 0;
   load_floats(dtype, bytes, 0, std::span<float>(&value, 1));
   return value;
+}
+
+// MLX's own code, which is defined on values of the type itself; w may be between them.
+GroupCode mlx_code(const float* w, const float* importance, AffineSpec spec, DType dtype,
+                   std::uint8_t* codes) {
+  std::byte packed[kMaxGroup], scale_bytes[4], bias_bytes[4];
+  if (encode_group(w, spec, dtype, packed, scale_bytes, bias_bytes)) {
+    std::fill_n(codes, spec.group, std::uint8_t{0});
+    constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+    return {kNan, 0, kNan};
+  }
+  unpack_codes(packed, spec.group, spec.bits, codes);
+  GroupCode out{load_scale(dtype, scale_bytes), load_scale(dtype, bias_bytes), 0};
+  out.error = group_error(w, importance, spec.group, codes, out.scale, out.bias);
+  return out;
 }
 
 }  // namespace
@@ -168,49 +212,45 @@ float group_error(const float* w, const float* importance, int n, const std::uin
 GroupCode fit_group(const float* w, const float* importance, AffineSpec spec, DType dtype,
                     std::uint8_t* codes) {
   QX_CHECK(is_valid(spec));
-  // MLX's own code first. It is defined on values of the type itself; w may be between them.
-  std::byte packed[kMaxGroup], scale_bytes[4], bias_bytes[4];
-  if (encode_group(w, spec, dtype, packed, scale_bytes, bias_bytes)) {
-    std::fill_n(codes, spec.group, std::uint8_t{0});
-    constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-    return {kNan, 0, kNan};
-  }
-  unpack_codes(packed, spec.group, spec.bits, codes);
-  GroupCode best{load_scale(dtype, scale_bytes), load_scale(dtype, bias_bytes), 0};
-  best.error = group_error(w, importance, spec.group, codes, best.scale, best.bias);
-
-  Prepared p{.w = w,
-             .h = importance,
-             .n = spec.group,
-             .top = static_cast<float>((1 << spec.bits) - 1),
-             .centred = {},
-             .weighted = {},
-             .mean = 0};
-  prepare(p);
-  if (!(p.sum_h > 0) || !std::isfinite(p.sum_h)) return best;
-  const float low = *std::min_element(p.centred, p.centred + p.n);
-  const float high = *std::max_element(p.centred, p.centred + p.n);
+  GroupCode best = mlx_code(w, importance, spec, dtype, codes);
+  if (std::isnan(best.scale)) return best;
+  const Prepared p = prepared(w, importance, spec);
   float trial[kMaxGroup], kept[kMaxGroup];
   bool improved = false;
-  for (int i = 0; i < kGridSteps; ++i) {
-    for (int j = 0; j < kGridSteps; ++j) {
-      float scale = 0, bias = 0;
-      if (!refine(p, low * (1 - kGridStep * static_cast<float>(i)),
-                  high * (1 - kGridStep * static_cast<float>(j)), dtype, scale, bias)) {
-        continue;
-      }
-      const float error = code_error(p, scale, bias, trial);
-      // Not finite only where MLX's code is not either, or squares overflow: then that stays.
-      if (!(error < best.error)) continue;
-      best = {scale, bias, error};
-      std::memcpy(kept, trial, sizeof(float) * static_cast<std::size_t>(p.n));
-      improved = true;
-    }
-  }
+  for_each_pair(p, dtype, [&](float scale, float bias) {
+    const float error = code_error(p, scale, bias, trial);
+    // Not finite only where MLX's code is not either, or squares overflow: then that stays.
+    if (!(error < best.error)) return;
+    best = {scale, bias, error};
+    std::memcpy(kept, trial, sizeof(float) * static_cast<std::size_t>(p.n));
+    improved = true;
+  });
   if (improved) {
     for (int i = 0; i < p.n; ++i) codes[i] = static_cast<std::uint8_t>(kept[i]);
   }
   return best;
+}
+
+int fit_candidates(const float* w, const float* importance, AffineSpec spec, DType dtype, int most,
+                   GroupCode* out) {
+  QX_CHECK(is_valid(spec) && most > 0);
+  std::uint8_t codes[kMaxGroup];
+  out[0] = mlx_code(w, importance, spec, dtype, codes);
+  if (std::isnan(out[0].scale)) return 1;
+  int count = 1;
+  const Prepared p = prepared(w, importance, spec);
+  float trial[kMaxGroup];
+  for_each_pair(p, dtype, [&](float scale, float bias) {
+    for (int k = 0; k < count; ++k) {
+      if (out[k].scale == scale && out[k].bias == bias) return;
+    }
+    const float error = code_error(p, scale, bias, trial);
+    if (count == most && !(error < out[count - 1].error)) return;
+    int at = count < most ? count++ : count - 1;
+    for (; at > 0 && error < out[at - 1].error; --at) out[at] = out[at - 1];
+    out[at] = {scale, bias, error};
+  });
+  return count;
 }
 
 }  // namespace qx

@@ -26,6 +26,11 @@ struct GroupCode {
 GroupCode fit_group(const float* w, const float* importance, AffineSpec spec, DType dtype,
                     std::uint8_t* codes);
 
+// The best few of fit_group's pairs of scale and bias, no two alike, least error first: at most `most`,
+// at least one. A weight that is not finite gives one with a scale of NaN. Threads: pure.
+int fit_candidates(const float* w, const float* importance, AffineSpec spec, DType dtype, int most,
+                   GroupCode* out);
+
 // The same sum for a given code, added in the same order.
 float group_error(const float* w, const float* importance, int n, const std::uint8_t* codes,
                   float scale, float bias);

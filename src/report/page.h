@@ -15,6 +15,7 @@
 #include "report/flips_to_read.h"
 #include "report/frontier.h"
 #include "report/weight_maps.h"
+#include "search/search_file.h"
 
 namespace qx {
 
@@ -34,6 +35,7 @@ struct ReportPage {
   std::vector<FrontierPoint> by_size, by_speed;
   std::vector<WeightMap> weights;   // one per run
   std::vector<LayerErrors> errors;  // one per run other than the baseline; none with --no-errors
+  std::vector<SearchRecord> searches;  // as given with --search
   FlipsToRead flips;
   std::vector<Condition> conditions;
   std::vector<std::string> notes;  // what the page lacks, and how to get it

@@ -217,6 +217,29 @@ Json distance_json(const Comparison& comparison) {
   return json;
 }
 
+Json search_page_json(const SearchRecord& search) {
+  Json curve = Json::array(), measured = Json::array();
+  for (const SearchCurvePoint& p : search.curve) {
+    curve.push_back({{"bytes", p.bytes}, {"predicted", short_number(p.predicted)}});
+  }
+  for (const SearchMeasurement& m : search.measured) {
+    measured.push_back({{"name", m.name},
+                        {"kind", m.kind},
+                        {"codes", m.codes},
+                        {"chosen", m.kind == "candidate" && m.plan_hash == search.plan_hash},
+                        {"bytes", m.bytes},
+                        {"bits", short_number(m.bits_per_weight)},
+                        {"predicted", optional_number(m.predicted)},
+                        {"kl", short_number(m.kl)},
+                        {"kl_stderr", optional_number(m.kl_stderr)},
+                        {"top1", number(m.top1)},
+                        {"ppl", short_number(m.perplexity)}});
+  }
+  return {{"recipe", search.recipe},   {"budget", search.budget},
+          {"bytes", search.bytes},     {"predicted", short_number(search.predicted)},
+          {"curve", std::move(curve)}, {"measured", std::move(measured)}};
+}
+
 Json weights_json(const WeightMap& map) {
   Json roles = Json::array(), outside = Json::array(), widths = Json::array();
   for (std::size_t r = 0; r < map.roles.size(); ++r) {
@@ -310,9 +333,10 @@ Json conditions_json(const std::vector<Condition>& conditions) {
 }  // namespace
 
 Json page_json(const ReportPage& page) {
-  Json weights = Json::array(), errors = Json::array();
+  Json weights = Json::array(), errors = Json::array(), searches = Json::array();
   for (const WeightMap& map : page.weights) weights.push_back(weights_json(map));
   for (const LayerErrors& e : page.errors) errors.push_back(errors_json(e));
+  for (const SearchRecord& s : page.searches) searches.push_back(search_page_json(s));
   const Comparison& comparison = page.comparison;
   return {{"title", page.title},
           {"program", page.program},
@@ -329,6 +353,7 @@ Json page_json(const ReportPage& page) {
           {"by_speed", frontier_json(page.by_speed)},
           {"speed", speed_json(comparison)},
           {"distance", distance_json(comparison)},
+          {"searches", std::move(searches)},
           {"weights", std::move(weights)},
           {"errors", std::move(errors)},
           {"flips", flips_to_read_json(page.flips)},

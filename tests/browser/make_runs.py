@@ -104,9 +104,36 @@ def write_facts(folder, run, bits):
         (folder / "divergence.json").write_text(json.dumps(distance), encoding="utf-8")
 
 
+def write_search(path):
+    """As qx search writes it (src/search/search_file.h)."""
+    def kl_at(size):
+        return 10 * 4.0 ** (-8 * size / 134515008)
+
+    def measured(name, kind, size, factor):
+        return {"name": name, "kind": kind, "codes": "minmax" if kind == "recipe" else "gptq", "plan_hash": sha256(name),
+                "bytes": size, "bits_per_weight": 8 * size / 134515008,
+                "predicted": None if kind == "recipe" else kl_at(size), "kl": factor * kl_at(size),
+                "kl_stderr": 0.05 * kl_at(size), "kl_windows": [factor * kl_at(size)] * 2, "top1": 0.9,
+                "perplexity": 20.0, "difference": None, "difference_stderr": None}
+    sizes = [50_000_000 + 4_000_000 * i for i in range(20)]
+    plans = [measured("costs as they are", "candidate", 80_000_000, 1.1),
+             measured("embedding x 2", "candidate", 79_900_000, 1.05), measured("bytes of q3", "curve", 60_000_000, 1.2),
+             measured("q4-hi", "recipe", 84_000_000, 6), measured("q3", "recipe", 60_000_000, 5)]
+    search = {"format": "qx-search-1", "recipe": "best.json", "model": {"path": "base", "weights": {}},
+              "calibration_sha256": "", "fit": "gptq", "damping": 0.01, "budget": {"given": "80MB", "bytes": 80_000_000},
+              "rules": {}, "exact": True,
+              "chosen": {"name": "embedding x 2", "plan_hash": sha256("embedding x 2"), "bytes": 79_900_000,
+                         "bits_per_weight": 4.75, "predicted": kl_at(79_900_000)},
+              "curve": [{"bytes": size, "bits_per_weight": 8 * size / 134515008, "predicted": kl_at(size)}
+                        for size in sizes],
+              "measured": plans, "text": None, "created": "2026-01-02T03:04:05Z", "version": "0.1.0"}
+    path.write_text(json.dumps(search), encoding="utf-8")
+
+
 def make_runs(root, items, variants, seed, facts=False):
     rng = random.Random(seed)
     (root / "data").mkdir(parents=True)
+    write_search(root / "best.search.json")
     per_task = items // len(TASKS)
     tasks, rows, strengths = {}, {}, {}
     for task in TASKS:

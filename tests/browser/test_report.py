@@ -19,7 +19,7 @@ from checks import WIDE, contrast, wait_for
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 QX = ROOT / "build" / "qx"
-CHARTS = ["chart-forest", "chart-size", "chart-speed", "chart-kl"]
+CHARTS = ["chart-forest", "chart-size", "chart-speed", "chart-kl", "chart-search"]
 MEGABYTE = 1_000_000
 
 # How many pixels of a chart differ from its first one.
@@ -43,8 +43,8 @@ class Report(unittest.TestCase):
         shutil.rmtree(cls.root / "made", ignore_errors=True)
         make_runs.make_runs(cls.root / "made", items=20000, variants=5, seed=1, facts=True)
         cls.page = cls.root / "report.html"
-        subprocess.run([QX, "report", cls.root / "made" / "runs", "-o", cls.page, "--force"], check=True,
-                       stdout=subprocess.DEVNULL)
+        subprocess.run([QX, "report", cls.root / "made" / "runs", "-o", cls.page, "--force", "--search",
+                        cls.root / "made" / "best.search.json"], check=True, stdout=subprocess.DEVNULL)
         cls.browser = webdriver.Browser(*webdriver.find_browser())
 
     @classmethod
@@ -103,7 +103,7 @@ class Report(unittest.TestCase):
     def test_sections_say_what_the_runs_hold(self):
         self.open()
         text = self.browser.run("return document.querySelector('main').textContent")
-        for part in ("Wilson", "indistinguishable", "run.json", "/models/q8", "Left out", "Pareto"):
+        for part in ("Wilson", "indistinguishable", "run.json", "/models/q8", "Left out", "Pareto", "least predicted divergence"):
             self.assertIn(part, text)
         rows = self.browser.run("""return [...document.querySelectorAll('#flips table')][0].querySelectorAll('tbody tr')
             .length""")

@@ -336,3 +336,55 @@ function distanceChart() {
     },
   };
 }
+
+// Size against divergence of the searches given: the predicted curve of each, the plans measured, and recipes as MLX
+// codes them.
+function searchChart() {
+  const megabytes = (p) => p.bytes / 1e6;
+  const datasets = REPORT.searches.map((search, s) => ({
+    label: `predicted, ${search.recipe}`,
+    data: search.curve.filter((p) => p.predicted > 0).map((p) => ({ x: megabytes(p), y: p.predicted })),
+    showLine: true,
+    borderColor: css('--s' + s % 8),
+    backgroundColor: css('--s' + s % 8),
+    borderDash: LINES[s % LINES.length],
+    borderWidth: 2,
+    radius: 0,
+    hitRadius: 3,
+    pointStyle: 'line',
+  }));
+  const measured = REPORT.searches.flatMap((search) => search.measured).filter((m) => m.kl > 0);
+  const add = (label, list, colour, filled, shape) => {
+    if (list.length === 0) return;
+    datasets.push({
+      label,
+      names: list.map((m) => m.name),
+      data: list.map((m) => ({ x: megabytes(m), y: m.kl })),
+      borderColor: css(colour),
+      backgroundColor: filled ? css(colour) : css('--ground'),
+      borderWidth: 2,
+      pointStyle: shape,
+      radius: 5,
+      hoverRadius: 7,
+    });
+  };
+  add('measured, chosen', measured.filter((m) => m.chosen), '--ink', true, 'rectRot');
+  add('measured, other plans of the search', measured.filter((m) => m.kind !== 'recipe' && !m.chosen), '--ink', false,
+    'circle');
+  add('measured, recipes as MLX codes them', measured.filter((m) => m.kind === 'recipe'), '--s1', true, 'rect');
+  const about = (c) => {
+    const name = c.dataset.names ? c.dataset.names[c.dataIndex] : c.dataset.label;
+    return `${name}: ${significant(c.parsed.x, 4)} MB, ${significant(c.parsed.y)}`;
+  };
+  return {
+    type: 'scatter',
+    data: { datasets },
+    options: {
+      scales: {
+        x: scale('size of the weights, MB'),
+        y: scale('KL divergence, nats a token', { type: 'logarithmic', ticks: { callback: decadeTick } }),
+      },
+      plugins: { legend: legend(), tooltip: { callbacks: { label: about } } },
+    },
+  };
+}

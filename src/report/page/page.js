@@ -322,6 +322,33 @@ function addDistance() {
   }
 }
 
+function addSearch() {
+  const section = byId('search');
+  if (REPORT.searches.length === 0) {
+    section.append(missing('No search is given. Its curve stands here with “qx report --search RECIPE.search.json”.'));
+    return;
+  }
+  const rows = [];
+  for (const search of REPORT.searches) {
+    for (const m of search.measured) {
+      rows.push([m.kind === 'recipe' ? `${m.name}, ${m.codes}` : m.name, search.recipe, m.chosen ? 'chosen' : m.kind,
+        (m.bytes / 1e6).toFixed(2), significant(m.bits, 4), significant(m.predicted),
+        m.kl_stderr === null ? significant(m.kl) : `${significant(m.kl)} ± ${significant(m.kl_stderr, 2)}`,
+        percent(m.top1, 2), significant(m.ppl, 5)]);
+    }
+    for (const p of search.curve) {
+      rows.push(['least predicted divergence', search.recipe, 'curve', (p.bytes / 1e6).toFixed(2), '–',
+        significant(p.predicted), '–', '–', '–']);
+    }
+  }
+  section.append(figure('chart-search', 400,
+    'Size against KL divergence: predicted curves, measured plans and plain recipes; the table below has the numbers.',
+    'The least predicted divergence from the base at each size, and what was measured on the text that candidates ' +
+    'were chosen by. A final figure belongs on another text (“qx divergence”). Lower and further left is better.',
+    searchChart, table('Plans of the searches; KL in nats a token, ± one standard error', ['Plan', 'Search', 'Kind',
+      'MB', 'Bits a weight', 'Predicted KL', 'Measured KL', 'Same top token, %', 'Perplexity'], rows, (c) => c > 2)));
+}
+
 // The flips that the controls choose, and how many of them are on the page.
 const flipView = { shown: 0, chosen: [] };
 const FLIPS_AT_ONCE = 8;
@@ -499,6 +526,7 @@ function start() {
   addBits();
   addErrors();
   addDistance();
+  addSearch();
   addFlips();
   addConditions();
   const system = window.matchMedia('(prefers-color-scheme: dark)');
