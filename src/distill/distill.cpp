@@ -30,6 +30,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::int64_t kCheckEvery = 50;  // steps between validations
+constexpr double kWarmUp = 0.1;           // part of the steps
 
 struct DistillText {
   std::vector<std::vector<TokenId>> windows;
@@ -230,8 +231,7 @@ class Distillation {
       const std::vector<TokenId>& window =
           window_at(dealt_.training[static_cast<std::size_t>(step - 1)]);
       sum += student_.learn(window, teacher_.logits(window));
-      const double phase = static_cast<double>(step - 1) / static_cast<double>(request_.steps);
-      student_.step({request_.rate * 0.5 * (1 + std::cos(std::numbers::pi * phase)), step});
+      student_.step({request_.rate * rate_share(step, request_.steps), step});
       progress.advance();
       if (step % kCheckEvery != 0 && step != request_.steps) continue;
       const double kl = validate();
@@ -304,6 +304,12 @@ class Distillation {
 };
 
 }  // namespace
+
+double rate_share(std::int64_t step, std::int64_t steps) {
+  const double at = static_cast<double>(step), all = static_cast<double>(steps);
+  const double rising = std::min(1.0, at / std::max(1.0, kWarmUp * all));
+  return rising * 0.5 * (1 + std::cos(std::numbers::pi * (at - 1) / all));
+}
 
 DistillWindows deal_windows(std::int64_t count, std::int64_t validation, std::int64_t steps,
                             std::uint64_t seed) {

@@ -1,5 +1,5 @@
-// Distillation of scales and biases: a quantized model's scales and biases are adjusted, its codes kept, so that its
-// next-token distributions come closer to those of the model that it was made from.
+// Distillation of scales and biases: those of a quantized model are adjusted, its codes kept, so that
+// its next-token distributions come closer to those of the model that it was made from.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -25,8 +25,7 @@ struct DistillRequest {
   std::int64_t ctx = 512;
   std::int64_t steps = 200;  // one window each
   std::int64_t validation = 8;
-  double rate =
-      0.02;  // of the first step: in units of the distance between codes (trained_matrix.h)
+  double rate = 0.003;  // at its height; a part of the distance between codes (trained_matrix.h)
   std::uint64_t seed = 1;
   bool force = false, quiet = false;
 };
@@ -48,21 +47,25 @@ struct DistillWindows {
 DistillWindows deal_windows(std::int64_t count, std::int64_t validation, std::int64_t steps,
                             std::uint64_t seed);
 
+// Part of the full rate in step 1, 2, .. steps: up evenly over the first tenth (Adam's first steps know
+// little but signs, and move everything by the whole rate), and down to zero by half a cosine.
+double rate_share(std::int64_t step, std::int64_t steps);
+
 // Mean over rows of KL(p || q) in nats, p and q the softmax of base's and logits' rows of `vocab`
 // values. Replaces logits by its gradient, (q - p) / rows.
 double kl_and_gradient(ThreadPool& pool, std::span<const float> base, std::span<float> logits,
                        std::int64_t vocab);
 
 // Every step: a window of the text through both models (float32 activations), KL(base || quantized)
-// averaged over its tokens, and one step of Adam on all scales and biases, at a rate that falls from
-// `rate` to zero by half a cosine. KL of the validation windows, which train nothing, is measured before,
-// every 50 steps and at the end; the values with the least are kept.
+// averaged over its tokens, and one step of Adam on all scales and biases, at rate_share of `rate`. KL of
+// the validation windows, which train nothing, is measured before, every 50 steps and at the end; the
+// values with the least are kept.
 // The directory is the quantized one with other scales and biases: same names, types and bytes; whole or
 // absent. It depends on the two models, the text and the options, not on threads or instruction set.
 // Memory beyond both models: 36 bytes a group, two times the logits of a window (8 bytes x ctx x
 // vocab_size), and what gradient/gradient_pass.h says.
-// Fails: Error: no affine matrix; another vocabulary or another shape than the base's; a text too short; a KL that did not
-// fall (then nothing is written); target exists and not force. Interrupted: nothing is left.
+// Fails: Error: no affine matrix; another shape than the base's; a text too short; a KL that did not fall
+// (then nothing is written); target exists and not force. Interrupted: nothing is left.
 DistillReport distill(const DistillRequest& request, ThreadPool& pool);
 
 }  // namespace qx

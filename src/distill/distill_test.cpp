@@ -36,6 +36,18 @@ TEST(DealWindows, NoneBothTrainsAndValidates) {
   EXPECT_TRUE(deal_windows(3, 4, 10, 1).training.empty());
 }
 
+TEST(RateShare, RisesOverATenthAndFallsToZero) {
+  EXPECT_NEAR(rate_share(1, 100), 0.1, 1e-12);
+  EXPECT_NEAR(rate_share(5, 100), 0.5, 0.01);
+  EXPECT_GT(rate_share(10, 100), 0.97);
+  for (std::int64_t step = 11; step <= 100; ++step) {
+    EXPECT_LT(rate_share(step, 100), rate_share(step - 1, 100));
+  }
+  EXPECT_GT(rate_share(100, 100), 0);
+  EXPECT_LT(rate_share(100, 100), 0.001);
+  EXPECT_EQ(rate_share(1, 1), 1);
+}
+
 double reference_kl(std::span<const float> base, std::span<const float> logits, std::size_t vocab) {
   double sum = 0;
   for (std::size_t m = 0; m < base.size() / vocab; ++m) {
