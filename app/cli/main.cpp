@@ -35,6 +35,7 @@ constexpr qx::cli::AddVerb kVerbs[] = {
     qx::cli::add_inspect,
     qx::cli::add_verify,
     qx::cli::add_diff,
+    qx::cli::add_distill,
     qx::cli::add_tokenize,
     qx::cli::add_generate,
     qx::cli::add_serve,

@@ -1,0 +1,104 @@
+// qx distill: scales and biases of a quantized model adjusted towards the model it was made from.
+// SPDX-License-Identifier: Apache-2.0
+#include <chrono>
+#include <memory>
+
+#include "base/error.h"
+#include "distance_options.h"
+#include "distill/distill.h"
+#include "options.h"
+#include "verbs.h"
+
+namespace qx::cli {
+namespace {
+
+struct Options {
+  std::string model, base, format = "auto", text, target;
+  DistillRequest request;
+  ComputeOptions compute;
+  OutputOptions out;
+};
+
+void run(const Options& o) {
+  DistillRequest request = o.request;
+  if (!(request.share > 0) || request.skip + request.share > 1 + 1e-9) {
+    throw UsageError(
+        fmt::format("--skip {} and --share {}: expected a share above 0 and a sum of at most 1",
+                    request.skip, request.share));
+  }
+  const auto start = std::chrono::steady_clock::now();
+  request.quantized = resolve_model(o.model);
+  request.base = resolve_model(o.base);
+  request.text = o.text;
+  request.target = o.target;
+  request.format = parse_text_format(o.format);
+  request.quiet = o.out.quiet;
+  require_absent(request.target, request.force);
+  const std::unique_ptr<ThreadPool> pool = start_compute(o.compute);
+  const DistillReport report = distill(request, *pool);
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  if (o.out.json) {
+    Json json = report.record;
+    json["output"] = o.target;
+    json["groups"] = report.groups;
+    json["seconds"] = seconds;
+    fmt::print("{}\n", dump_json(json, 2, false, false));
+    return;
+  }
+  fmt::print(
+      "{}: {} groups, {} steps over {} windows; KL on {} other windows of the text {:.5f}, was "
+      "{:.5f} (step {} kept), {:.0f} s\n",
+      o.target, report.groups, request.steps, report.windows, request.validation, report.kl,
+      report.start_kl, report.kept_step, seconds);
+}
+
+}  // namespace
+
+void add_distill(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  Options& o = *options;
+  CLI::App* verb = app.add_subcommand(
+      "distill", "adjust the scales and biases of a quantized model to the model it was made from");
+  verb->add_option("-m,--model", o.model, "the quantized directory to start from")->required();
+  verb->add_option("--base", o.base, "the model it was made from")->required();
+  verb->add_option("--text", o.text,
+                   "the text: a file, or JSON lines of {\"messages\"}, {\"prompt\",\"completion\"} "
+                   "or {\"text\"}")
+      ->required();
+  verb->add_option("-o,--output", o.target, "the directory to write")->required();
+  verb->add_option("--text-format", o.format, "auto: by the name, .jsonl is JSON lines")
+      ->check(CLI::IsMember({"auto", "text", "jsonl"}))
+      ->capture_default_str();
+  verb->add_flag("--chat", o.request.chat, "put plain text through the chat template");
+  verb->add_option("--steps", o.request.steps, "windows to learn from, one a step")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30))
+      ->capture_default_str();
+  verb->add_option("--rate", o.request.rate,
+                   "how far a step moves weights at first, as a part of the distance between codes")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  verb->add_option("--ctx", o.request.ctx, "tokens of a window")
+      ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 20))
+      ->capture_default_str();
+  verb->add_option("--validation", o.request.validation,
+                   "windows that are not learned from and decide which values are kept")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 20))
+      ->capture_default_str();
+  verb->add_option("--skip", o.request.skip, "pass over this part of the text's tokens, 0 to 1")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  verb->add_option("--share", o.request.share, "then use this part: 0.4 leaves 60 % unseen")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  verb->add_option("--seed", o.request.seed, "of the order of windows")->capture_default_str();
+  verb->add_flag("--force", o.request.force, "replace an existing directory");
+  add_compute_options(*verb, o.compute);
+  add_output_options(*verb, o.out);
+  set_example(*verb,
+              "qx distill -m models/q4-hi-gptq --base models/base --text wiki.txt --share 0.4 -o "
+              "models/q4-hi-distilled");
+  verb->callback([options] { run(*options); });
+}
+
+}  // namespace qx::cli
