@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs tests/parity with the peers at their pinned versions (tools/peers.sh).
 # Environment: QX_PEERS (the virtual environment, default ~/.cache/qx/peers), QX_DATA (real task files), QX_TEXT
-# (a text file), QX_EXTRA_TOKENIZERS (folders with a tokenizer.json), QX_PARITY_STRICT=1 (a skip is a failure).
+# (a text file), QX_EXTRA_TOKENIZERS (folders with a tokenizer.json), QX_TEMPLATES (a folder of chat templates, see
+# tests/parity/collect_templates.py), QX_PARITY_STRICT=1 (a skip is a failure).
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
