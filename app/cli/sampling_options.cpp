@@ -2,7 +2,9 @@
 #include "sampling_options.h"
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
+#include <utility>
 
 #include "base/error.h"
 #include "text/chat_template.h"
@@ -53,6 +55,21 @@ void add_penalties(CLI::App& verb, SamplerOptions& s) {
       ->check(CLI::NonNegativeNumber);
 }
 
+// What CLI11's ranges let through: NaN.
+void refuse_nan(const SamplerOptions& s) {
+  const std::pair<const char*, double> values[] = {{"--temp", s.temperature},
+                                                   {"--top-p", s.top_p},
+                                                   {"--min-p", s.min_p},
+                                                   {"--xtc-probability", s.xtc_probability},
+                                                   {"--xtc-threshold", s.xtc_threshold},
+                                                   {"--repetition-penalty", s.repetition_penalty},
+                                                   {"--presence-penalty", s.presence_penalty},
+                                                   {"--frequency-penalty", s.frequency_penalty}};
+  for (const auto& [name, value] : values) {
+    if (std::isnan(value)) throw UsageError(fmt::format("{}: got nan, expected a number", name));
+  }
+}
+
 }  // namespace
 
 void add_sampling_options(CLI::App& verb, SamplingOptions& options) {
@@ -92,6 +109,7 @@ void add_sampling_options(CLI::App& verb, SamplingOptions& options) {
 SamplerOptions resolve_sampling(const SamplingOptions& options, const ModelConfig& config,
                                 const Tokenizer& tokenizer) {
   SamplerOptions s = options.sampler;
+  refuse_nan(s);
   if (s.top_k >= config.vocab_size) {
     throw UsageError(fmt::format("--top-k: got {}, expected less than the model's {} tokens",
                                  s.top_k, config.vocab_size));

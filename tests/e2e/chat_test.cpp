@@ -27,9 +27,11 @@ class Chat : public ::testing::Test {
     write_tiny_model(root_ / "base", {.layers = 1, .chat_template = false});
   }
 
-  static std::vector<std::string> arguments(const std::vector<std::string>& more) {
-    std::vector<std::string> out = {"chat",         "-m", (root_ / "m").string(), "--threads", "2",
-                                    "--max-tokens", "6",  "--no-history"};
+  static std::vector<std::string> arguments(const std::vector<std::string>& more,
+                                            const std::string& max_tokens = "6") {
+    std::vector<std::string> out = {"chat",      "-m",          (root_ / "m").string(),
+                                    "--threads", "2",           "--max-tokens",
+                                    max_tokens,  "--no-history"};
     out.insert(out.end(), kSaysA.begin(), kSaysA.end());
     out.insert(out.end(), more.begin(), more.end());
     return out;
@@ -176,7 +178,7 @@ TEST_F(Chat, EditingAndHistoryOnATerminal) {
 }
 
 TEST_F(Chat, CtrlCStopsTheAnswerAndNotTheProgram) {
-  PtyQx qx(arguments({"--max-tokens", "60000", "--ctx", "65536"}));
+  PtyQx qx(arguments({"--ctx", "65536"}, "60000"));
   qx.wait_for("> ");
   qx.type("half a line\x03");
   qx.wait_for("(/quit or Ctrl-D ends the program)");
@@ -206,7 +208,7 @@ TEST_F(Chat, SigtermEndsIt) {
   waiting.wait_for("> ");
   ::kill(waiting.process(), SIGTERM);
   EXPECT_EQ(waiting.finish(), 130) << waiting.seen();
-  PtyQx answering(arguments({"--max-tokens", "60000", "--ctx", "65536"}));
+  PtyQx answering(arguments({"--ctx", "65536"}, "60000"));
   answering.wait_for("> ");
   answering.type("Hi\r");
   answering.wait_for("aaaa");
@@ -217,7 +219,7 @@ TEST_F(Chat, SigtermEndsIt) {
 // Adds thinking markers to the tiny tokenizer, and a template that opens the thinking.
 void make_thinker(const fs::path& directory) {
   Json tokenizer = read_json_file(directory / "tokenizer.json");
-  int id = 380;
+  int id = 271;
   for (const char* text : {"<think>", "</think>"}) {
     tokenizer["added_tokens"].push_back({{"id", id++},
                                          {"content", text},

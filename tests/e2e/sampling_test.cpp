@@ -48,10 +48,11 @@ TEST_F(Sampling, BiasAndPenalties) {
 }
 
 TEST_F(Sampling, XtcDropsTheBest) {
-  const std::vector<std::string> two = {"--logit-bias", "97=3001", "--logit-bias", "98=3000",
+  // All but two have a probability of 0, which no threshold is below; b has e^-20.
+  const std::vector<std::string> two = {"--logit-bias", "97=3020", "--logit-bias", "98=3000",
                                         "--temp",       "1",       "--top-k",      "2"};
   auto always = two;
-  always.insert(always.end(), {"--xtc-probability", "1"});
+  always.insert(always.end(), {"--xtc-probability", "1", "--xtc-threshold", "0"});
   EXPECT_EQ(generate(always).at("text"), "bbbbbbbb");
   auto line_feeds =
       std::vector<std::string>{"--logit-bias", "10=3001", "--logit-bias",      "98=3000",
@@ -100,6 +101,7 @@ TEST_F(Sampling, WhatIsRefused) {
       {"--repetition-penalty", "-1"},
       {"--repetition-context-size", "-1"},
       {"--presence-penalty", "nan"},
+      {"--temp", "nan"},
       {"--frequency-penalty", "1e300"},
   };
   for (const std::vector<std::string>& options : wrong) {
