@@ -269,10 +269,10 @@ TEST_F(HttpServerTest, TooManyConnectionsAreTold) {
   few.connections = 2;
   start(few);
   RawClient first(server_->port()), second(server_->port());
-  first.send("GET /echo?1 HTTP/1.1\r\nHost: x\r\n\r\n");
-  first.read_until("1");
-  second.send("GET /echo?2 HTTP/1.1\r\nHost: x\r\n\r\n");
-  second.read_until("2");
+  first.send("GET /echo?first HTTP/1.1\r\nHost: x\r\n\r\n");
+  first.read_until("first");
+  second.send("GET /echo?second HTTP/1.1\r\nHost: x\r\n\r\n");
+  second.read_until("second");
   EXPECT_TRUE(ask("").starts_with("HTTP/1.1 503"));
   first.close();
   std::string answer;
@@ -285,8 +285,8 @@ TEST_F(HttpServerTest, TooManyConnectionsAreTold) {
 TEST_F(HttpServerTest, DrainingEndsIdleConnectionsAndLetsAnswersEnd) {
   start();
   RawClient idle(server_->port()), busy(server_->port());
-  idle.send("GET /echo?1 HTTP/1.1\r\nHost: x\r\n\r\n");
-  idle.read_until("1");
+  idle.send("GET /echo?ready HTTP/1.1\r\nHost: x\r\n\r\n");
+  idle.read_until("ready");
   busy.send("GET /wait HTTP/1.1\r\nHost: x\r\n\r\n");
   handler_.waiting.get_future().wait();
   drain_ = true;
