@@ -20,6 +20,7 @@
 #include "gradient/gradient_pass.h"
 #include "kernels/api.h"
 #include "model/buffer.h"
+#include "model/memory_need.h"
 #include "runs/model_facts.h"
 #include "sensitivity/code_costs.h"
 #include "sensitivity/direct_cost.h"
@@ -96,6 +97,36 @@ class Measurement {
   SensitivityReport report_;
 };
 
+// Bytes beside the weights: samples; of direct windows logits and inputs of layers; logits and
+// activations of the pass; factors.
+std::int64_t needed_memory(const ModelConfig& c, std::int64_t ctx,
+                           const SensitivityRequest& request, int threads) {
+  const std::int64_t q = c.num_attention_heads * c.head_dim,
+                     kv = c.num_key_value_heads * c.head_dim, inner = c.intermediate_size,
+                     layers = c.num_hidden_layers, hidden = c.hidden_size;
+  const std::int64_t inputs = 2 * hidden + q + inner;
+  const std::int64_t outputs = q + 2 * kv + 2 * hidden + 2 * inner;
+  const std::int64_t samples =
+      std::max(kSampledTokens, kFewestTokens * request.windows) * layers * (inputs + outputs / 4);
+  const std::int64_t pass =
+      ctx * (c.vocab_size + (layers + 1) * hidden + 2 * (inputs + outputs) + 4 * q);
+  const std::int64_t kept = request.direct_windows * ctx * (c.vocab_size + (layers + 1) * hidden);
+  const std::int64_t widest = std::max({hidden, q, inner});
+  const std::int64_t factors = request.fit == FitMethod::kGptq ? threads * 20 * widest * widest : 0;
+  return 4 * (samples + pass + kept) + factors;
+}
+
+void require_room(const SensitivityRequest& request, const ModelConfig& config, std::int64_t ctx,
+                  int threads) {
+  const MachineMemory machine = limited_memory();
+  const std::int64_t needed = needed_memory(config, ctx, request, threads);
+  if (machine.physical == 0 || needed <= machine.available) return;
+  fail(request.model.string(),
+       "sensitivity needs {} MB beside the weights, expected at most the {} MB that are available; "
+       "take fewer --direct-windows or --threads, or calibrate with a smaller --ctx",
+       needed / 1'000'000, machine.available / 1'000'000);
+}
+
 Plan any_plan(const SensitivityRequest& request) {
   ConvertRequest convert;
   convert.source = request.model;
@@ -124,6 +155,7 @@ Measurement::Measurement(const SensitivityRequest& request, ThreadPool& pool)
   direct_windows_ = take(request.direct_windows);
   report_.result.windows = static_cast<std::int64_t>(gradient_windows_.size());
   report_.result.ctx = static_cast<std::int64_t>(windows.front().size());
+  require_room(request, config, report_.result.ctx, pool.threads());
   weights_ = load_weights(request.model);
   pass_ = std::make_unique<GradientPass>(*weights_, pool);
 }

@@ -36,7 +36,7 @@ struct SensitivityReport {
 
 // The numbers depend on model, calibration and options alone, not on threads.
 // Fails: Error (calibration of another model or without tokens; weights, activations or gradients
-// that are not finite; a model that is quantized already).
+// that are not finite; a model that is quantized already; too little memory).
 SensitivityReport measure_sensitivity(const SensitivityRequest& request, ThreadPool& pool);
 
 // Pearson's correlation of the logarithms, over pairs of which both are above zero; nothing for

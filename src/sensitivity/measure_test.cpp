@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <map>
 
 #include "base/error.h"
@@ -278,6 +279,9 @@ TEST_F(SensitivityTest, BadInputIsAnError) {
   write_tiny_model(dir_ / "wider", {.family = "llama", .layers = 2, .intermediate = 320});
   r.model = dir_ / "wider";
   EXPECT_NE(error(r).find("another model"), std::string::npos);
+  ::setenv("QX_MEMORY_LIMIT", "1MB", 1);
+  EXPECT_NE(error(request()).find("beside the weights"), std::string::npos);
+  ::unsetenv("QX_MEMORY_LIMIT");
   r = request();
   r.calibration = dir_ / "text.txt";
   EXPECT_NE(error(r), "");
