@@ -17,7 +17,7 @@
 #include "options.h"
 #include "runs/model_facts.h"
 #include "search/search.h"
-#include "sensitivity/sensitivity.h"
+#include "sensitivity/measure.h"
 #include "verbs.h"
 
 namespace qx::cli {
