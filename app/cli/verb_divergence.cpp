@@ -13,6 +13,8 @@
 #include "distance/divergence.h"
 #include "distance/passes.h"
 #include "distance_options.h"
+#include "fit/calibration_file.h"
+#include "fit/fitted_with.h"
 #include "io/staged.h"
 #include "kernels/api.h"
 #include "model/memory_need.h"
@@ -28,7 +30,7 @@ namespace fs = std::filesystem;
 
 struct Options {
   std::vector<std::string> models;
-  std::string base, base_cache, output;
+  std::string base, base_cache, output, calibration;
   std::int64_t worst = 10;
   bool together = false, force = false;
   DistanceOptions distance;
@@ -241,7 +243,49 @@ std::vector<Divergence> measure(const Setup& s) {
   return all;
 }
 
-Json document(const Setup& s, const std::vector<Divergence>& results) {
+// Fitted codes are judged too well on text that they were fitted to.
+Json calibration_overlap(const Setup& s) {
+  const bool quiet = s.options.distance.out.quiet;
+  for (const NamedModel& v : s.variants) {
+    const FittedWith fit = fitted_with(v.directory);
+    if (fit.sha256.empty() || !s.options.calibration.empty() || quiet) continue;
+    fmt::print(stderr,
+               "qx divergence: {} was fitted to {}; give that calibration (--calibration) to learn "
+               "whether this text was in it\n",
+               v.name, fit.text.empty() ? "a text" : escape_controls(fit.text));
+  }
+  if (s.options.calibration.empty()) return {};
+  const Calibration calibration(s.options.calibration);
+  for (const NamedModel& v : s.variants) {
+    const FittedWith fit = fitted_with(v.directory);
+    if (fit.sha256.empty() || fit.sha256 == calibration.sha256()) continue;
+    fail(s.options.calibration, "got a calibration of SHA-256 {}, expected that of {}, {}",
+         calibration.sha256().substr(0, 12), v.name, fit.sha256.substr(0, 12));
+  }
+  std::string measured;
+  for (const Window& w : s.text.windows) {
+    const std::span<const TokenId> tokens(s.text.tokens);
+    measured += s.tokenizer.decode(tokens.subspan(static_cast<std::size_t>(w.begin),
+                                                  static_cast<std::size_t>(w.end - w.begin)),
+                                   DecodeSpecial::kSkip);
+    measured += '\n';
+  }
+  const NgramSketch sketch = calibration.ngrams();
+  const NgramOverlap overlap = sketch.overlap(measured);
+  if (!quiet && overlap.shared > 0) {
+    fmt::print(stderr,
+               "qx divergence: warning: {} of the {} runs of {} words measured are in the "
+               "calibration text too\n",
+               overlap.shared, overlap.ngrams, kNgramWords);
+  }
+  return {{"calibration_sha256", calibration.sha256()},
+          {"recorded", !sketch.hashes().empty()},
+          {"ngrams", overlap.ngrams},
+          {"shared", overlap.shared}};
+}
+
+// overlap: as calibration_overlap() gave it, null for none.
+Json document(const Setup& s, const std::vector<Divergence>& results, const Json& overlap) {
   Json json;
   json["variants"] = Json::object();
   for (std::size_t v = 0; v < results.size(); ++v) {
@@ -264,6 +308,7 @@ Json document(const Setup& s, const std::vector<Divergence>& results) {
   json["base_states"] = s.options.together             ? "none: the base runs along"
                         : s.options.base_cache.empty() ? "memory"
                                                        : s.options.base_cache;
+  if (!overlap.is_null()) json["calibration_overlap"] = overlap;
   put_run_facts(json, s.options.distance, *s.pool);
   // Of one variant, its fields stand at the top as well.
   if (results.size() == 1) {
@@ -357,7 +402,8 @@ void print_table(const Setup& s, const Json& json) {
 
 void run(const Options& options) {
   const Setup setup = make_setup(options);
-  const Json json = document(setup, measure(setup));
+  const Json overlap = calibration_overlap(setup);
+  const Json json = document(setup, measure(setup), overlap);
   write_records(setup, json);
   if (options.distance.out.json) {
     fmt::print("{}\n", dump_json(json, 2, false, false));
@@ -378,6 +424,8 @@ void add_divergence(CLI::App& app) {
       ->expected(1)
       ->take_all();
   verb->add_option("--base", o->base, "the model that they are compared with")->required();
+  verb->add_option("--calibration", o->calibration,
+                   "of fitted variants: their calibration, to count what of this text was in it");
   verb->add_option(
       "--base-cache", o->base_cache,
       "keep the base's final states in this file, or take them from it when it is there");

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "base/error.h"
+#include "calibrate/overlap.h"
 #include "cluster/launcher.h"
 #include "cluster/mpi.h"
 #include "eval/estimate.h"
@@ -12,6 +13,8 @@
 #include "eval/export_run.h"
 #include "eval/leader.h"
 #include "eval/worker.h"
+#include "fit/calibration_file.h"
+#include "fit/fitted_with.h"
 #include "named_models.h"
 #include "options.h"
 #include "selection_options.h"
@@ -23,7 +26,7 @@ namespace fs = std::filesystem;
 
 struct Options {
   std::vector<std::string> models;
-  std::string tasks, runs, data, convention, template_config, precision;
+  std::string tasks, runs, data, convention, template_config, precision, calibration;
   int kv_bits = 32;
   SelectionOptions selection;
   int shots = 0;
@@ -250,10 +253,34 @@ void warn_of_bound_cores(const Options& o, const ThreadPool& pool, const Communi
       pool.threads(), machine_cores(), ranks.local_size(), fair);
 }
 
+// Fitted codes are judged too well by items that they were fitted to.
+void warn_of_overlap(const Options& o, const EvalRequest& request) {
+  if (o.calibration.empty()) return;
+  const Calibration calibration(o.calibration);
+  for (const EvalModel& model : request.models) {
+    const FittedWith fit = fitted_with(model.directory);
+    if (fit.sha256.empty() || fit.sha256 == calibration.sha256()) continue;
+    fail(o.calibration, "got a calibration of SHA-256 {}, expected that of {}, {}",
+         calibration.sha256().substr(0, 12), model.name, fit.sha256.substr(0, 12));
+  }
+  std::int64_t shared = 0;
+  for (const TaskOverlap& t :
+       task_overlaps(calibration.ngrams(), request.tasks, request.data_directory)) {
+    shared += t.shared;
+    const std::string text = overlap_text(t);
+    if (!text.empty()) fmt::print(stderr, "qx eval: warning: {}\n", text);
+  }
+  if (shared == 0 && !o.out.quiet) {
+    fmt::print(stderr, "qx eval: no item shares a run of {} words with the calibration text\n",
+               kNgramWords);
+  }
+}
+
 void lead(const Options& o, RankTeam* team) {
   const Communicator* ranks = team != nullptr ? &team->ranks() : nullptr;
   const Ready ready = get_ready(o, ranks);
   const EvalRequest& request = ready.request;
+  warn_of_overlap(o, request);
   if (ranks != nullptr) warn_of_bound_cores(o, *ready.pool, *ranks);
   if (o.dry_run) {
     const EvalEstimate e = estimate(request, *ready.pool);
@@ -338,6 +365,8 @@ void add_options(CLI::App& verb, Options& o) {
                 "write prompts-TASK.jsonl: texts, token ids and scored spans");
   verb.add_flag("--export-samples", o.export_samples,
                 "write samples_TASK.jsonl in lm-eval's layout into the run folder, too");
+  verb.add_option("--calibration", o.calibration,
+                  "of fitted models: their calibration, to say which items its text had in it");
   verb.add_flag("--dry-run", o.dry_run,
                 "only say how many items and tokens there are, and the time");
   verb.add_flag("--resume", o.resume, "continue a run; an error when there is none to continue");

@@ -2,9 +2,13 @@
 #include "calibrate/calibrate.h"
 
 #include <algorithm>
-#include <cmath>
+#include <chrono>
+#include <initializer_list>
+#include <map>
+#include <memory>
 #include <numeric>
 #include <optional>
+#include <string>
 #include <system_error>
 #include <utility>
 
@@ -13,6 +17,8 @@
 #include "base/hash.h"
 #include "base/interrupt.h"
 #include "base/progress.h"
+#include "calibrate/calibration_state.h"
+#include "calibrate/calibration_text.h"
 #include "calibrate/second_moments.h"
 #include "fit/calibration_file.h"
 #include "io/posix_file.h"
@@ -21,63 +27,12 @@
 #include "model/cpu_model.h"
 #include "model/memory_need.h"
 #include "runs/model_facts.h"
-#include "text/chat_template.h"
 
 namespace qx {
 namespace {
 namespace fs = std::filesystem;
 
 constexpr std::int64_t kDefaultMemory = std::int64_t{4} << 30;  // where the machine's is unknown
-
-struct CalibrationText {
-  std::vector<std::vector<TokenId>> windows;
-  std::int64_t tokens = 0;            // of all windows
-  std::vector<std::uint32_t> counts;  // by token
-  Json json;
-};
-
-CalibrationText load_windows(const CalibrateRequest& request, std::int64_t vocab) {
-  const Tokenizer tokenizer = Tokenizer::load(request.model);
-  const std::optional<ChatTemplate> chat = ChatTemplate::load(request.model);
-  const std::string place = request.text.string();
-  const std::vector<Document> documents =
-      read_documents(request.text, request.format, request.chat, true);
-  const bool conversations = std::any_of(documents.begin(), documents.end(),
-                                         [](const Document& d) { return !d.messages.is_null(); });
-  const std::vector<TokenId> ids =
-      encode_documents(documents, tokenizer, chat ? &*chat : nullptr, {});
-  const auto all = static_cast<double>(ids.size());
-  const auto first = static_cast<std::int64_t>(std::floor(all * request.skip));
-  const auto last = std::min(static_cast<std::int64_t>(ids.size()),
-                             static_cast<std::int64_t>(all * (request.skip + request.share)));
-  CalibrationText out;
-  out.counts.assign(static_cast<std::size_t>(vocab), 0);
-  const bool bos = tokenizer.adds_bos() && !conversations;
-  std::vector<TokenId> used;
-  for (const std::int64_t begin :
-       choose_windows(first, last, request.ctx, request.windows, place)) {
-    std::vector<TokenId> window(ids.begin() + begin, ids.begin() + begin + request.ctx);
-    if (bos) window.front() = tokenizer.bos_id().value_or(0);
-    for (const TokenId id : window) {
-      if (id < 0 || id >= vocab) {
-        fail(place, "got token id {}, expected 0 to {} (the model's vocab_size is {})", id,
-             vocab - 1, vocab);
-      }
-      ++out.counts[static_cast<std::size_t>(id)];
-    }
-    used.insert(used.end(), window.begin(), window.end());
-    out.windows.push_back(std::move(window));
-  }
-  out.tokens = static_cast<std::int64_t>(used.size());
-  out.json = {{"file", request.text.filename().string()},
-              {"sha256", sha256_file(request.text)},
-              {"tokens", ids.size()},
-              {"first_token", first},
-              {"last_token", last},
-              {"chat", conversations},
-              {"used_sha256", hash_tokens(used)}};
-  return out;
-}
 
 // Consecutive inputs whose sums fit together.
 std::vector<std::vector<LinearInputShape>> group_inputs(const std::vector<LinearInputShape>& inputs,
@@ -109,50 +64,33 @@ std::int64_t memory_for_sums(const CalibrateRequest& request) {
   return machine.physical == 0 ? kDefaultMemory : machine.available / 2;
 }
 
-// A file in the making beside its target.
-class PartialFile {
- public:
-  PartialFile(fs::path target, bool force) : target_(std::move(target)), force_(force) {
-    if (fs::exists(target_) && !force_) {
-      fail(target_.string(), "exists already, expected a new name (or --force)");
-    }
-    path_ = target_.parent_path() / ("." + target_.filename().string() + ".qx-partial");
+// What lies beside a target in the making. Each attempt writes a file of its own, and the state names
+// the attempt that it speaks of.
+struct Places {
+  fs::path target, state;
+  std::string partial_name;
+  explicit Places(const fs::path& path) : target(fs::absolute(path).lexically_normal()) {
+    const std::string stem = "." + target.filename().string();
+    partial_name = stem + ".qx-partial-";
+    state = target.parent_path() / (stem + ".qx-state");
   }
-  ~PartialFile() {
+  fs::path partial(std::int64_t attempt) const {
+    return target.parent_path() / (partial_name + std::to_string(attempt));
+  }
+  // All of it but these attempts' files, and without them the state too. Never fails.
+  void remove(std::initializer_list<std::int64_t> but) const {
     std::error_code ignored;
-    if (!committed_) fs::remove(path_, ignored);
-  }
-  PartialFile(const PartialFile&) = delete;
-  PartialFile& operator=(const PartialFile&) = delete;
-
-  const fs::path& path() const { return path_; }
-  void commit() {
-    if (fs::exists(target_) && !force_) {
-      fail(target_.string(), "exists by now, expected a new name (or --force)");
+    fs::remove(state.string() + ".new", ignored);
+    if (but.size() == 0) fs::remove(state, ignored);
+    std::vector<fs::path> old;
+    for (fs::directory_iterator it(target.parent_path(), ignored), end; it != end;
+         it.increment(ignored)) {
+      if (it->path().filename().string().starts_with(partial_name)) old.push_back(it->path());
     }
-    fs::rename(path_, target_);
-    committed_ = true;
-    sync_path(target_.parent_path());
+    for (const std::int64_t attempt : but) std::erase(old, partial(attempt));
+    for (const fs::path& path : old) fs::remove(path, ignored);
   }
-
- private:
-  fs::path target_, path_;
-  bool force_, committed_ = false;
 };
-
-// Writes one input's arrays, the mean over its rows.
-void write_input(SafetensorsWriter& writer, std::size_t index, std::span<const double> sum,
-                 std::int64_t width, std::int64_t rows) {
-  std::vector<float> mean(sum.size()), diagonal;
-  for (std::size_t i = 0; i < sum.size(); ++i) {
-    mean[i] = static_cast<float>(sum[i] / static_cast<double>(rows));
-  }
-  for (std::int64_t i = 0; i < width; ++i) {
-    diagonal.push_back(mean[static_cast<std::size_t>(triangle_size(i + 1) - 1)]);
-  }
-  writer.write(index, 0, std::as_bytes(std::span<const float>(mean)));
-  writer.write(index + 1, 0, std::as_bytes(std::span<const float>(diagonal)));
-}
 
 // What sensitivity reads again: the windows, one after the other.
 std::vector<std::uint32_t> window_tokens(const CalibrationText& text) {
@@ -163,29 +101,269 @@ std::vector<std::uint32_t> window_tokens(const CalibrationText& text) {
   return out;
 }
 
-void run_windows(CpuModel& model, const CalibrationText& text, Progress& progress) {
-  for (const std::vector<TokenId>& window : text.windows) {
-    check_interrupt();
-    const auto segment = model.new_segment(nullptr, static_cast<std::int64_t>(window.size()));
-    std::vector<std::int32_t> outputs(window.size());
-    std::iota(outputs.begin(), outputs.end(), 0);  // all rows, in the last layer too
-    const Chunk chunk{segment.get(), window, outputs};
-    model.forward({&chunk, 1});
-    progress.advance(window.size());
+void require_free(const Places& places, bool force) {
+  if (fs::exists(places.target) && !force) {
+    fail(places.target.string(), "exists already, expected a new name (or --force)");
   }
 }
 
-Json info_json(const CalibrateRequest& request, const CalibrationText& text) {
-  const ModelFacts facts = measure_model(request.model);
+double seconds_now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+Json info_json(const CalibrateRequest& request, const CalibrationText& text,
+               const ModelFacts& facts) {
   Json files = Json::object();
   for (const auto& [name, hash] : facts.files) {
     if (name.ends_with(".safetensors")) files[name] = hash;
   }
   Json info = {{"tokens", text.tokens}, {"windows", text.windows.size()}, {"ctx", request.ctx},
                {"skip", request.skip},  {"share", request.share},         {"text", text.json}};
+  info["ngrams"] = {{"words", kNgramWords},
+                    {"kept", text.ngrams.hashes().size()},
+                    {"complete", text.ngrams.complete()}};
   info["model"] = {{"plan_hash", facts.plan_hash}, {"files", std::move(files)}};
   info["qx"] = {{"version", build_info().version}, {"commit", build_info().commit}};
   return info;
+}
+
+// One calibration from the text to the file.
+class CalibrationRun {
+ public:
+  CalibrationRun(const CalibrateRequest& request, ThreadPool& pool)
+      : request_(request),
+        pool_(pool),
+        config_(load_model_config(request.model)),
+        places_(request.target),
+        inputs_(linear_inputs(config_)) {}
+
+  CalibrateReport run() {
+    require_free(places_, request_.force);
+    try {
+      prepare();
+      measure();
+    } catch (const Interrupted&) {
+      if (!fs::exists(places_.state)) places_.remove({});
+      throw;
+    } catch (...) {
+      // What an earlier attempt kept is lost only by one that began to measure.
+      if (measuring_) places_.remove({});
+      throw;
+    }
+    require_free(places_, request_.force);
+    fs::rename(places_.partial(state_.attempt), places_.target);
+    sync_path(places_.target.parent_path());
+    places_.remove({});
+    return std::move(report_);
+  }
+
+ private:
+  void prepare();
+  void take_over(const StateFile& old);
+  void measure();
+  void run_pass(std::size_t pass, std::span<const LinearInputShape> group, CpuModel& model,
+                Progress& progress);
+  void run_window(CpuModel& model, const std::vector<TokenId>& window) const;
+  void write_input(const LinearInputShape& input, std::span<const double> sum);
+  void write_array(std::span<const float> values);
+  void keep(const SecondMoments& sums);
+
+  const CalibrateRequest& request_;
+  ThreadPool& pool_;
+  const ModelConfig config_;
+  const Places places_;
+  const std::vector<LinearInputShape> inputs_;
+  CalibrationText text_;
+  CalibrateReport report_;
+  CalibrationState state_;
+  std::optional<StateFile> old_;  // to go on from
+  std::unique_ptr<SafetensorsWriter> writer_;
+  std::size_t next_array_ = 0;
+  double last_kept_ = 0;
+  bool measuring_ = false;
+};
+
+// What decides the file's bytes, but the text and the model, whose hashes are in the info.
+Json request_json(const CalibrateRequest& r) {
+  return {{"windows", r.windows},
+          {"ctx", r.ctx},
+          {"skip", r.skip},
+          {"share", r.share},
+          {"chat", r.chat},
+          {"seed", r.seed},
+          {"text", r.text.empty() ? Json() : Json(sha256_file(r.text))}};
+}
+
+void CalibrationRun::prepare() {
+  if (request_.ctx > config_.max_position_embeddings) {
+    fail(request_.model.string(),
+         "got windows of {} tokens, expected at most the model's {} positions", request_.ctx,
+         config_.max_position_embeddings);
+  }
+  std::vector<std::int64_t> passes;
+  for (const auto& group : group_inputs(inputs_, memory_for_sums(request_))) {
+    passes.push_back(static_cast<std::int64_t>(group.size()));
+  }
+  const ModelFacts facts = measure_model(request_.model);
+  Json identity = {{"request", request_json(request_)}, {"version", build_info().version}};
+  for (const auto& [name, hash] : facts.files) identity["file " + name] = hash;
+  if (request_.resume) {
+    std::string difference;
+    old_ = StateFile::read(places_.state, identity, difference);
+    // With less memory than before, passes are cut otherwise.
+    if (old_ && old_->state().passes != passes && request_.memory_bytes > 0) {
+      old_.reset();
+      difference = "its passes differ";
+    }
+    if (!old_) report_.note = fmt::format("calibrating from the start ({})", difference);
+  }
+  state_.identity = identity;
+  state_.passes = old_ ? old_->state().passes : passes;
+  text_ = request_.text.empty()
+              ? sample_calibration_text(
+                    request_, config_.vocab_size,
+                    old_ ? old_->state().samples : std::vector<std::vector<TokenId>>{}, pool_)
+              : read_calibration_text(request_, config_.vocab_size);
+  if (request_.text.empty()) state_.samples = text_.windows;
+  report_.info = info_json(request_, text_, facts);
+  report_.tokens = text_.tokens;
+  report_.passes = static_cast<std::int64_t>(state_.passes.size());
+  report_.inputs = static_cast<std::int64_t>(inputs_.size());
+  report_.ngrams = text_.ngrams;
+}
+
+// The arrays of finished passes, from the file that was begun.
+void CalibrationRun::take_over(const StateFile& old) {
+  const fs::path path = places_.partial(old.state().attempt);
+  const SafetensorsFile file(path);
+  std::map<std::string, std::span<const std::byte>> arrays;
+  for (const TensorView& view : file.tensors()) arrays[view.name] = view.data;
+  std::int64_t count = 0;
+  for (std::size_t p = 0; p < old.state().pass; ++p) count += old.state().passes.at(p);
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::string& name = inputs_.at(static_cast<std::size_t>(i)).name;
+    for (const std::string& array : {moment_name(name), mean_square_name(name)}) {
+      const std::span<const std::byte> bytes = arrays[array];  // none: fails below
+      Sha256 hash;
+      hash.update(bytes);
+      const std::string hex = hash.hex();
+      if (hex != old.state().checksums.at(next_array_)) {
+        fail(path.string(),
+             "tensor '{}' was damaged since it was written; start again without --resume", array);
+      }
+      writer_->write(next_array_++, 0, bytes);
+      state_.checksums.push_back(hex);
+    }
+  }
+  state_.pass = old.state().pass;
+  state_.windows = old.state().windows;
+}
+
+void CalibrationRun::measure() {
+  const std::vector<SafetensorsWriter::Entry> entries =
+      calibration_entries(config_, {static_cast<std::int64_t>(text_.windows.size()), request_.ctx,
+                                    static_cast<std::int64_t>(text_.ngrams.hashes().size())});
+  for (const SafetensorsWriter::Entry& e : entries) {
+    report_.file_bytes += *element_count(e.shape) * static_cast<std::int64_t>(dtype_bytes(e.dtype));
+  }
+  measuring_ = true;
+  check_disk_space(places_.target, static_cast<std::uint64_t>(report_.file_bytes) + (1 << 20));
+  if (old_) {
+    state_.attempt = old_->state().attempt + 1;
+    places_.remove({old_->state().attempt});
+  } else {
+    places_.remove({});
+  }
+  writer_ = std::make_unique<SafetensorsWriter>(
+      places_.partial(state_.attempt), entries,
+      std::map<std::string, std::string>{{"format", kCalibrationFormat},
+                                         {"info", dump_json(report_.info, -1, false, true)}});
+  CpuModel model(load_weights(request_.model), pool_, Precision::kReference);
+  Progress progress("calibrating", static_cast<std::uint64_t>(text_.tokens * report_.passes),
+                    "tokens", request_.quiet);
+  if (old_) take_over(*old_);
+  last_kept_ = seconds_now();
+  std::size_t first = 0;
+  for (std::size_t pass = 0; pass < state_.passes.size(); ++pass) {
+    const auto count = static_cast<std::size_t>(state_.passes[pass]);
+    if (pass >= state_.pass) {
+      run_pass(pass, std::span(inputs_).subspan(first, count), model, progress);
+    } else {
+      report_.resumed_windows += static_cast<std::int64_t>(text_.windows.size());
+      progress.advance(static_cast<std::uint64_t>(text_.tokens));
+    }
+    first += count;
+  }
+  writer_->write(next_array_++, 0, std::as_bytes(std::span<const std::uint32_t>(text_.counts)));
+  const std::vector<std::uint32_t> tokens = window_tokens(text_);
+  writer_->write(next_array_++, 0, std::as_bytes(std::span<const std::uint32_t>(tokens)));
+  if (!text_.ngrams.hashes().empty()) {
+    writer_->write(next_array_, 0,
+                   std::as_bytes(std::span<const std::uint64_t>(text_.ngrams.hashes())));
+  }
+  writer_->finish();
+}
+
+void CalibrationRun::run_pass(std::size_t pass, std::span<const LinearInputShape> group,
+                              CpuModel& model, Progress& progress) {
+  SecondMoments moments(group, pool_);
+  std::size_t done = 0;
+  if (old_ && pass == old_->state().pass && old_->state().windows > 0) {
+    old_->load_sums(moments);
+    done = old_->state().windows;
+    moments.set_rows(static_cast<std::int64_t>(done) * request_.ctx);
+    report_.resumed_windows += static_cast<std::int64_t>(done);
+    progress.advance(static_cast<std::uint64_t>(moments.count(group.front().name)));
+  }
+  state_.pass = pass;
+  model.set_observer(&moments);
+  for (; done < text_.windows.size(); ++done) {
+    state_.windows = done;
+    if (interrupt_requested() || seconds_now() - last_kept_ >= request_.keep_seconds) keep(moments);
+    check_interrupt();
+    run_window(model, text_.windows[done]);
+    progress.advance(text_.windows[done].size());
+  }
+  model.set_observer(nullptr);
+  for (const LinearInputShape& input : group) {
+    QX_CHECK(moments.count(input.name) == text_.tokens);
+    write_input(input, moments.sum(input.name));
+  }
+}
+
+void CalibrationRun::keep(const SecondMoments& sums) {
+  write_calibration_state(places_.state, state_, sums);
+  places_.remove({state_.attempt});
+  last_kept_ = seconds_now();
+}
+
+void CalibrationRun::run_window(CpuModel& model, const std::vector<TokenId>& window) const {
+  const auto segment = model.new_segment(nullptr, static_cast<std::int64_t>(window.size()));
+  std::vector<std::int32_t> outputs(window.size());
+  std::iota(outputs.begin(), outputs.end(), 0);  // all rows, in the last layer too
+  const Chunk chunk{segment.get(), window, outputs};
+  model.forward({&chunk, 1});
+}
+
+void CalibrationRun::write_array(std::span<const float> values) {
+  const auto bytes = std::as_bytes(values);
+  Sha256 hash;
+  hash.update(bytes);
+  state_.checksums.push_back(hash.hex());
+  writer_->write(next_array_++, 0, bytes);
+}
+
+// The mean over the rows of one input, and its diagonal.
+void CalibrationRun::write_input(const LinearInputShape& input, std::span<const double> sum) {
+  std::vector<float> mean(sum.size()), diagonal;
+  for (std::size_t i = 0; i < sum.size(); ++i) {
+    mean[i] = static_cast<float>(sum[i] / static_cast<double>(text_.tokens));
+  }
+  for (std::int64_t i = 0; i < input.width; ++i) {
+    diagonal.push_back(mean[static_cast<std::size_t>(triangle_size(i + 1) - 1)]);
+  }
+  write_array(mean);
+  write_array(diagonal);
 }
 
 }  // namespace
@@ -204,54 +382,7 @@ std::vector<std::int64_t> choose_windows(std::int64_t first, std::int64_t last, 
 }
 
 CalibrateReport calibrate(const CalibrateRequest& request, ThreadPool& pool) {
-  const ModelConfig config = load_model_config(request.model);
-  if (request.ctx > config.max_position_embeddings) {
-    fail(request.model.string(),
-         "got windows of {} tokens, expected at most the model's {} positions", request.ctx,
-         config.max_position_embeddings);
-  }
-  PartialFile partial(fs::absolute(request.target).lexically_normal(), request.force);
-  const CalibrationText text = load_windows(request, config.vocab_size);
-  const std::vector<LinearInputShape> inputs = linear_inputs(config);
-  const auto groups = group_inputs(inputs, memory_for_sums(request));
-  CalibrateReport report;
-  report.info = info_json(request, text);
-  report.tokens = text.tokens;
-  report.passes = static_cast<std::int64_t>(groups.size());
-  report.inputs = static_cast<std::int64_t>(inputs.size());
-
-  CpuModel model(load_weights(request.model), pool, Precision::kReference);
-  const std::vector<SafetensorsWriter::Entry> entries =
-      calibration_entries(config, static_cast<std::int64_t>(text.windows.size()), request.ctx);
-  for (const SafetensorsWriter::Entry& e : entries) {
-    report.file_bytes += *element_count(e.shape) * static_cast<std::int64_t>(dtype_bytes(e.dtype));
-  }
-  check_disk_space(partial.path(), static_cast<std::uint64_t>(report.file_bytes) + (1 << 20));
-  {
-    SafetensorsWriter writer(
-        partial.path(), entries,
-        {{"format", kCalibrationFormat}, {"info", dump_json(report.info, -1, false, true)}});
-    Progress progress("calibrating", static_cast<std::uint64_t>(text.tokens * report.passes),
-                      "tokens", request.quiet);
-    std::size_t index = 0;
-    for (const auto& group : groups) {
-      SecondMoments moments(group, pool);
-      model.set_observer(&moments);
-      run_windows(model, text, progress);
-      model.set_observer(nullptr);
-      for (const LinearInputShape& input : group) {
-        QX_CHECK(moments.count(input.name) == text.tokens);
-        write_input(writer, index, moments.sum(input.name), input.width, text.tokens);
-        index += 2;
-      }
-    }
-    writer.write(index, 0, std::as_bytes(std::span<const std::uint32_t>(text.counts)));
-    const std::vector<std::uint32_t> tokens = window_tokens(text);
-    writer.write(index + 1, 0, std::as_bytes(std::span<const std::uint32_t>(tokens)));
-    writer.finish();
-  }
-  partial.commit();
-  return report;
+  return CalibrationRun(request, pool).run();
 }
 
 }  // namespace qx

@@ -33,6 +33,19 @@ class SecondMoments final : public InputObserver {
   void observe(LinearInputPlace place, const float* rows, std::int64_t count,
                std::int64_t width) override;
 
+  // The triangles of all inputs in one order, to keep and to take up again; rows: seen by each.
+  template <typename Body>
+  void for_each_sum(const Body& body) const {
+    for (const auto& [name, sum] : sums_) body(std::span<const double>(sum.triangle));
+  }
+  template <typename Body>
+  void for_each_sum(const Body& body) {
+    for (auto& [name, sum] : sums_) body(std::span<double>(sum.triangle));
+  }
+  void set_rows(std::int64_t rows) {
+    for (auto& [name, sum] : sums_) sum.rows = rows;
+  }
+
   std::int64_t count(const std::string& input) const { return sums_.at(input).rows; }
   // Lower triangle of the sum.
   std::span<const double> sum(const std::string& input) const { return sums_.at(input).triangle; }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fit/calibration_file.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <utility>
 
 #include "base/error.h"
@@ -84,14 +86,15 @@ std::string linear_input_of(const CatalogTensor& t, bool tied) {
 }
 
 std::vector<SafetensorsWriter::Entry> calibration_entries(const ModelConfig& config,
-                                                          std::int64_t windows, std::int64_t ctx) {
+                                                          const CalibrationSizes& sizes) {
   std::vector<SafetensorsWriter::Entry> out;
   for (const LinearInputShape& input : linear_inputs(config)) {
     out.push_back({moment_name(input.name), DType::kF32, {triangle_size(input.width)}});
     out.push_back({mean_square_name(input.name), DType::kF32, {input.width}});
   }
   out.push_back({kTokenCounts, DType::kU32, {config.vocab_size}});
-  out.push_back({kWindowTokens, DType::kU32, {windows, ctx}});
+  out.push_back({kWindowTokens, DType::kU32, {sizes.windows, sizes.ctx}});
+  if (sizes.ngrams > 0) out.push_back({kNgrams, DType::kU64, {sizes.ngrams}});
   return out;
 }
 
@@ -118,6 +121,8 @@ ParsedCalibration parse_calibration(const SafetensorsHeader& header, std::string
              "got {} {}, expected U32 of two dimensions", dtype_name(t.dtype), shape_text(t.shape));
       }
       out.window_tokens = t;
+    } else if (name == kNgrams) {
+      out.ngrams = t;
     } else if (name.ends_with(kMoment)) {
       out.inputs[t.name.substr(0, name.size() - kMoment.size())].moment = t;
     } else if (name.ends_with(kMeanSquare)) {
@@ -129,6 +134,13 @@ ParsedCalibration parse_calibration(const SafetensorsHeader& header, std::string
   if (out.token_counts.name.empty()) fail(origin, "tensor '{}' is missing", kTokenCounts);
   vector_length(out.token_counts, DType::kU32,
                 fmt::format("{}: tensor '{}'", origin, kTokenCounts));
+  if (!out.ngrams.name.empty()) {
+    const std::string place = fmt::format("{}: tensor '{}'", origin, kNgrams);
+    if (vector_length(out.ngrams, DType::kU64, place) >
+        static_cast<std::int64_t>(NgramSketch::kMost)) {
+      fail(place, "got {} hashes, expected at most {}", out.ngrams.shape[0], NgramSketch::kMost);
+    }
+  }
   for (auto& [name, input] : out.inputs) check_input(name, input, origin);
   return out;
 }
@@ -185,6 +197,18 @@ std::vector<float> Calibration::mean_square(const std::string& input) const {
     }
   }
   return values;
+}
+
+NgramSketch Calibration::ngrams() const {
+  const TensorView& view = parsed_.ngrams;
+  if (view.name.empty()) return {};
+  std::vector<std::uint64_t> hashes(static_cast<std::size_t>(view.shape[0]));
+  std::memcpy(hashes.data(), view.data.data(), hashes.size() * sizeof(std::uint64_t));
+  if (std::adjacent_find(hashes.begin(), hashes.end(), std::greater_equal<>()) != hashes.end()) {
+    fail(fmt::format("{}: tensor '{}'", path_.string(), kNgrams), "got hashes that do not rise");
+  }
+  const Json& complete = json_member(json_member(parsed_.info, "ngrams"), "complete");
+  return {std::move(hashes), complete.is_boolean() && complete.get<bool>()};
 }
 
 std::vector<float> Calibration::moment(const std::string& input) const {

@@ -13,6 +13,7 @@
 
 #include "arch/catalog.h"
 #include "arch/model_config.h"
+#include "fit/ngram_sketch.h"
 #include "io/json.h"
 #include "io/safetensors.h"
 
@@ -36,9 +37,13 @@ constexpr std::int64_t triangle_size(std::int64_t width) {
   return width * (width + 1) / 2;
 }
 
-// The arrays of a file, in its order, for a model and the windows that it read.
+// How much a calibration read, and how many hashes of n-grams it holds (0: none).
+struct CalibrationSizes {
+  std::int64_t windows = 0, ctx = 0, ngrams = 0;
+};
+// The arrays of a file, in its order, for a model.
 std::vector<SafetensorsWriter::Entry> calibration_entries(const ModelConfig& config,
-                                                          std::int64_t windows, std::int64_t ctx);
+                                                          const CalibrationSizes& sizes);
 inline std::string moment_name(const std::string& input) {
   return input + ".moment";
 }
@@ -47,6 +52,7 @@ inline std::string mean_square_name(const std::string& input) {
 }
 constexpr const char* kTokenCounts = "token_counts";
 constexpr const char* kWindowTokens = "window_tokens";
+constexpr const char* kNgrams = "ngram_hashes";  // of the text's windows; U64, rising
 constexpr const char* kCalibrationFormat = "qx-calibration-1";
 
 struct ParsedCalibration {
@@ -60,6 +66,7 @@ struct ParsedCalibration {
   std::map<std::string, Input> inputs;
   TensorView token_counts;   // U32 [vocab_size]
   TensorView window_tokens;  // U32 [windows, ctx]; older files lack it, and its name is empty
+  TensorView ngrams;         // U64; no name: there are none
 };
 // Checks names, types, shapes and info; not the values. Fails: Error at `origin`.
 ParsedCalibration parse_calibration(const SafetensorsHeader& header, std::string_view origin);
@@ -80,6 +87,8 @@ class Calibration {
   const std::string& sha256() const { return sha256_; }  // of the file
   // Mean square of each column. Fails: Error for a value that is NaN, infinite or negative.
   std::vector<float> mean_square(const std::string& input) const;
+  // What the text held; nothing in a file without it. Fails: Error when hashes do not rise.
+  NgramSketch ngrams() const;
   // The lower triangle. Fails: Error for NaN or infinity.
   std::vector<float> moment(const std::string& input) const;
   // The tokens that were read, window by window. Fails: Error for a file that does not hold them,

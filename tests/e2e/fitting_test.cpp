@@ -1,9 +1,14 @@
 // qx calibrate and qx convert --fit as a user runs them, on a tiny random model.
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
 
 #include <algorithm>
+#include <chrono>
 #include <fstream>
+#include <iterator>
+#include <thread>
 
 #include "run_qx.h"
 #include "support/tiny_model.h"
@@ -33,6 +38,11 @@ class Fitting : public testing::Test {
     out.insert(out.end(), more.begin(), more.end());
     return out;
   }
+  std::vector<std::string> calibrate_other() const {
+    std::vector<std::string> out = calibrate("other");
+    out.insert(out.end(), {"--keep-seconds", "0", "--resume"});
+    return out;
+  }
   fs::path root_;
 };
 
@@ -50,10 +60,130 @@ TEST_F(Fitting, CalibrateConvertAndLoad) {
     const Json ppl =
         run_json({"perplexity", "-m", root_ / fit, "--text", root_ / "text.txt", "--ctx", "64"});
     EXPECT_TRUE(ppl["ppl"].is_number());
-    const Outcome verify = run_qx({"verify", root_ / fit, "--source", root_ / "base"});
-    EXPECT_EQ(verify.exit_code, 1);
-    EXPECT_NE(verify.err.find("fitted codes (" + fit), std::string::npos) << verify.err;
+    const std::vector<std::string> verify = {"verify", root_ / fit, "--source", root_ / "base"};
+    const Outcome alone = run_qx(verify);
+    EXPECT_EQ(alone.exit_code, 1);
+    EXPECT_NE(alone.err.find("fitted codes (" + fit), std::string::npos) << alone.err;
+    std::vector<std::string> with = verify;
+    with.insert(with.end(), {"--calibration", root_ / "cal"});
+    const Json exact = run_json(with);
+    EXPECT_EQ(exact["exact"], true);
+    EXPECT_EQ(exact["fit"], fit);
   }
+}
+
+std::string content(const fs::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+// Starts the program and kills it as soon as the condition holds. Whether it was still running.
+template <typename Condition>
+bool kill_when(const std::vector<std::string>& command, const Condition& condition) {
+  const pid_t child = start_qx(command);
+  int status = 0;
+  while (true) {
+    if (::waitpid(child, &status, WNOHANG) == child) return false;
+    if (condition()) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  ::kill(child, SIGKILL);
+  ::waitpid(child, &status, 0);
+  return WIFSIGNALED(status);
+}
+
+// Killed again and again, in different passes, it ends in the bytes of a run that was left alone.
+TEST_F(Fitting, AKilledCalibrationGoesOn) {
+  fs::remove_all(root_ / "base");
+  write_tiny_model(root_ / "base", {.family = "llama", .tied = true, .layers = 6, .context = 128});
+  std::vector<std::string> whole = calibrate("whole"), parts = calibrate("parts");
+  for (auto* command : {&whole, &parts}) command->insert(command->end(), {"--memory", "1"});
+  EXPECT_GT(run_json(whole)["passes"], 2);
+  parts.insert(parts.end(), {"--keep-seconds", "0", "--resume"});
+  const fs::path state = root_ / ".parts.qx-state";
+  int kills = 0;
+  std::string before;
+  for (int i = 0; i < 12; ++i) {
+    const auto moved_on = [&] {
+      std::ifstream in(state, std::ios::binary);
+      std::string line;
+      if (!std::getline(in, line)) return false;
+      return line.substr(0, line.find("samples")) != before;
+    };
+    if (!kill_when(parts, moved_on)) break;
+    ++kills;
+    std::ifstream in(state, std::ios::binary);
+    std::string line;
+    std::getline(in, line);
+    before = line.substr(0, line.find("samples"));
+  }
+  EXPECT_GE(kills, 2);
+  if (!fs::exists(root_ / "parts")) {
+    const Json rest = run_json(parts);
+    EXPECT_GT(rest["resumed_windows"], 0);
+  }
+  EXPECT_EQ(content(root_ / "parts"), content(root_ / "whole"));
+  for (const auto& entry : fs::directory_iterator(root_)) {
+    EXPECT_FALSE(entry.path().filename().string().starts_with(".parts")) << entry.path();
+  }
+  // Another text starts over, and says why.
+  EXPECT_TRUE(kill_when(calibrate_other(), [&] { return fs::exists(root_ / ".other.qx-state"); }));
+  std::ofstream(root_ / "text.txt", std::ios::app) << " more";
+  const Outcome other = run_qx(calibrate_other());
+  EXPECT_EQ(other.exit_code, 0);
+  EXPECT_NE(other.err.find("its request differs"), std::string::npos) << other.err;
+}
+
+TEST_F(Fitting, AKilledFitGoesOn) {
+  ASSERT_EQ(run_qx(calibrate("cal")).exit_code, 0);
+  const std::vector<std::string> fit = {"--fit", "gptq", "--calibration", root_ / "cal"};
+  ASSERT_EQ(run_qx(convert("whole", fit)).exit_code, 0);
+  std::vector<std::string> resume = fit;
+  resume.emplace_back("--resume");
+  const auto lines = [&] {
+    const std::string journal = content(root_ / ".parts.qx-partial/qx_journal.jsonl");
+    return std::count(journal.begin(), journal.end(), '\n');
+  };
+  std::int64_t before = 1;
+  int kills = 0;
+  for (int i = 0; i < 10; ++i) {
+    if (!kill_when(convert("parts", resume), [&] { return lines() > before + 2; })) break;
+    before = lines();
+    ++kills;
+  }
+  EXPECT_GE(kills, 1);
+  if (!fs::exists(root_ / "parts")) {
+    EXPECT_GT(run_json(convert("parts", resume))["resumed_tensors"], 0);
+  }
+  for (const std::string file : {"model.safetensors", "config.json", "qx_plan.json"}) {
+    EXPECT_EQ(content(root_ / "parts" / file), content(root_ / "whole" / file)) << file;
+  }
+}
+
+TEST_F(Fitting, OwnSamplesAndOverlaps) {
+  std::vector<std::string> own = {"calibrate", "-m", root_ / "base", "-o", root_ / "a",
+                                  "--ctx",     "32", "--windows",    "5"};
+  const Json a = run_json(own);
+  EXPECT_EQ(a["tokens"], 160);
+  EXPECT_EQ(a["text"]["own_samples"]["seed"], 1);
+  own[4] = root_ / "b";
+  own.insert(own.end(), {"--threads", "3"});
+  run_json(own);
+  EXPECT_EQ(content(root_ / "a"), content(root_ / "b"));
+  own[4] = root_ / "c";
+  own.insert(own.end(), {"--seed", "2"});
+  EXPECT_NE(run_json(own)["text"]["used_sha256"], a["text"]["used_sha256"]);
+
+  const Json cal = run_json(calibrate("cal"));
+  ASSERT_EQ(run_qx(convert("q3", {"--fit", "mse", "--calibration", root_ / "cal"})).exit_code, 0);
+  const std::vector<std::string> divergence = {
+      "divergence",       "-m",    root_ / "q3", "--base",        root_ / "base", "--text",
+      root_ / "text.txt", "--ctx", "64",         "--calibration", root_ / "cal"};
+  const Json d = run_json(divergence);
+  EXPECT_GT(d["calibration_overlap"]["shared"], 10);
+  std::vector<std::string> wrong = divergence;
+  wrong.back() = root_ / "a";
+  EXPECT_NE(run_qx(wrong).err.find("expected that of q3"), std::string::npos);
 }
 
 TEST_F(Fitting, WrongCommandLinesAndFiles) {
