@@ -33,7 +33,7 @@ OPENBLAS = ["/usr/lib/x86_64-linux-gnu/libopenblas.so.0", "/usr/lib/aarch64-linu
 # name: (method, arguments of its main, plain recipe whose bytes must not be exceeded, what it is built on)
 RUNS = {
     "dynamic-sensitivities": ("dynamic_quant", ["--target-bpw", "5.0"], None, "float32"),
-    "dynamic-q4-hi": ("dynamic_quant", ["--target-bpw", "4.995"], "q4-hi", "dynamic-sensitivities"),
+    "dynamic-q4-hi": ("dynamic_quant", ["--target-bpw", "4.97"], "q4-hi", "dynamic-sensitivities"),
     "dynamic-qx63-hi": ("dynamic_quant", ["--target-bpw", "4.805"], "qx63-hi", "dynamic-sensitivities"),
     "gptq-4-32": ("gptq", ["--bits", "4", "--group-size", "32", "--fallback-bits", "4", "--fallback-group-size", "32"], "q4-hi", "float32"),
     "gptq-default": ("gptq", [], "q4-hi", "float32"),

@@ -23,9 +23,9 @@ struct DistillRequest {
   bool chat = false;           // plain texts become conversations
   double skip = 0, share = 1;  // parts of the text's tokens: those passed over, those used
   std::int64_t ctx = 512;
-  std::int64_t steps = 200;  // one window each
+  std::int64_t steps = 120;  // one window each
   std::int64_t validation = 8;
-  double rate = 0.003;  // at its height; a part of the distance between codes (trained_matrix.h)
+  double rate = 0.0012;  // at its height; a part of the distance between codes (trained_matrix.h)
   std::uint64_t seed = 1;
   bool force = false, quiet = false;
 };
