@@ -26,7 +26,7 @@ ModelConfig small_config() {
 constexpr const char* kInfo = R"({"tokens": 10, "model": {"files": {"model.safetensors": "abc"}}})";
 
 struct File {
-  std::vector<SafetensorsWriter::Entry> entries = calibration_entries(small_config(), 2, 5);
+  std::vector<SafetensorsWriter::Entry> entries = calibration_entries(small_config(), {2, 5, 0});
   std::map<std::string, std::string> metadata = {{"format", kCalibrationFormat}, {"info", kInfo}};
   float value = 1;
   void write(const std::filesystem::path& path) const {
