@@ -232,7 +232,7 @@ Json search_page_json(const SearchRecord& search) {
                         {"predicted", optional_number(m.predicted)},
                         {"kl", short_number(m.kl)},
                         {"kl_stderr", optional_number(m.kl_stderr)},
-                        {"top1", number(m.top1)},
+                        {"top1", json_of_number(m.top1)},
                         {"ppl", short_number(m.perplexity)}});
   }
   return {{"recipe", search.recipe},   {"budget", search.budget},
