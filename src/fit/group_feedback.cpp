@@ -11,7 +11,7 @@
 namespace qx {
 namespace {
 
-// Pairs that are tried with feedback. More than six gained nothing that could be measured.
+// Pairs that are tried with feedback; what was measured of their number: docs/fitting.md.
 constexpr int kCandidates = 6;
 
 // To nearest even, of 0 to 255.

@@ -174,11 +174,14 @@ TEST_F(Fitting, OwnSamplesAndOverlaps) {
   own.insert(own.end(), {"--seed", "2"});
   EXPECT_NE(run_json(own)["text"]["used_sha256"], a["text"]["used_sha256"]);
 
-  const Json cal = run_json(calibrate("cal"));
+  // Windows of 13 words and more.
+  std::vector<std::string> longer = calibrate("cal");
+  *std::find(longer.begin(), longer.end(), "64") = "128";
+  EXPECT_GT(run_json(longer)["ngrams"]["kept"], 10);
   ASSERT_EQ(run_qx(convert("q3", {"--fit", "mse", "--calibration", root_ / "cal"})).exit_code, 0);
   const std::vector<std::string> divergence = {
       "divergence",       "-m",    root_ / "q3", "--base",        root_ / "base", "--text",
-      root_ / "text.txt", "--ctx", "64",         "--calibration", root_ / "cal"};
+      root_ / "text.txt", "--ctx", "128",        "--calibration", root_ / "cal"};
   const Json d = run_json(divergence);
   EXPECT_GT(d["calibration_overlap"]["shared"], 10);
   std::vector<std::string> wrong = divergence;
