@@ -112,8 +112,8 @@ def mlx_text(directory, prompt, count, sampler, processors):
 
 @pytest.mark.parametrize("flags,settings", [
     (["--repetition-penalty", 1.3], {"repetition_penalty": 1.3}),
-    (["--repetition-penalty", 1.5, "--repetition-context-size", 5],
-     {"repetition_penalty": 1.5, "repetition_context_size": 5}),
+    (["--repetition-penalty", 0.2, "--repetition-context-size", 5],
+     {"repetition_penalty": 0.2, "repetition_context_size": 5}),
     (["--presence-penalty", 1.5, "--frequency-penalty", 0.7], {"presence_penalty": 1.5, "frequency_penalty": 0.7}),
     (["--logit-bias", "40=-3", "--logit-bias", "28=4.5"], {"logit_bias": {40: -3.0, 28: 4.5}}),
 ])
