@@ -7,7 +7,8 @@
 set -euo pipefail
 
 packages=(libfmt-dev libfmt9 libssl-dev libssl3 libpcre2-dev libpcre2-8-0 libutf8proc-dev libutf8proc2 libgtest-dev
-          libyaml-cpp-dev libyaml-cpp0.7 libcpp-httplib-dev libcpp-httplib0.11 libbrotli-dev libbrotli1 zlib1g-dev zlib1g)
+          libyaml-cpp-dev libyaml-cpp0.7 libcpp-httplib-dev libcpp-httplib0.11 libbrotli-dev libbrotli1 zlib1g-dev zlib1g
+          libedit-dev libedit2 libbsd0 libmd0 libtinfo6)
 cache=${QX_CACHE:-$HOME/.cache/qx}
 # A new list or another release of the system is another folder.
 release=$(. /etc/os-release && echo "$ID-${VERSION_ID:-rolling}")
