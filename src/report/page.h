@@ -33,8 +33,8 @@ struct ReportPage {
   Groups groups;
   std::vector<Recommendation> recommendations;
   std::vector<FrontierPoint> by_size, by_speed;
-  std::vector<WeightMap> weights;   // one per run
-  std::vector<LayerErrors> errors;  // one per run other than the baseline; none with --no-errors
+  std::vector<WeightMap> weights;      // one per run
+  std::vector<LayerErrors> errors;     // one per run other than the baseline; none with --no-errors
   std::vector<SearchRecord> searches;  // as given with --search
   FlipsToRead flips;
   std::vector<Condition> conditions;
