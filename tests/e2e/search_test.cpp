@@ -34,8 +34,8 @@ class Search : public testing::Test {
     return out;
   }
   std::vector<std::string> measuring() const {
-    return {"--text", root_ / "text.txt", "--skip", "0.5",          "--share", "0.5",
-            "--ctx",  "64",               "--windows", "4", "--candidates", "3"};
+    return {"--text", root_ / "text.txt", "--skip", "0.5",          "--share", "0.5", "--ctx",
+            "64",     "--windows",        "4",      "--candidates", "3"};
   }
   fs::path root_;
 };
@@ -51,8 +51,7 @@ TEST_F(Search, FindsARecipeThatConvertTakes) {
   EXPECT_EQ(found["text"]["overlaps_calibration"], false);
   const Json plain = run_json({"plan", "-m", root_ / "base", "--recipe", "q3-hi"});
   EXPECT_EQ(found["budget"]["bytes"], plain["tensor_bytes"]);
-  const Json plan =
-      run_json({"plan", "-m", root_ / "base", "--recipe", root_ / "best.json"});
+  const Json plan = run_json({"plan", "-m", root_ / "base", "--recipe", root_ / "best.json"});
   EXPECT_EQ(plan["plan_hash"], found["chosen"]["plan_hash"]);
   EXPECT_EQ(plan["tensor_bytes"], found["chosen"]["bytes"]);
   const Json made =
@@ -64,9 +63,9 @@ TEST_F(Search, FindsARecipeThatConvertTakes) {
   const Json again = run_json(search("like:q3-hi", {"--force"}));
   EXPECT_EQ(again["curve"], found["curve"]);
   EXPECT_TRUE(again["text"].is_null());
-  const Outcome text = run_qx(search("5bpw", {"--force", "--sensitivity",
-                                              root_ / "best.sensitivity.json", "--min-bits", "3",
-                                              "--keep", "*v_proj=6", "--max-widths", "2"}));
+  const Outcome text =
+      run_qx(search("5bpw", {"--force", "--sensitivity", root_ / "best.sensitivity.json",
+                             "--min-bits", "3", "--keep", "*v_proj=6", "--max-widths", "2"}));
   EXPECT_EQ(text.exit_code, 0) << text.err;
   EXPECT_NE(text.out.find("predicted KL"), std::string::npos) << text.out;
 }
