@@ -47,21 +47,37 @@ Continuation GrammarStates::intern(Step step) {
   return at->second;
 }
 
-// Both continuations, as one. A union holds no unions.
+// Both continuations, as one. A union holds no unions, and no two steps that differ only in what
+// comes behind them: those are one step, with the union behind it. Without that, texts nested in
+// two ways would double the steps at each level.
 Continuation GrammarStates::join(Continuation a, Continuation b) {
   if (a == b) return a;
   Step out{Step::Kind::kUnion};
+  const auto add = [&](Continuation c) {
+    const Step* step = steps_[static_cast<std::size_t>(c)];
+    for (Continuation& other : out.choices) {
+      const Step* known = steps_[static_cast<std::size_t>(other)];
+      if (step == nullptr || known == nullptr) continue;
+      Step both = *known;
+      both.then = step->then;
+      if (both != *step) continue;
+      both.then = join(known->then, step->then);
+      other = intern(std::move(both));
+      return;
+    }
+    out.choices.push_back(c);
+  };
   for (const Continuation c : {a, b}) {
     const Step* step = steps_[static_cast<std::size_t>(c)];
-    if (step != nullptr && step->kind == Step::Kind::kUnion) {
-      out.choices.insert(out.choices.end(), step->choices.begin(), step->choices.end());
+    if (step == nullptr || step->kind != Step::Kind::kUnion) {
+      add(c);
     } else {
-      out.choices.push_back(c);
+      for (const Continuation choice : step->choices) add(choice);
     }
   }
   std::sort(out.choices.begin(), out.choices.end());
   out.choices.erase(std::unique(out.choices.begin(), out.choices.end()), out.choices.end());
-  return intern(std::move(out));
+  return out.choices.size() == 1 ? out.choices.front() : intern(std::move(out));
 }
 
 WalkState GrammarStates::intern(Set set) {

@@ -20,12 +20,13 @@ class JsonSchema : public ::testing::Test {
     write_tiny_model(root_ / "m", {.layers = 1});
   }
   static std::vector<std::string> arguments(const std::string& schema,
-                                            const std::vector<std::string>& more) {
+                                            const std::vector<std::string>& more,
+                                            const std::string& max_tokens = "400") {
     const fs::path file = root_ / "schema.json";
     std::ofstream(file) << schema;
     std::vector<std::string> out = {
-        "generate",      "-m",          (root_ / "m").string(), "-p", "Hi", "--threads", "2",
-        "--json-schema", file.string(), "--max-tokens",         "400"};
+        "generate",      "-m",          (root_ / "m").string(), "-p",      "Hi", "--threads", "2",
+        "--json-schema", file.string(), "--max-tokens",         max_tokens};
     out.insert(out.end(), more.begin(), more.end());
     return out;
   }
@@ -64,8 +65,7 @@ TEST_F(JsonSchema, EndsWithoutAStopToken) {
 }
 
 TEST_F(JsonSchema, SaysWhenTheTextWasCut) {
-  const Outcome cut =
-      run_qx(arguments(R"({"type": "string", "minLength": 50})", {"--max-tokens", "3"}));
+  const Outcome cut = run_qx(arguments(R"({"type": "string", "minLength": 50})", {}, "3"));
   EXPECT_EQ(cut.exit_code, 0);
   EXPECT_NE(cut.err.find("before it was a whole document"), std::string::npos) << cut.err;
 }
