@@ -33,7 +33,7 @@ test-dev: deps  ## the same tests under AddressSanitizer and UndefinedBehaviorSa
 	@cmake --build build-dev -j $(JOBS)
 	@ctest --test-dir build-dev --output-on-failure -j $(JOBS)
 
-TSAN_TESTS := base_test cluster_test kernels_test model_test generate_test eval_test runs_test convert_test
+TSAN_TESTS := base_test cluster_test model_test generate_test eval_test runs_test convert_test serve_test
 
 test-tsan: deps  ## the tests of everything that runs on several threads, under ThreadSanitizer
 	@cmake --preset tsan >/dev/null
