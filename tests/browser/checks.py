@@ -8,6 +8,27 @@ return [...document.querySelectorAll('body *')].filter((e) => !e.closest('.scrol
 """
 
 
+
+def structure_faults(captionless="", most_levels=1):
+    """Script that adds to its list `faults`: tables without caption (but those within `captionless`) or heads, ids that stand
+    twice, headings more than `most_levels` below the one before."""
+    caption = f"!t.closest('{captionless}') && !t.caption" if captionless else "!t.caption"
+    return """
+            for (const t of document.querySelectorAll('table')) {
+              if (%s) faults.push('no caption: ' + t.textContent.slice(0, 40));
+              if (!t.querySelector('thead th[scope=col]')) faults.push('no heads: ' + t.textContent.slice(0, 40));
+              if (!t.querySelector('tbody th[scope=row]')) faults.push('no row heads: ' + t.textContent.slice(0, 40));
+            }
+            const ids = [...document.querySelectorAll('[id]')].map((e) => e.id);
+            if (new Set(ids).size !== ids.length) faults.push('an id twice');
+            let level = 1;
+            for (const e of document.querySelectorAll('h1, h2, h3, h4')) {
+              const next = Number(e.tagName[1]);
+              if (next > level + %d) faults.push('a level is skipped: ' + e.textContent);
+              level = next;
+            }""" % (caption, most_levels)
+
+
 def contrast(a, b):
     """Of two colours [r, g, b]: WCAG 2.2, relative luminance and contrast ratio."""
     def luminance(colour):

@@ -18,7 +18,7 @@ import unittest
 import make_model
 import mock_server
 import webdriver
-from checks import WIDE, contrast, wait_for
+from checks import WIDE, contrast, structure_faults, wait_for
 
 QX = pathlib.Path(__file__).resolve().parents[2] / "build" / "qx"
 RESOURCES = ["", "page.css", "page.js", "answer.js", "api.js", "dom.js", "inspector.js", "v1/models"]
@@ -471,20 +471,7 @@ class Page(PageTest):
             for (const e of document.querySelectorAll('button, select, input, textarea, [role=group], [role=region]')) {
               const label = e.getAttribute('aria-label') || e.textContent.trim() || e.labels?.[0]?.textContent;
               if (!label) faults.push(e.outerHTML.slice(0, 80));
-            }
-            for (const t of document.querySelectorAll('table')) {
-              if (!t.caption) faults.push('no caption: ' + t.textContent.slice(0, 40));
-              if (!t.querySelector('thead th[scope=col]')) faults.push('no heads: ' + t.textContent.slice(0, 40));
-              if (!t.querySelector('tbody th[scope=row]')) faults.push('no row heads: ' + t.textContent.slice(0, 40));
-            }
-            const ids = [...document.querySelectorAll('[id]')].map((e) => e.id);
-            if (new Set(ids).size !== ids.length) faults.push('an id twice');
-            let level = 1;
-            for (const e of document.querySelectorAll('h1, h2, h3, h4')) {
-              const next = Number(e.tagName[1]);
-              if (next > level + 1) faults.push('a level is skipped: ' + e.textContent);
-              level = next;
-            }
+            }""" + structure_faults() + """
             return faults;""")
         self.assertEqual(faults, [])
         roles = self.js("return ['log', 'status'].map((id) => document.getElementById(id).getAttribute('role'))")

@@ -15,7 +15,7 @@ import unittest
 import make_runs
 import screenshots
 import webdriver
-from checks import WIDE, contrast, wait_for
+from checks import WIDE, contrast, structure_faults, wait_for
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 QX = ROOT / "build" / "qx"
@@ -199,20 +199,7 @@ class Report(unittest.TestCase):
               const label = e.getAttribute('aria-label') || e.textContent ||
                 (e.id && document.querySelector(`label[for="${e.id}"]`)) || e.labels;
               if (!label) faults.push(e.outerHTML.slice(0, 80));
-            }
-            for (const t of document.querySelectorAll('table')) {
-              if (!t.closest('article') && !t.caption) faults.push('no caption: ' + t.textContent.slice(0, 40));
-              if (!t.querySelector('thead th[scope=col]')) faults.push('no heads: ' + t.textContent.slice(0, 40));
-              if (!t.querySelector('tbody th[scope=row]')) faults.push('no row heads: ' + t.textContent.slice(0, 40));
-            }
-            const ids = [...document.querySelectorAll('[id]')].map((e) => e.id);
-            if (new Set(ids).size !== ids.length) faults.push('an id twice');
-            let level = 1;
-            for (const e of document.querySelectorAll('h1, h2, h3, h4')) {
-              const next = Number(e.tagName[1]);
-              if (next > level + 2) faults.push('a level is skipped: ' + e.textContent);
-              level = next;
-            }
+            }""" + structure_faults(captionless="article", most_levels=2) + """
             return faults;""")
         self.assertEqual(faults, [])
 
