@@ -73,6 +73,26 @@ TextFormat parse_text_format(const std::string& name) {
   return name == "jsonl" ? TextFormat::kJsonl : TextFormat::kByName;
 }
 
+void add_text_part_options(CLI::App& verb, std::string& format, bool& chat, double& skip,
+                           double& share) {
+  verb.add_option("--text-format", format, "auto: by the name, .jsonl is JSON lines")
+      ->check(CLI::IsMember({"auto", "text", "jsonl"}))
+      ->capture_default_str();
+  verb.add_flag("--chat", chat, "put plain text through the chat template");
+  verb.add_option("--skip", skip, "pass over this part of the text's tokens, 0 to 1")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  verb.add_option("--share", share, "then use this part: 0.4 leaves 60 % unseen")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+}
+
+void require_text_part(double skip, double share) {
+  if (share > 0 && skip + share <= 1 + 1e-9) return;
+  throw UsageError(fmt::format(
+      "--skip {} and --share {}: expected a share above 0 and a sum of at most 1", skip, share));
+}
+
 TextRequest make_text_request(const DistanceOptions& o) {
   TextRequest request;
   request.file = o.text;

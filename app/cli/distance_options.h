@@ -28,6 +28,12 @@ void add_distance_options(CLI::App& verb, DistanceOptions& options);
 // Of --format: "text", "jsonl", or "auto" by the file's name.
 TextFormat parse_text_format(const std::string& name);
 
+// --text-format, --chat, --skip and --share of verbs that read a part of a text.
+void add_text_part_options(CLI::App& verb, std::string& format, bool& chat, double& skip,
+                           double& share);
+// Fails: UsageError for a part that is empty or reaches beyond the text.
+void require_text_part(double skip, double share);
+
 // Fails: UsageError.
 TextRequest make_text_request(const DistanceOptions& options);
 

@@ -75,11 +75,7 @@ CalibrateReport calibrate_or_explain(const CalibrateRequest& request, ThreadPool
 
 void run(const Options& o) {
   check(o);
-  if (!(o.share > 0) || o.skip + o.share > 1 + 1e-9) {
-    throw UsageError(
-        fmt::format("--skip {} and --share {}: expected a share above 0 and a sum of at most 1",
-                    o.skip, o.share));
-  }
+  require_text_part(o.skip, o.share);
   const auto start = std::chrono::steady_clock::now();
   CalibrateRequest request;
   request.model = resolve_model(o.model);
@@ -138,22 +134,13 @@ void add_calibrate(CLI::App& app) {
       "{\"text\"} (default: the model's own samples at temperature 1)");
   verb->add_option("--seed", o.seed, "of the model's own samples (1)");
   verb->add_option("-o,--output", o.target, "the file to write (.safetensors)")->required();
-  verb->add_option("--text-format", o.format, "auto: by the name, .jsonl is JSON lines")
-      ->check(CLI::IsMember({"auto", "text", "jsonl"}))
-      ->capture_default_str();
-  verb->add_flag("--chat", o.chat, "put plain text through the chat template");
+  add_text_part_options(*verb, o.format, o.chat, o.skip, o.share);
   verb->add_option("--windows", o.windows,
                    "windows at most, spread evenly over the part of the text that is used")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30))
       ->capture_default_str();
   verb->add_option("--ctx", o.ctx, "tokens of a window")
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 20))
-      ->capture_default_str();
-  verb->add_option("--skip", o.skip, "pass over this part of the text's tokens, 0 to 1")
-      ->check(CLI::Range(0.0, 1.0))
-      ->capture_default_str();
-  verb->add_option("--share", o.share, "then use this part: 0.4 leaves 60 % unseen")
-      ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   verb->add_option("--memory", o.memory_mb,
                    "MB for the sums (default: half of what is available); what does not fit takes "

@@ -21,11 +21,7 @@ struct Options {
 
 void run(const Options& o) {
   DistillRequest request = o.request;
-  if (!(request.share > 0) || request.skip + request.share > 1 + 1e-9) {
-    throw UsageError(
-        fmt::format("--skip {} and --share {}: expected a share above 0 and a sum of at most 1",
-                    request.skip, request.share));
-  }
+  require_text_part(request.skip, request.share);
   const auto start = std::chrono::steady_clock::now();
   request.quantized = resolve_model(o.model);
   request.base = resolve_model(o.base);
@@ -67,10 +63,7 @@ void add_distill(CLI::App& app) {
                    "or {\"text\"}")
       ->required();
   verb->add_option("-o,--output", o.target, "the directory to write")->required();
-  verb->add_option("--text-format", o.format, "auto: by the name, .jsonl is JSON lines")
-      ->check(CLI::IsMember({"auto", "text", "jsonl"}))
-      ->capture_default_str();
-  verb->add_flag("--chat", o.request.chat, "put plain text through the chat template");
+  add_text_part_options(*verb, o.format, o.request.chat, o.request.skip, o.request.share);
   verb->add_option("--steps", o.request.steps, "windows to learn from, one a step")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30))
       ->capture_default_str();
@@ -84,12 +77,6 @@ void add_distill(CLI::App& app) {
   verb->add_option("--validation", o.request.validation,
                    "windows that are not learned from and decide which values are kept")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 20))
-      ->capture_default_str();
-  verb->add_option("--skip", o.request.skip, "pass over this part of the text's tokens, 0 to 1")
-      ->check(CLI::Range(0.0, 1.0))
-      ->capture_default_str();
-  verb->add_option("--share", o.request.share, "then use this part: 0.4 leaves 60 % unseen")
-      ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   verb->add_option("--seed", o.request.seed, "of the order of windows")->capture_default_str();
   verb->add_flag("--force", o.request.force, "replace an existing directory");

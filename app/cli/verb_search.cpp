@@ -38,11 +38,7 @@ struct Options {
 };
 
 void check(const Options& o) {
-  if (!(o.share > 0) || o.skip + o.share > 1 + 1e-9) {
-    throw UsageError(
-        fmt::format("--skip {} and --share {}: expected a share above 0 and a sum of at most 1",
-                    o.skip, o.share));
-  }
+  require_text_part(o.skip, o.share);
   if (!o.target.ends_with(".json")) {
     throw UsageError(
         fmt::format("-o: got '{}', expected a recipe file, a name that ends in .json", o.target));
@@ -310,16 +306,7 @@ void add_rule_options(CLI::App& verb, Options& o) {
 void add_measuring_options(CLI::App& verb, Options& o) {
   verb.add_option("--text", o.text,
                   "measure candidates on this text; not the one that the final figure is for");
-  verb.add_option("--text-format", o.format, "auto: by the name, .jsonl is JSON lines")
-      ->check(CLI::IsMember({"auto", "text", "jsonl"}))
-      ->capture_default_str();
-  verb.add_flag("--chat", o.chat, "put plain text through the chat template");
-  verb.add_option("--skip", o.skip, "pass over this part of the text's tokens, 0 to 1")
-      ->check(CLI::Range(0.0, 1.0))
-      ->capture_default_str();
-  verb.add_option("--share", o.share, "then use this part")
-      ->check(CLI::Range(0.0, 1.0))
-      ->capture_default_str();
+  add_text_part_options(verb, o.format, o.chat, o.skip, o.share);
   verb.add_option("--windows", o.windows, "windows at most, spread evenly over that part")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30))
       ->capture_default_str();

@@ -113,16 +113,12 @@ double seconds_now() {
 
 Json info_json(const CalibrateRequest& request, const CalibrationText& text,
                const ModelFacts& facts) {
-  Json files = Json::object();
-  for (const auto& [name, hash] : facts.files) {
-    if (name.ends_with(".safetensors")) files[name] = hash;
-  }
   Json info = {{"tokens", text.tokens}, {"windows", text.windows.size()}, {"ctx", request.ctx},
                {"skip", request.skip},  {"share", request.share},         {"text", text.json}};
   info["ngrams"] = {{"words", kNgramWords},
                     {"kept", text.ngrams.hashes().size()},
                     {"complete", text.ngrams.complete()}};
-  info["model"] = {{"plan_hash", facts.plan_hash}, {"files", std::move(files)}};
+  info["model"] = {{"plan_hash", facts.plan_hash}, {"files", weight_files(facts.files)}};
   info["qx"] = {{"version", build_info().version}, {"commit", build_info().commit}};
   return info;
 }
@@ -367,19 +363,6 @@ void CalibrationRun::write_input(const LinearInputShape& input, std::span<const 
 }
 
 }  // namespace
-
-std::vector<std::int64_t> choose_windows(std::int64_t first, std::int64_t last, std::int64_t ctx,
-                                         std::int64_t count, const std::string& place) {
-  const std::int64_t whole = (last - first) / ctx;
-  if (whole < 1) {
-    fail(place, "got {} tokens to calibrate with, expected at least one window of {} (--ctx)",
-         std::max<std::int64_t>(0, last - first), ctx);
-  }
-  const std::int64_t taken = std::min(count, whole);
-  std::vector<std::int64_t> begins;
-  for (std::int64_t i = 0; i < taken; ++i) begins.push_back(first + i * whole / taken * ctx);
-  return begins;
-}
 
 CalibrateReport calibrate(const CalibrateRequest& request, ThreadPool& pool) {
   return CalibrationRun(request, pool).run();

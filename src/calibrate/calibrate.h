@@ -37,12 +37,6 @@ struct CalibrateReport {
   NgramSketch ngrams;
 };
 
-// Begins of `count` windows of ctx tokens within the text's tokens [first, last): whole windows
-// side by side, of which `count` are taken at even distances. Fails: Error at `place` when not one
-// fits.
-std::vector<std::int64_t> choose_windows(std::int64_t first, std::int64_t last, std::int64_t ctx,
-                                         std::int64_t count, const std::string& place);
-
 // Inputs whose sums do not fit in memory together are measured in several passes over the text. The
 // file is whole or absent; its bytes depend on model, text and options alone, not on threads or
 // memory, nor on being stopped and resumed.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibrate/calibrate.h"
+#include "calibrate/text_windows.h"
 
 #include <gtest/gtest.h>
 
@@ -77,10 +78,7 @@ class Calibrate : public ::testing::Test {
  protected:
   void SetUp() override {
     write_tiny_model(dir_ / "m", {.family = "llama", .tied = true, .layers = 2});
-    std::string words;
-    for (int i = 0; i < 400; ++i)
-      words += "word" + std::to_string(i * i % 97) + (i % 9 ? " " : "\n\n");
-    write_text(dir_ / "text.txt", words);
+    write_text(dir_ / "text.txt", tiny_text(400));
   }
   CalibrateRequest request(const std::string& target) const {
     CalibrateRequest r;

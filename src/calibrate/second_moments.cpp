@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "kernels/api.h"
+#include "model/transpose.h"
 
 namespace qx {
 namespace {
@@ -63,28 +64,12 @@ void SecondMoments::observe(LinearInputPlace place, const float* rows, std::int6
   }
 }
 
-void SecondMoments::transpose(const float* rows, std::int64_t count, std::int64_t width) {
-  constexpr std::int64_t kBlock = 16;
-  float* out = columns_.reserve(width * count);
-  pool_.parallel_for(static_cast<std::size_t>(width), static_cast<std::size_t>(kBlock),
-                     [&](std::size_t begin, std::size_t end, int) {
-                       for (std::int64_t first = 0; first < count; first += kBlock) {
-                         const std::int64_t last = std::min(count, first + kBlock);
-                         for (auto c = static_cast<std::int64_t>(begin);
-                              c < static_cast<std::int64_t>(end); ++c) {
-                           for (std::int64_t m = first; m < last; ++m)
-                             out[c * count + m] = rows[m * width + c];
-                         }
-                       }
-                     });
-}
-
 // With the rows transposed, x x^T is a product of a matrix with itself: the kernels' linear layer,
 // tiles on and below the diagonal.
 void SecondMoments::add(Sum& sum, const float* rows, std::int64_t count) {
   const std::int64_t width = sum.width;
-  transpose(rows, count, width);
-  const float* columns = columns_.data();
+  float* const columns = columns_.reserve(width * count);
+  transpose_rows(pool_, rows, count, width, columns);
   const WeightRows weights{.kind = WeightKind::kF32,
                            .rows = width,
                            .cols = count,

@@ -59,7 +59,6 @@ class SecondMoments final : public InputObserver {
     FloatBuffer decode, tile;
   };
   void add(Sum& sum, const float* rows, std::int64_t count);
-  void transpose(const float* rows, std::int64_t count, std::int64_t width);
 
   ThreadPool& pool_;
   std::map<std::string, Sum> sums_;

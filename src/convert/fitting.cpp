@@ -83,11 +83,7 @@ Json Fitting::identity() const {
 }
 
 void Fitting::require_weights(const std::map<std::string, std::string>& files) const {
-  std::map<std::string, std::string> weights;
-  for (const auto& [name, hash] : files) {
-    if (name.ends_with(".safetensors")) weights.emplace(name, hash);
-  }
-  calibration_.require_weights(weights, source_path_);
+  calibration_.require_weights(weight_files(files), source_path_);
 }
 
 void Fitting::require_calibration(const std::string& sha256) const {

@@ -8,18 +8,17 @@
 #include <memory>
 #include <numbers>
 #include <numeric>
-#include <optional>
 #include <set>
 
 #include "arch/catalog.h"
 #include "base/error.h"
-#include "base/hash.h"
 #include "base/interrupt.h"
 #include "base/progress.h"
 #include "base/random.h"
-#include "calibrate/calibrate.h"
+#include "calibrate/text_windows.h"
 #include "distill/trained_directory.h"
 #include "distill/trained_matrix.h"
+#include "fit/calibration_file.h"
 #include "gradient/gradient_pass.h"
 #include "kernels/api.h"
 #include "model/cpu_model.h"
@@ -32,46 +31,32 @@ namespace fs = std::filesystem;
 constexpr std::int64_t kCheckEvery = 50;  // steps between validations
 constexpr double kWarmUp = 0.1;           // part of the steps
 
-struct DistillText {
-  std::vector<std::vector<TokenId>> windows;
-  Json json;  // for the record
-};
-
-DistillText load_text(const DistillRequest& request, std::int64_t vocab) {
-  const Tokenizer tokenizer = Tokenizer::load(request.base);
-  const std::optional<ChatTemplate> chat = ChatTemplate::load(request.base);
-  const std::string place = request.text.string();
-  const std::vector<Document> documents =
-      read_documents(request.text, request.format, request.chat, true);
-  const bool conversations = std::any_of(documents.begin(), documents.end(),
-                                         [](const Document& d) { return !d.messages.is_null(); });
-  const std::vector<TokenId> ids =
-      encode_documents(documents, tokenizer, chat ? &*chat : nullptr, {});
-  const auto all = static_cast<double>(ids.size());
-  const auto first = static_cast<std::int64_t>(std::floor(all * request.skip));
-  const auto last = std::min(static_cast<std::int64_t>(ids.size()),
-                             static_cast<std::int64_t>(all * (request.skip + request.share)));
-  const bool bos = tokenizer.adds_bos() && !conversations;
-  DistillText out;
-  for (const std::int64_t begin :
-       choose_windows(first, last, request.ctx, std::numeric_limits<std::int32_t>::max(), place)) {
-    std::vector<TokenId> window(ids.begin() + begin, ids.begin() + begin + request.ctx);
-    if (bos) window.front() = tokenizer.bos_id().value_or(0);
-    for (const TokenId id : window) {
-      if (id < 0 || id >= vocab) {
-        fail(place, "got token id {}, expected 0 to {} (the model's vocab_size is {})", id,
-             vocab - 1, vocab);
-      }
-    }
-    out.windows.push_back(std::move(window));
+TextWindows load_text(const DistillRequest& request, std::int64_t vocab) {
+  TextWindows out = read_text_windows({.model = request.base,
+                                       .text = request.text,
+                                       .format = request.format,
+                                       .chat = request.chat,
+                                       .windows = std::numeric_limits<std::int32_t>::max(),
+                                       .ctx = request.ctx,
+                                       .skip = request.skip,
+                                       .share = request.share},
+                                      Tokenizer::load(request.base));
+  for (const std::vector<TokenId>& window : out.windows) {
+    require_known_tokens(window, vocab, request.text.string());
   }
-  out.json = {{"file", request.text.filename().string()},
-              {"sha256", sha256_file(request.text)},
-              {"tokens", ids.size()},
-              {"first_token", first},
-              {"last_token", last},
-              {"chat", conversations}};
   return out;
+}
+
+// The next-token logits of a window, [tokens, vocab_size].
+void forward_window(Model& model, const std::vector<TokenId>& window, std::vector<float>& logits) {
+  const auto n = static_cast<std::int64_t>(window.size());
+  const auto segment = model.new_segment(nullptr, n);
+  std::vector<std::int32_t> outputs(window.size());
+  std::iota(outputs.begin(), outputs.end(), 0);
+  const Chunk chunk{segment.get(), window, outputs};
+  const Hidden hidden = model.forward({&chunk, 1});
+  logits.resize(window.size() * static_cast<std::size_t>(model.config().vocab_size));
+  model.logits_rows(hidden, 0, n, logits);
 }
 
 void require_same_shape(const ModelConfig& base, const ModelConfig& made, const fs::path& place) {
@@ -93,14 +78,7 @@ class Teacher {
 
   const ModelConfig& config() const { return model_->config(); }
   std::span<const float> logits(const std::vector<TokenId>& window) {
-    const auto n = static_cast<std::int64_t>(window.size());
-    const auto segment = model_->new_segment(nullptr, n);
-    std::vector<std::int32_t> outputs(window.size());
-    std::iota(outputs.begin(), outputs.end(), 0);
-    const Chunk chunk{segment.get(), window, outputs};
-    const Hidden hidden = model_->forward({&chunk, 1});
-    logits_.resize(window.size() * static_cast<std::size_t>(config().vocab_size));
-    model_->logits_rows(hidden, 0, n, logits_);
+    forward_window(*model_, window, logits_);
     return logits_;
   }
 
@@ -158,14 +136,7 @@ class Student final : public GradientObserver {
     });
   }
   double divergence(const std::vector<TokenId>& window, std::span<const float> base) {
-    const auto n = static_cast<std::int64_t>(window.size());
-    const auto segment = model_->new_segment(nullptr, n);
-    std::vector<std::int32_t> outputs(window.size());
-    std::iota(outputs.begin(), outputs.end(), 0);
-    const Chunk chunk{segment.get(), window, outputs};
-    const Hidden hidden = model_->forward({&chunk, 1});
-    logits_.resize(base.size());
-    model_->logits_rows(hidden, 0, n, logits_);
+    forward_window(*model_, window, logits_);
     return kl_and_gradient(pool_, base, logits_, config().vocab_size);
   }
 
@@ -275,13 +246,9 @@ class Distillation {
     }
     if (start.is_null()) start = {{"method", "minmax"}};
     const ModelFacts facts = measure_model(request_.base);
-    Json files = Json::object();
-    for (const auto& [name, hash] : facts.files) {
-      if (name.ends_with(".safetensors")) files[name] = hash;
-    }
     report_.record = {{"method", "distill"},
                       {"start", std::move(start)},
-                      {"base", std::move(files)},
+                      {"base", weight_files(facts.files)},
                       {"text", text_.json},
                       {"ctx", request_.ctx},
                       {"steps", request_.steps},
@@ -297,7 +264,7 @@ class Distillation {
   const DistillRequest& request_;
   Teacher teacher_;
   Student student_;
-  DistillText text_;
+  TextWindows text_;
   DistillWindows dealt_;
   DistillReport report_;
   Student::Arrays best_;

@@ -95,10 +95,7 @@ class Distill : public ::testing::Test {
  protected:
   void SetUp() override {
     write_tiny_model(dir_ / "m", {.family = "llama", .tied = true, .layers = 2});
-    std::string words;
-    for (int i = 0; i < 400; ++i)
-      words += "word" + std::to_string(i * i % 97) + (i % 9 ? " " : "\n\n");
-    write_text(dir_ / "text.txt", words);
+    write_text(dir_ / "text.txt", tiny_text(400));
     quantize("m", "q");
   }
   void quantize(const std::string& from, const std::string& to) {

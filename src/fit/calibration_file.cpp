@@ -145,6 +145,14 @@ ParsedCalibration parse_calibration(const SafetensorsHeader& header, std::string
   return out;
 }
 
+std::map<std::string, std::string> weight_files(const std::map<std::string, std::string>& files) {
+  std::map<std::string, std::string> out;
+  for (const auto& [name, hash] : files) {
+    if (name.ends_with(".safetensors")) out.emplace(name, hash);
+  }
+  return out;
+}
+
 Calibration::Calibration(const std::filesystem::path& file)
     : path_(file), file_(file), sha256_(sha256_file(file)) {
   SafetensorsHeader header;

@@ -71,6 +71,9 @@ struct ParsedCalibration {
 // Checks names, types, shapes and info; not the values. Fails: Error at `origin`.
 ParsedCalibration parse_calibration(const SafetensorsHeader& header, std::string_view origin);
 
+// The weight files among a model's files: name to SHA-256.
+std::map<std::string, std::string> weight_files(const std::map<std::string, std::string>& files);
+
 class Calibration {
  public:
   // Fails: Error, as parse_calibration, or when the file cannot be read.

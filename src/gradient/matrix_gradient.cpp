@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "gradient/matrix_gradient.h"
+#include "model/transpose.h"
 
 #include <algorithm>
 #include <cstddef>
@@ -72,15 +73,7 @@ void input_gradient(ThreadPool& pool, ProductScratch& scratch, const float* dy, 
 
 void transpose_input(ThreadPool& pool, ProductScratch& scratch, const float* x, std::int64_t rows,
                      std::int64_t in) {
-  float* columns = scratch.columns.reserve(in * rows);
-  // A cache line of inputs at a time.
-  pool.parallel_for(static_cast<std::size_t>(in), 16, [&](std::size_t begin, std::size_t end, int) {
-    for (std::int64_t m = 0; m < rows; ++m) {
-      for (std::size_t k = begin; k < end; ++k) {
-        columns[static_cast<std::int64_t>(k) * rows + m] = x[m * in + static_cast<std::int64_t>(k)];
-      }
-    }
-  });
+  transpose_rows(pool, x, rows, in, scratch.columns.reserve(in * rows));
 }
 
 void weight_gradient(ThreadPool& pool, ProductScratch& scratch, const float* dy, std::int64_t rows,

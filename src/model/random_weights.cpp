@@ -14,6 +14,7 @@
 #include "base/progress.h"
 #include "base/random.h"
 #include "quant/affine.h"
+#include "quant/kernel_kinds.h"
 
 namespace qx {
 namespace {
@@ -152,17 +153,13 @@ WeightRows matrix_rows(const Target& t) {
   rows.values = t.values;
   if (t.row->affine) {
     rows.kind = WeightKind::kAffine;
-    rows.scale_kind = dtype == DType::kF32   ? ScaleKind::kF32
-                      : dtype == DType::kF16 ? ScaleKind::kF16
-                                             : ScaleKind::kBF16;
+    rows.scale_kind = scale_kind_of(dtype);
     rows.bits = t.row->affine->bits;
     rows.group = t.row->affine->group;
     rows.scales = t.scales;
     rows.biases = t.biases;
   } else {
-    rows.kind = dtype == DType::kF32   ? WeightKind::kF32
-                : dtype == DType::kF16 ? WeightKind::kF16
-                                       : WeightKind::kBF16;
+    rows.kind = weight_kind_of(dtype);
   }
   return rows;
 }

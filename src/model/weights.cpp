@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/machine_memory.h"
 #include "quant/affine.h"
+#include "quant/kernel_kinds.h"
 
 namespace qx {
 namespace {
@@ -40,16 +41,6 @@ constexpr NormSlot kNorms[] = {
     {"self_attn.q_norm", &LayerWeights::q_norm},
     {"self_attn.k_norm", &LayerWeights::k_norm},
 };
-
-WeightKind weight_kind(DType dtype) {
-  if (dtype == DType::kF32) return WeightKind::kF32;
-  return dtype == DType::kF16 ? WeightKind::kF16 : WeightKind::kBF16;
-}
-
-ScaleKind scale_kind(DType dtype) {
-  if (dtype == DType::kF32) return ScaleKind::kF32;
-  return dtype == DType::kF16 ? ScaleKind::kF16 : ScaleKind::kBF16;
-}
 
 // "model.layers.3.mlp.up_proj" -> "mlp.up_proj"; the whole name outside the layers.
 std::string_view inside_layer(const CatalogTensor& tensor) {
@@ -182,7 +173,7 @@ class Loader {
                tensor.module);
     }
     WeightRows rows;
-    rows.kind = weight_kind(view.dtype);
+    rows.kind = weight_kind_of(view.dtype);
     rows.rows = tensor.shape.at(0);
     rows.cols = tensor.shape.at(1);
     rows.values = view.data.data();
@@ -223,7 +214,7 @@ class Loader {
     compare_with_config(tensor.module, *spec);
     WeightRows rows;
     rows.kind = WeightKind::kAffine;
-    rows.scale_kind = scale_kind(scales.dtype);
+    rows.scale_kind = scale_kind_of(scales.dtype);
     rows.bits = spec->bits;
     rows.group = spec->group;
     rows.rows = out;

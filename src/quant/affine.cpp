@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "kernels/api.h"
+#include "quant/kernel_kinds.h"
 
 namespace qx {
 namespace {
@@ -18,18 +19,6 @@ void prefetch(const std::byte* begin, const std::byte* end) {
 #if defined(__GNUC__)
   for (; begin < end; begin += 64) __builtin_prefetch(begin);
 #endif
-}
-
-ScaleKind scale_kind(DType dtype) {
-  QX_CHECK(is_float_dtype(dtype));
-  if (dtype == DType::kF32) return ScaleKind::kF32;
-  return dtype == DType::kF16 ? ScaleKind::kF16 : ScaleKind::kBF16;
-}
-
-WeightKind weight_kind(DType dtype) {
-  QX_CHECK(is_float_dtype(dtype));
-  if (dtype == DType::kF32) return WeightKind::kF32;
-  return dtype == DType::kF16 ? WeightKind::kF16 : WeightKind::kBF16;
 }
 
 }  // namespace
@@ -66,11 +55,12 @@ std::optional<std::int64_t> encode_rows(DType dtype, const std::byte* values, Ma
                                         AffineSpec spec, Rounding rounding, AffineOut out) {
   QX_CHECK(is_valid(spec) && shape.cols % spec.group == 0);
   const KernelTable& table = kernels();
-  const ScaleKind kind = scale_kind(dtype);
+  const ScaleKind kind = scale_kind_of(dtype);
   // Rows follow each other without gaps in all four arrays and end with whole groups, so the matrix is
   // one long row.
   const std::int64_t count = shape.rows * shape.cols;
-  const WeightRows source{.kind = weight_kind(dtype), .rows = 1, .cols = count, .values = values};
+  const WeightRows source{
+      .kind = weight_kind_of(dtype), .rows = 1, .cols = count, .values = values};
   const auto scale_bytes = static_cast<std::int64_t>(dtype_bytes(dtype));
   alignas(64) float chunk[kChunk];
   for (std::int64_t begin = 0; begin < count; begin += kChunk) {
@@ -94,7 +84,7 @@ std::optional<std::int64_t> encode_rows(DType dtype, const std::byte* values, Ma
 bool encode_group(const float* values, AffineSpec spec, DType dtype, std::byte* codes,
                   std::byte* scale, std::byte* bias) {
   return !kernels().affine_encode_row(values, spec.group, spec.bits, spec.group, false,
-                                      scale_kind(dtype), codes, scale, bias);
+                                      scale_kind_of(dtype), codes, scale, bias);
 }
 
 void decode_rows(const AffineView& view, RowRange range, std::span<float> out) {
@@ -102,7 +92,7 @@ void decode_rows(const AffineView& view, RowRange range, std::span<float> out) {
   QX_CHECK(range.begin >= 0 && range.end <= view.shape.rows);
   QX_CHECK(static_cast<std::int64_t>(out.size()) == (range.end - range.begin) * view.shape.cols);
   const WeightRows source{.kind = WeightKind::kAffine,
-                          .scale_kind = scale_kind(view.scale_dtype),
+                          .scale_kind = scale_kind_of(view.scale_dtype),
                           .bits = view.spec.bits,
                           .group = view.spec.group,
                           .rows = view.shape.rows,

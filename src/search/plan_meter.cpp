@@ -13,7 +13,9 @@
 #include "distance/passes.h"
 #include "distance/statistics.h"
 #include "model/memory_need.h"
+#include "quant/kernel_kinds.h"
 #include "runs/model_facts.h"
+#include "stats/clusters.h"
 #include "text/chat_template.h"
 
 namespace qx {
@@ -33,22 +35,16 @@ MeasuredText load_meter_text(const MeterRequest& request) {
   return load_text(request.text.text, tokenizer, chat ? &*chat : nullptr);
 }
 
-WeightRows affine_rows(const PlanRow& row) {
+WeightRows rows_of_kind(const PlanRow& row) {
   WeightRows out;
+  if (!row.affine) {
+    out.kind = weight_kind_of(row.dtype);
+    return out;
+  }
   out.kind = WeightKind::kAffine;
-  out.scale_kind = row.dtype == DType::kF32   ? ScaleKind::kF32
-                   : row.dtype == DType::kF16 ? ScaleKind::kF16
-                                              : ScaleKind::kBF16;
+  out.scale_kind = scale_kind_of(row.dtype);
   out.bits = row.affine->bits;
   out.group = row.affine->group;
-  return out;
-}
-
-WeightRows float_rows(const PlanRow& row) {
-  WeightRows out;
-  out.kind = row.dtype == DType::kF32   ? WeightKind::kF32
-             : row.dtype == DType::kF16 ? WeightKind::kF16
-                                        : WeightKind::kBF16;
   return out;
 }
 
@@ -80,9 +76,7 @@ PlanMeter::PlanMeter(const MeterRequest& request, ThreadPool& pool)
     fail(request.model.string(),
          "the model is quantized already, expected float weights; codes of codes lose more");
   }
-  for (const auto& [name, hash] : measure_model(request.model).files) {
-    if (name.ends_with(".safetensors")) weights_.emplace(name, hash);
-  }
+  weights_ = weight_files(measure_model(request.model).files);
   if (request.fit.method != FitMethod::kMinMax) {
     // All that may be fitted is; measure() puts in the codes.
     ModelConfig config = source_.config();
@@ -254,7 +248,7 @@ std::unique_ptr<Model> PlanMeter::assemble(const Plan& plan, FitMethod method) c
           std::move(values);
       continue;
     }
-    WeightRows rows = row.affine ? affine_rows(row) : float_rows(row);
+    WeightRows rows = rows_of_kind(row);
     rows.rows = shape.rows;
     rows.cols = shape.cols;
     rows.values = coded.values.data();
@@ -305,15 +299,12 @@ PlanMeasure PlanMeter::measure(const Plan& plan, FitMethod method) {
 
 PairedDifference paired_difference(const PlanMeasure& a, const PlanMeasure& b) {
   QX_CHECK(a.kl_windows.size() == b.kl_windows.size() && !a.kl_windows.empty());
-  const auto n = static_cast<double>(a.kl_windows.size());
-  double sum = 0, squares = 0;
-  for (std::size_t w = 0; w < a.kl_windows.size(); ++w) sum += b.kl_windows[w] - a.kl_windows[w];
-  const double mean = sum / n;
+  std::vector<double> differences;
   for (std::size_t w = 0; w < a.kl_windows.size(); ++w) {
-    const double d = b.kl_windows[w] - a.kl_windows[w] - mean;
-    squares += d * d;
+    differences.push_back(b.kl_windows[w] - a.kl_windows[w]);
   }
-  return {mean, n < 2 ? std::nan("") : std::sqrt(squares / (n - 1) / n)};
+  const MeanError found = mean_error(differences);
+  return {found.mean, found.stderr_};
 }
 
 }  // namespace qx

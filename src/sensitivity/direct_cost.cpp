@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "quant/kernel_kinds.h"
 
 namespace qx {
 namespace {
@@ -41,9 +42,7 @@ class Replacement {
 WeightRows stored(const CodedRows& coded) {
   WeightRows w;
   w.kind = WeightKind::kAffine;
-  w.scale_kind = coded.dtype == DType::kBF16  ? ScaleKind::kBF16
-                 : coded.dtype == DType::kF16 ? ScaleKind::kF16
-                                              : ScaleKind::kF32;
+  w.scale_kind = scale_kind_of(coded.dtype);
   w.bits = coded.spec.bits;
   w.group = coded.spec.group;
   w.rows = coded.shape.rows;

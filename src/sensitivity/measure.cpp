@@ -163,9 +163,7 @@ Measurement::Measurement(const SensitivityRequest& request, ThreadPool& pool)
 void Measurement::record_origin() {
   Sensitivity& s = report_.result;
   const ModelFacts facts = measure_model(request_.model);
-  for (const auto& [name, hash] : facts.files) {
-    if (name.ends_with(".safetensors")) s.weights[name] = hash;
-  }
+  s.weights = weight_files(facts.files);
   calibration_.require_weights(s.weights, request_.model);
   s.model_path = request_.model.string();
   s.plan_hash = facts.plan_hash;

@@ -117,11 +117,7 @@ class SensitivityTest : public ::testing::Test {
  protected:
   void make(const TinyModel& options) {
     write_tiny_model(dir_ / "m", options);
-    std::string words;
-    for (int i = 0; i < 400; ++i) {
-      words += "word" + std::to_string(i * i % 97) + (i % 9 ? " " : "\n\n");
-    }
-    write_text(dir_ / "text.txt", words);
+    write_text(dir_ / "text.txt", tiny_text(400));
     CalibrateRequest r;
     r.model = dir_ / "m";
     r.text = dir_ / "text.txt";

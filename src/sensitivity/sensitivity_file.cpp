@@ -8,6 +8,7 @@
 
 #include "arch/catalog.h"
 #include "base/error.h"
+#include "fit/calibration_file.h"
 #include "io/staged.h"
 
 namespace qx {
@@ -282,8 +283,7 @@ void write_sensitivity(const std::filesystem::path& file, const Sensitivity& sen
 void require_same_weights(const Sensitivity& sensitivity,
                           const std::map<std::string, std::string>& files, std::string_view origin,
                           const std::filesystem::path& model) {
-  for (const auto& [name, hash] : files) {
-    if (!name.ends_with(".safetensors")) continue;
+  for (const auto& [name, hash] : weight_files(files)) {
     const auto found = sensitivity.weights.find(name);
     if (found != sensitivity.weights.end() && found->second == hash) continue;
     fail(origin, "was made from other weights than {}/{} (SHA-256 {}); run qx sensitivity on it",

@@ -23,6 +23,20 @@ std::string random_id(std::string_view kind) {
   return fmt::format("{}-{:016x}{:08x}", kind, random_number(), random_number() & 0xFFFFFFFF);
 }
 
+// What every answer has of its request. kind: "chatcmpl", "cmpl".
+AnswerShape answer_shape(std::string_view kind, const ServedModel& model,
+                         const CommonRequest& request) {
+  AnswerShape shape;
+  shape.id = random_id(kind);
+  shape.model = model.name;
+  shape.created = static_cast<std::int64_t>(std::time(nullptr));
+  shape.n = request.n;
+  shape.stream = request.stream;
+  shape.include_usage = request.include_usage;
+  shape.logprobs = request.logprobs;
+  return shape;
+}
+
 bool opens_thinking(std::string_view prompt) {
   const std::size_t end = prompt.find_last_not_of(" \t\r\n");
   return end != std::string_view::npos && prompt.substr(0, end + 1).ends_with("<think>");
@@ -134,7 +148,8 @@ void ServeService::post_chat(const Flight& flight) {
   const ChatRequest request = parse_chat_request(flight.call->request().body, options_.sampling);
   ServedModel& model = find_model(request.model);
   std::string prompt = render(model, request);
-  AnswerShape shape;
+  AnswerShape shape = answer_shape("chatcmpl", model, request);
+  shape.headers = cors_headers(flight.call->request());
   shape.format.thinking = model.thinks && !request.continue_final_message;
   shape.format.begins_thinking = opens_thinking(prompt);
   shape.format.tool_calls =
@@ -156,15 +171,6 @@ void ServeService::post_chat(const Flight& flight) {
   set_length(task, model, request.max_tokens, options_.chat_tokens);
   task.constraints = make_constraints(model, schema, request.n, task.stop_tokens);
 
-  shape.chat = true;
-  shape.id = random_id("chatcmpl");
-  shape.model = model.name;
-  shape.created = static_cast<std::int64_t>(std::time(nullptr));
-  shape.n = request.n;
-  shape.stream = request.stream;
-  shape.include_usage = request.include_usage;
-  shape.logprobs = request.logprobs;
-  shape.headers = cors_headers(flight.call->request());
   std::vector<GenerationTask> tasks;
   tasks.push_back(std::move(task));
   submit(flight, model, std::move(tasks), std::move(shape));
@@ -174,7 +180,9 @@ void ServeService::post_completion(const Flight& flight) {
   const CompletionRequest request =
       parse_completion_request(flight.call->request().body, options_.sampling);
   ServedModel& model = find_model(request.model);
-  AnswerShape shape;
+  AnswerShape shape = answer_shape("cmpl", model, request);
+  shape.chat = false;
+  shape.headers = cors_headers(flight.call->request());
   std::vector<GenerationTask> tasks;
   for (const auto& prompt : request.prompts) {
     GenerationTask task = common_task(model, request);
@@ -198,15 +206,6 @@ void ServeService::post_completion(const Flight& flight) {
     tasks.push_back(std::move(task));
   }
   if (tasks.empty()) throw ApiError(400, "prompt: got none, expected at least one", "prompt");
-  shape.chat = false;
-  shape.id = random_id("cmpl");
-  shape.model = model.name;
-  shape.created = static_cast<std::int64_t>(std::time(nullptr));
-  shape.n = request.n;
-  shape.stream = request.stream;
-  shape.include_usage = request.include_usage;
-  shape.logprobs = request.logprobs;
-  shape.headers = cors_headers(flight.call->request());
   submit(flight, model, std::move(tasks), std::move(shape));
 }
 

@@ -22,10 +22,7 @@ class Distance : public testing::Test {
           {"convert", "-m", root_ / "base", "-o", root_ / recipe, "--recipe", recipe, "--quiet"});
       ASSERT_EQ(o.exit_code, 0) << o.err;
     }
-    std::string words;
-    for (int i = 0; i < 120; ++i)
-      words += "word" + std::to_string(i * i % 97) + (i % 9 ? " " : "\n\n");
-    write("text.txt", words);
+    write("text.txt", tiny_text(120));
   }
   // Options of `more` replace equal ones, but for -m.
   static std::vector<std::string> with(std::vector<std::string> command,

@@ -16,11 +16,7 @@ class DistillVerb : public testing::Test {
   void SetUp() override {
     root_ = fresh_directory("distill");
     write_tiny_model(root_ / "base", {.family = "qwen2", .tied = true, .context = 128});
-    std::string words;
-    for (int i = 0; i < 400; ++i) {
-      words += "word" + std::to_string(i * i % 97) + (i % 9 ? " " : "\n\n");
-    }
-    std::ofstream(root_ / "text.txt", std::ios::binary) << words;
+    std::ofstream(root_ / "text.txt", std::ios::binary) << tiny_text(400);
     ASSERT_EQ(
         run_qx({"convert", "-m", root_ / "base", "-o", root_ / "q3", "--recipe", "q3"}).exit_code,
         0);

@@ -22,11 +22,7 @@ class Fitting : public testing::Test {
   void SetUp() override {
     root_ = fresh_directory("fitting");
     write_tiny_model(root_ / "base", {.family = "qwen3", .tied = true, .context = 128});
-    std::string words;
-    for (int i = 0; i < 400; ++i) {
-      words += "word" + std::to_string(i * i % 97) + (i % 9 ? " " : "\n\n");
-    }
-    std::ofstream(root_ / "text.txt", std::ios::binary) << words;
+    std::ofstream(root_ / "text.txt", std::ios::binary) << tiny_text(400);
   }
   std::vector<std::string> calibrate(const std::string& target) const {
     return {"calibrate", "-m", root_ / "base", "--text", root_ / "text.txt", "-o", root_ / target,

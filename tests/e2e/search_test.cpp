@@ -16,11 +16,7 @@ class Search : public testing::Test {
   void SetUp() override {
     root_ = fresh_directory("search");
     write_tiny_model(root_ / "base", {.family = "llama", .tied = true, .layers = 2});
-    std::string words;
-    for (int i = 0; i < 600; ++i) {
-      words += "word" + std::to_string(i * i % 97) + (i % 9 ? " " : "\n\n");
-    }
-    std::ofstream(root_ / "text.txt", std::ios::binary) << words;
+    std::ofstream(root_ / "text.txt", std::ios::binary) << tiny_text(600);
     const Outcome made =
         run_qx({"calibrate", "-m", root_ / "base", "--text", root_ / "text.txt", "--share", "0.4",
                 "-o", root_ / "cal", "--ctx", "64", "--windows", "8"});

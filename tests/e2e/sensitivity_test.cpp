@@ -16,11 +16,7 @@ class SensitivityVerb : public testing::Test {
   void SetUp() override {
     root_ = fresh_directory("sensitivity");
     write_tiny_model(root_ / "base", {.family = "qwen3", .tied = true, .layers = 2});
-    std::string words;
-    for (int i = 0; i < 400; ++i) {
-      words += "word" + std::to_string(i * i % 97) + (i % 9 ? " " : "\n\n");
-    }
-    std::ofstream(root_ / "text.txt", std::ios::binary) << words;
+    std::ofstream(root_ / "text.txt", std::ios::binary) << tiny_text(400);
     const Outcome made = run_qx({"calibrate", "-m", root_ / "base", "--text", root_ / "text.txt",
                                  "-o", root_ / "cal", "--ctx", "64", "--windows", "8"});
     ASSERT_EQ(made.exit_code, 0) << made.err;

@@ -228,4 +228,12 @@ void write_tiny_model(const std::filesystem::path& directory, const TinyModel& o
   if (options.chat_template) write_text(directory / "chat_template.jinja", kTemplate);
 }
 
+std::string tiny_text(int words) {
+  std::string out;
+  for (int i = 0; i < words; ++i) {
+    out += "word" + std::to_string(i * i % 97) + (i % 9 ? " " : "\n\n");
+  }
+  return out;
+}
+
 }  // namespace qx

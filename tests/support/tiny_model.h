@@ -49,4 +49,7 @@ Json tiny_config(const TinyModel& options);
 // tokenizer.json of the tiny tokenizer.
 std::string tiny_tokenizer_json();
 
+// "word0 word1 word4 ..": so many words of a hundred, in paragraphs of nine.
+std::string tiny_text(int words);
+
 }  // namespace qx
