@@ -9,8 +9,8 @@ CACHE  ?= $(or $(QX_CACHE),$(HOME)/.cache/qx)
 FUZZ_SECONDS ?= 30
 FORMATTED := $(shell git ls-files '*.cpp' '*.h' 2>/dev/null)
 
-.PHONY: help deps build test test-aarch64 test-browser test-dev test-tsan test-clang parity parity-full fuzz demo example gain bench format \
-  format-check install clean
+.PHONY: help deps build test test-aarch64 test-browser test-dev test-python test-tsan test-clang parity parity-full fuzz \
+  demo example gain bench format format-check install clean
 
 help:  ## show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | \
@@ -53,6 +53,9 @@ test-browser: build  ## open report pages and the page of qx serve in a headless
 	@tests/browser/test_report.py
 	@tests/browser/test_page.py
 
+test-python: build  ## build the Python wheel and test it in a new virtual environment (skipped where pip has no network)
+	@tools/test_python.sh
+
 parity: build  ## compare with the real mlx-lm, lm-eval, transformers, tokenizers and jinja2
 	@tools/parity.sh
 
@@ -90,4 +93,4 @@ install: build  ## install the program, its recipes and completions under PREFIX
 	@cmake --install build --prefix $(PREFIX)
 
 clean:  ## remove every build folder and the demo's output
-	@rm -rf build build-dev build-tsan build-clang build-aarch64 build-fuzz build-bench demo
+	@rm -rf build build-dev build-tsan build-clang build-aarch64 build-fuzz build-bench build-python demo

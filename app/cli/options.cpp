@@ -3,8 +3,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
-#include <fstream>
 
 #include "base/error.h"
 #include "kernels/api.h"
@@ -89,50 +87,6 @@ void add_kv_bits_option(CLI::App& verb, int& kv_bits) {
 
 KvBits parse_kv_bits(int kv_bits) {
   return kv_bits == 8 ? KvBits::k8 : kv_bits == 16 ? KvBits::k16 : KvBits::k32;
-}
-
-namespace {
-
-fs::path hub_cache() {
-  if (const char* cache = std::getenv("HF_HUB_CACHE")) return cache;
-  if (const char* home = std::getenv("HF_HOME")) return fs::path(home) / "hub";
-  if (const char* home = std::getenv("HOME")) return fs::path(home) / ".cache/huggingface/hub";
-  return {};
-}
-
-// models--owner--name/snapshots/COMMIT, COMMIT from refs/REVISION; empty when not cached.
-fs::path find_in_hub_cache(const std::string& id) {
-  const std::size_t at = id.find('@');
-  const std::string name = id.substr(0, at);
-  const std::string revision = at == std::string::npos ? "main" : id.substr(at + 1);
-  const std::size_t slash = name.find('/');
-  if (slash == std::string::npos || name.find('/', slash + 1) != std::string::npos) return {};
-  if (id.find("..") != std::string::npos || revision.find('/') != std::string::npos) return {};
-  const fs::path repo =
-      hub_cache() / ("models--" + name.substr(0, slash) + "--" + name.substr(slash + 1));
-  std::string commit = revision;
-  if (std::ifstream ref(repo / "refs" / revision); ref) ref >> commit;
-  const fs::path snapshot = repo / "snapshots" / commit;
-  return fs::is_directory(snapshot) ? snapshot : fs::path{};
-}
-
-}  // namespace
-
-fs::path resolve_model(const std::string& name, bool allow_gguf) {
-  std::error_code ignored;
-  if (fs::is_directory(name, ignored)) return name;
-  if (allow_gguf && fs::is_regular_file(name, ignored) && fs::path(name).extension() == ".gguf") {
-    return name;
-  }
-  const fs::path cached = find_in_hub_cache(name);
-  if (!cached.empty()) return cached;
-  if (fs::exists(name, ignored)) {
-    fail(name, "got a file, expected a model directory{}", allow_gguf ? " or a .gguf file" : "");
-  }
-  fail(name,
-       "no such directory, and no such model in the Hugging Face cache at {}; expected a model "
-       "directory{}, or owner/name[@revision] of a downloaded model",
-       hub_cache().string(), allow_gguf ? ", a .gguf file" : "");
 }
 
 void set_example(CLI::App& verb, const std::string& example) {

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/thread_pool.h"
+#include "io/find_model.h"
 #include "model/model.h"
 #include "recipe/summary.h"
 
@@ -37,7 +38,6 @@ struct MemoryUse {
 };
 void require_memory(const char* verb, const std::filesystem::path& directory, std::int64_t context,
                     KvBits kv_bits, bool allow_swap, const MemoryUse& use = {});
-constexpr std::int64_t kDefaultContext = 4096;  // positions, where no option says how many
 
 // --precision; fallback: what an option that was not given means
 void add_precision_option(CLI::App& verb, std::string& precision,
@@ -48,11 +48,6 @@ Precision parse_precision(const std::string& precision, Precision fallback = Pre
 // --kv-bits: 32, 16 or 8
 void add_kv_bits_option(CLI::App& verb, int& kv_bits);
 KvBits parse_kv_bits(int kv_bits);  // of a value that the option let through
-
-// -m/--model: a directory, or with allow_gguf a .gguf file, or a Hub id looked up in the local
-// Hugging Face cache ($HF_HUB_CACHE, $HF_HOME/hub, ~/.cache/huggingface/hub). Fails: Error that
-// says where it looked.
-std::filesystem::path resolve_model(const std::string& name, bool allow_gguf = false);
 
 // The worked example at the end of a verb's help.
 void set_example(CLI::App& verb, const std::string& example);

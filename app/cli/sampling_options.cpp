@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "generate/end_tokens.h"
 #include "text/chat_template.h"
 
 namespace qx::cli {
@@ -128,21 +129,13 @@ SamplerOptions resolve_sampling(const SamplingOptions& options, const ModelConfi
     if (twice) throw UsageError(fmt::format("--logit-bias: got token {} twice", id));
     s.logit_bias.emplace_back(id, bias);
   }
-  if (s.xtc_probability > 0) {
-    s.xtc_special_tokens = tokenizer.encode("\n", SpecialTokens::kAdd);
-    s.xtc_special_tokens.insert(s.xtc_special_tokens.end(), config.eos_token_ids.begin(),
-                                config.eos_token_ids.end());
-    if (const auto eos = tokenizer.eos_id()) s.xtc_special_tokens.push_back(*eos);
-    std::erase_if(s.xtc_special_tokens,
-                  [&](TokenId id) { return id < 0 || id >= config.vocab_size; });
-  }
+  if (s.xtc_probability > 0) s.xtc_special_tokens = xtc_kept_tokens(config, tokenizer);
   return s;
 }
 
 std::vector<TokenId> stop_tokens(const SamplingOptions& options, const ModelConfig& config,
                                  const Tokenizer& tokenizer) {
-  std::vector<TokenId> stop(config.eos_token_ids.begin(), config.eos_token_ids.end());
-  if (const auto eos = tokenizer.eos_id()) stop.push_back(*eos);
+  std::vector<TokenId> stop = end_tokens(config, tokenizer);
   for (const std::string& text : options.extra_eos) {
     stop.push_back(token_of(text, "--extra-eos-token", config, tokenizer));
   }

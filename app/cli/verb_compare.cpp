@@ -1,19 +1,16 @@
 // qx compare: the table, the paired statistics and the verdicts of two or more runs.
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <optional>
 
 #include "base/error.h"
 #include "base/gate_error.h"
-#include "compare/comparison.h"
-#include "compare/flips.h"
+#include "compare/compare_folders.h"
 #include "compare/gate.h"
 #include "compare/junit.h"
 #include "compare/render.h"
 #include "compare/run_results.h"
-#include "compare/unpaired.h"
 #include "io/staged.h"
 #include "options.h"
 #include "recipe/summary.h"
@@ -34,108 +31,6 @@ struct CompareOptions {
   OutputOptions out;
 };
 
-namespace fs = std::filesystem;
-
-// The runs of a command: those with answers per item, and those of which only accuracies are known.
-struct Loaded {
-  LoadedRuns items;
-  std::vector<AccuracyRun> accuracies;
-  std::vector<std::string> item_folders, accuracy_folders;  // as given
-};
-
-Loaded load(const CompareOptions& options, Metric metric) {
-  Loaded loaded;
-  for (const std::string& run : options.runs) {
-    const bool only = fs::is_directory(run) && has_accuracies_only(run);
-    (only ? loaded.accuracy_folders : loaded.item_folders).push_back(run);
-    if (only) loaded.accuracies.push_back(load_accuracies(run));
-  }
-  if (!loaded.item_folders.empty()) {
-    loaded.items = load_runs({loaded.item_folders.begin(), loaded.item_folders.end()}, metric,
-                             options.intersect);
-  }
-  return loaded;
-}
-
-// Position of the baseline among runs of one kind; nothing when it is not there.
-template <typename Run>
-std::optional<std::size_t> find_run(const std::vector<Run>& runs,
-                                    const std::vector<std::string>& folders,
-                                    const std::string& wanted) {
-  for (std::size_t r = 0; r < runs.size(); ++r) {
-    if (runs[r].name == wanted || folders[r] == wanted) return r;
-  }
-  return std::nullopt;
-}
-
-struct Baseline {
-  bool per_item = true;
-  std::size_t index = 0;  // among the runs of its kind
-};
-
-Baseline find_baseline(const Loaded& loaded, const CompareOptions& options) {
-  const std::string& wanted = options.baseline.empty() ? options.runs.front() : options.baseline;
-  if (const auto r = find_run(loaded.items.runs, loaded.item_folders, wanted)) return {true, *r};
-  if (const auto r = find_run(loaded.accuracies, loaded.accuracy_folders, wanted)) {
-    return {false, *r};
-  }
-  std::string names;
-  for (const RunResults& run : loaded.items.runs) names += (names.empty() ? "" : ", ") + run.name;
-  for (const AccuracyRun& run : loaded.accuracies) names += (names.empty() ? "" : ", ") + run.name;
-  throw UsageError(
-      fmt::format("--baseline: got '{}', expected one of the runs: {}", wanted, names));
-}
-
-// Every run against the baseline where one of both knows accuracies only.
-std::vector<UnpairedPair> unpaired(const Loaded& loaded, const Baseline& baseline, Metric metric) {
-  std::vector<UnpairedPair> pairs;
-  if (baseline.per_item && loaded.accuracies.empty()) return pairs;
-  const AccuracyRun base = baseline.per_item ? accuracies_of(loaded.items.runs[baseline.index])
-                                             : loaded.accuracies[baseline.index];
-  if (!baseline.per_item) {
-    for (const RunResults& run : loaded.items.runs) {
-      pairs.push_back(compare_unpaired(base, accuracies_of(run), metric));
-    }
-  }
-  for (std::size_t r = 0; r < loaded.accuracies.size(); ++r) {
-    if (!baseline.per_item && r == baseline.index) continue;
-    pairs.push_back(compare_unpaired(base, loaded.accuracies[r], metric));
-  }
-  return pairs;
-}
-
-ComparedRuns compare_loaded(const CompareOptions& options, Metric metric) {
-  const Loaded loaded = load(options, metric);
-  const Baseline baseline = find_baseline(loaded, options);
-  ComparedRuns compared;
-  compared.all_pairs = options.all_pairs;
-  compared.baseline = baseline.per_item ? loaded.items.runs[baseline.index].name
-                                        : loaded.accuracies[baseline.index].name;
-  if (loaded.items.runs.size() >= 2 && baseline.per_item) {
-    CompareSettings settings;
-    settings.baseline = baseline.index;
-    settings.margin = options.margin;
-    compared.paired = compare_runs(loaded.items.runs, settings);
-    compared.paired->notes.insert(compared.paired->notes.begin(), loaded.items.notes.begin(),
-                                  loaded.items.notes.end());
-  } else {
-    compared.notes = loaded.items.notes;
-    compared.notes.push_back(
-        baseline.per_item
-            ? "no other run than the baseline has answers per item, so nothing is paired"
-            : fmt::format("the baseline {} has no answers per item, so nothing is paired",
-                          compared.baseline));
-  }
-  compared.unpaired = unpaired(loaded, baseline, metric);
-  if (options.flips) {
-    if (!compared.paired) {
-      fail("compare", "--flips needs answers per item of the baseline and another run");
-    }
-    compared.flips = all_flips(loaded.items.runs, baseline.index, *options.flips);
-  }
-  return compared;
-}
-
 std::string rendered(const ComparedRuns& compared, const std::string& format, bool colour) {
   if (format == "json") return dump_json(render_json(compared), 2, false, false) + "\n";
   if (format == "md") return render_markdown(compared);
@@ -145,36 +40,34 @@ std::string rendered(const ComparedRuns& compared, const std::string& format, bo
 }
 
 // What is wrong with the command line is said before anything is read.
-std::vector<Gate> check_options(const CompareOptions& options) {
-  if (options.runs.size() < 2) throw UsageError("got one run, expected at least two to compare");
-  if (!(options.margin > 0 && options.margin < 1)) {
-    throw UsageError(fmt::format(
-        "--margin: got {}, expected a difference of accuracies between 0 and 1: one point is 0.01",
-        options.margin));
-  }
-  std::vector<Gate> gates;
-  for (const std::string& gate : options.gates) gates.push_back(parse_gate(gate));
+CompareRequest make_request(const CompareOptions& options) {
+  CompareRequest request;
+  request.runs = options.runs;
+  request.baseline = options.baseline;
+  request.metric = parse_metric(options.metric);
+  request.margin = options.margin;
+  request.intersect = options.intersect;
+  request.all_pairs = options.all_pairs;
+  request.flips = options.flips;
+  for (const std::string& gate : options.gates) request.gates.push_back(parse_gate(gate));
+  if (!options.budget.empty()) request.budget = parse_bytes(options.budget, "--budget");
+  check_request(request);
   if (!options.junit.empty()) {
-    if (gates.empty()) throw UsageError("--junit: got no --gate, expected one to report on");
+    if (options.gates.empty()) {
+      throw UsageError("--junit: got no --gate, expected one to report on");
+    }
     if (options.junit == options.output) {
       throw UsageError("--junit: got the file of --output, expected another one");
     }
     require_absent(options.junit, options.force);
   }
   if (!options.output.empty()) require_absent(options.output, options.force);
-  return gates;
+  return request;
 }
 
 void compare(const CompareOptions& options) {
   const std::string format = options.out.json ? "json" : options.format;
-  const Metric metric = parse_metric(options.metric);
-  const std::vector<Gate> gates = check_options(options);
-  std::optional<std::int64_t> budget;
-  if (!options.budget.empty()) budget = parse_bytes(options.budget, "--budget");
-  ComparedRuns compared = compare_loaded(options, metric);
-  compared.budget = budget;
-  compared.gates =
-      check_gates(compared.paired ? &*compared.paired : nullptr, compared.unpaired, gates);
+  const ComparedRuns compared = compare_folders(make_request(options));
   const bool to_stdout = options.output.empty();
   const std::string text = rendered(compared, format, to_stdout && colours_wanted());
   if (to_stdout) {

@@ -10,8 +10,7 @@
 #include "base/error.h"
 #include "base/interrupt.h"
 #include "base/thread_pool.h"
-#include "convert/convert.h"
-#include "convert/import_gguf.h"
+#include "convert/convert_any.h"
 #include "options.h"
 #include "verbs.h"
 
@@ -37,22 +36,6 @@ void check(const Options& o) {
   if (o.target.empty() && !o.dry_run) {
     throw UsageError("-o is missing, expected the directory to write (or --dry-run)");
   }
-  if (o.fit != "minmax" && o.calibration.empty()) {
-    throw UsageError(
-        fmt::format("--fit {} needs --calibration FILE, as qx calibrate writes it: without the "
-                    "inputs' sizes, a "
-                    "smaller error of the weights makes a worse model",
-                    o.fit));
-  }
-  if (o.fit == "minmax" && !o.calibration.empty()) {
-    throw UsageError("--calibration goes with --fit mse or gptq, got minmax");
-  }
-  if (o.fit != "minmax" && o.rounding != "cpu") {
-    throw UsageError("--rounding gpu goes with --fit minmax alone");
-  }
-  if (o.fit != "gptq" && o.column_order != "natural") {
-    throw UsageError(fmt::format("--column-order goes with --fit gptq, got {}", o.fit));
-  }
 }
 
 ConvertRequest make_request(const Options& o) {
@@ -73,39 +56,9 @@ ConvertRequest make_request(const Options& o) {
   request.resume = o.resume;
   request.allow_requantize = o.allow_requantize;
   request.quiet = o.output.quiet;
+  check_fit(request);
   return request;
 }
-
-// The type to import a GGUF file in: what the output will have.
-DType import_dtype(const Options& o) {
-  if (!o.dtype.empty()) return *float_dtype_from_config(o.dtype);
-  if (o.recipe == "f32") return DType::kF32;
-  return o.recipe == "f16" ? DType::kF16 : DType::kBF16;
-}
-
-// A GGUF source becomes a Hugging Face directory beside the target first, which is removed again
-// when the conversion is done.
-class ImportedSource {
- public:
-  ImportedSource(const fs::path& gguf, const Options& o, ThreadPool& pool) {
-    fs::path target = fs::absolute(o.target).lexically_normal();
-    if (!target.has_filename()) target = target.parent_path();
-    path_ = target.parent_path() / ("." + target.filename().string() + ".qx-import");
-    import_gguf(gguf, path_, {.dtype = import_dtype(o), .force = true, .quiet = o.output.quiet},
-                pool);
-  }
-  ~ImportedSource() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  ImportedSource(const ImportedSource&) = delete;
-  ImportedSource& operator=(const ImportedSource&) = delete;
-
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
 
 std::string bytes_text(std::int64_t bytes) {
   const auto b = static_cast<double>(bytes);
@@ -146,41 +99,16 @@ void dry_run(const ConvertRequest& request, const Options& o) {
   const ConvertPlan p = plan_conversion(request);
   warn(p.warnings);
   if (o.output.json) {
-    Json json = plan_json(p.plan, p.config);
-    json["rounding"] = o.rounding;
-    json["dry_run"] = true;
-    fmt::print("{}\n", dump_json(json, 2, false, true));
+    fmt::print("{}\n", dump_json(dry_run_json(p, request), 2, false, true));
     return;
   }
   print_summary(p, o);
   fmt::print("nothing was written (--dry-run)\n");
 }
 
-Json summary_json(const ConvertResult& result, const Options& o, double seconds) {
-  const Plan& plan = result.plan.plan;
-  return {{"output", o.target},
-          {"recipe", plan.recipe},
-          {"plan_hash", plan.plan_hash()},
-          {"rounding", o.rounding},
-          {"fit", o.fit},
-          {"notes", result.notes},
-          {"dtype", float_dtype_config_name(result.plan.dtype)},
-          {"parameters", plan.parameters},
-          {"tensor_bytes", plan.tensor_bytes},
-          {"bits_per_weight", plan.bits_per_weight},
-          {"tensors", result.tensors},
-          {"resumed_tensors", result.resumed_tensors},
-          {"files", result.files},
-          {"warnings", result.plan.warnings},
-          {"source_bytes", result.source_bytes},
-          {"seconds", seconds},
-          {"make_seconds", result.make_seconds},
-          {"sync_seconds", result.sync_seconds}};
-}
-
 ConvertResult convert_or_explain(const ConvertRequest& request, ThreadPool& pool) {
   try {
-    return convert(request, pool);
+    return convert_any(request, pool);
   } catch (const Interrupted&) {
     fmt::print(stderr, "qx convert: what is finished was kept; --resume goes on from there\n");
     throw;
@@ -190,32 +118,24 @@ ConvertResult convert_or_explain(const ConvertRequest& request, ThreadPool& pool
 void run(const Options& o) {
   const auto start = std::chrono::steady_clock::now();
   check(o);
-  const fs::path model = resolve_model(o.model, true);
-  const bool is_gguf = !fs::is_directory(model);
   ConvertRequest request = make_request(o);
-  request.source = model;
-  if (o.dry_run && is_gguf) {
-    throw UsageError("--dry-run reads a model directory, got a GGUF file; use qx import first");
-  }
+  request.source = resolve_model(o.model, true);
   if (o.dry_run) {
+    if (!fs::is_directory(request.source)) {
+      throw UsageError("--dry-run reads a model directory, got a GGUF file; use qx import first");
+    }
     dry_run(request, o);
     return;
   }
   require_absent(o.target, o.force);
   const std::unique_ptr<ThreadPool> pool = start_compute(o.compute);
-  std::optional<ImportedSource> imported;
-  if (is_gguf) {
-    imported.emplace(model, o, *pool);
-    request.source = imported->path();
-  }
-  request.source_name = fs::weakly_canonical(model).filename().string();
   const ConvertResult result = convert_or_explain(request, *pool);
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   warn(result.plan.warnings);
   for (const std::string& note : result.notes) fmt::print(stderr, "{}\n", note);
   if (o.output.json) {
-    fmt::print("{}\n", dump_json(summary_json(result, o, seconds), 2, false, true));
+    fmt::print("{}\n", dump_json(convert_json(result, request, seconds), 2, false, true));
     return;
   }
   print_summary(result.plan, o);

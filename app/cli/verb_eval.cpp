@@ -12,10 +12,11 @@
 #include "eval/evaluate.h"
 #include "eval/export_run.h"
 #include "eval/leader.h"
+#include "eval/named_models.h"
+#include "eval/outcome_json.h"
 #include "eval/worker.h"
 #include "fit/calibration_file.h"
 #include "fit/fitted_with.h"
-#include "named_models.h"
 #include "options.h"
 #include "selection_options.h"
 #include "verbs.h"
@@ -38,20 +39,6 @@ struct Options {
   ComputeOptions compute;
 };
 
-void put_few_shot(const Options& o, EvalRequest& request) {
-  request.shots = o.shots;
-  request.few_shot_seed = o.few_shot_seed;
-  if (o.multiturn || o.single_turn) request.multiturn = o.multiturn;
-  if (o.shots == 0 && (o.few_shot_seed || request.multiturn)) {
-    throw UsageError("--fewshot-seed and the form of the examples have no use without --shots");
-  }
-  if (o.plain && request.multiturn) {
-    throw UsageError(
-        "--fewshot-as-multiturn and --fewshot-single-turn are forms of a chat: no use with "
-        "--plain");
-  }
-}
-
 EvalRequest make_request(const Options& o) {
   EvalRequest request;
   request.tasks = parse_task_list(o.tasks);
@@ -62,7 +49,6 @@ EvalRequest make_request(const Options& o) {
     request.convention = o.convention == "lm-eval" ? Convention::kLmEval : Convention::kMlxLm;
   }
   if (!o.template_config.empty()) {
-    if (o.plain) throw UsageError("--chat-template-config has no use with --plain");
     try {
       request.template_variables = parse_json(o.template_config, "--chat-template-config");
     } catch (const Error& e) {
@@ -72,7 +58,9 @@ EvalRequest make_request(const Options& o) {
       throw UsageError("--chat-template-config: expected a JSON object");
     }
   }
-  put_few_shot(o, request);
+  request.shots = o.shots;
+  request.few_shot_seed = o.few_shot_seed;
+  if (o.multiturn || o.single_turn) request.multiturn = o.multiturn;
   if (o.resume && o.force) throw UsageError("--resume and --force exclude each other");
   request.how = o.force    ? OpenRun::kStartOver
                 : o.resume ? OpenRun::kContinueOnly
@@ -85,20 +73,8 @@ EvalRequest make_request(const Options& o) {
   for (NamedModel& model : parse_named_models(o.models)) {
     request.models.push_back({std::move(model.name), std::move(model.directory)});
   }
+  check_request(request);
   return request;
-}
-
-Json data_json(const std::vector<DataUsed>& data) {
-  Json json = Json::object();
-  for (const DataUsed& d : data) {
-    Json& entry = json[d.task];
-    entry["data"] = d.file;
-    entry["origin"] = d.origin;
-    entry["data_hash"] = d.hash;
-    entry["items"] = d.items;
-    entry["rows"] = d.rows;
-  }
-  return json;
 }
 
 std::string data_text(const std::vector<DataUsed>& data) {
@@ -123,16 +99,7 @@ std::string few_shot_text(const Json& run) {
 
 void print_outcome(const EvalOutcome& outcome, bool json) {
   if (json) {
-    Json document;
-    document["data"] = data_json(outcome.data);
-    document["models"] = Json::object();
-    for (const ModelOutcome& model : outcome.models) {
-      Json entry = results_json(model.results);
-      entry["folder"] = model.folder.string();
-      entry["run"] = model.run;
-      document["models"][model.model.name] = std::move(entry);
-    }
-    fmt::print("{}\n", dump_json(document, 2, false, false));
+    fmt::print("{}\n", dump_json(outcome_json(outcome), 2, false, false));
     return;
   }
   std::vector<NamedResults> named;
@@ -171,7 +138,7 @@ void print_estimate_json(const EvalEstimate& estimate, int ranks) {
   Json document;
   document["dry_run"] = true;
   document["ranks"] = ranks;
-  document["data"] = data_json(estimate.data);
+  document["data"] = data_used_json(estimate.data);
   for (const ModelEstimate& model : estimate.models) {
     Json& entry = document["models"][model.model.name];
     entry = time_json(model.time);  // of one rank

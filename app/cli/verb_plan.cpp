@@ -1,24 +1,17 @@
 // qx plan: what a recipe does to a model, tensor by tensor, before anything is written.
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
-#include <filesystem>
-#include <map>
 #include <memory>
 #include <optional>
 
-#include "arch/model_config.h"
 #include "base/error.h"
-#include "convert/import_gguf.h"
+#include "convert/plan_model.h"
 #include "options.h"
-#include "recipe/directory_map.h"
 #include "recipe/plan.h"
 #include "recipe/summary.h"
 #include "verbs.h"
 
 namespace qx::cli {
 namespace {
-namespace fs = std::filesystem;
-
 struct Options {
   std::string model, recipe, like, dtype, fit;
   std::optional<int> group_size;
@@ -27,42 +20,6 @@ struct Options {
   bool tensors = false;
   OutputOptions output;
 };
-
-// The type that most of the stored weights have; a config that names none leaves it to them.
-std::optional<DType> stored_dtype(const MeasuredDirectory& directory) {
-  std::map<DType, std::int64_t> weights;
-  for (const MeasuredRow& row : directory.rows) {
-    if (row.dtype) weights[*row.dtype] += element_count(row.tensor.shape).value_or(0);
-  }
-  const auto most = std::max_element(weights.begin(), weights.end(),
-                                     [](auto& a, auto& b) { return a.second < b.second; });
-  return most == weights.end() ? std::nullopt : std::optional(most->first);
-}
-
-bool has_weights(const fs::path& directory) {
-  for (const auto& entry : fs::directory_iterator(directory)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with("model") && name.ends_with(".safetensors")) return true;
-  }
-  return false;
-}
-
-// A model directory with or without weights, a bare config file, or a GGUF file.
-ModelConfig read_config(const std::string& model, std::string& shown_name) {
-  std::error_code ignored;
-  if (fs::path(model).extension() == ".json" && fs::is_regular_file(model, ignored)) {
-    shown_name = model;
-    return load_model_config(model);
-  }
-  const fs::path path = resolve_model(model, true);
-  shown_name = fs::weakly_canonical(path).filename().string();
-  if (!fs::is_directory(path)) {
-    return parse_model_config(GgufModel(path).config(DType::kBF16), path.string());
-  }
-  ModelConfig config = load_model_config(path);
-  if (!config.dtype && has_weights(path)) config.dtype = stored_dtype(measure_directory(path));
-  return config;
-}
 
 PlanRequest make_request(const Options& o) {
   if (o.recipe.empty() == o.like.empty()) {
@@ -92,10 +49,11 @@ std::string fit_text(const MemoryNeeds& needs, std::int64_t limit, const std::st
                     : fmt::format("fits {}: NO, {} too much", size, bytes_text(-spare));
 }
 
-void print_text(const Plan& plan, const ModelConfig& config, const std::string& name,
-                const MemoryNeeds& needs, std::int64_t context, std::int64_t limit,
-                const Options& o) {
-  fmt::print("{}: {}, {} layers, {:.1f} M parameters{}\n", name, config.model_type,
+void print_text(const ModelPlan& planned, const Options& o) {
+  const Plan& plan = planned.plan;
+  const ModelConfig& config = planned.config;
+  const MemoryNeeds& needs = planned.needs;
+  fmt::print("{}: {}, {} layers, {:.1f} M parameters{}\n", planned.name, config.model_type,
              config.num_hidden_layers, static_cast<double>(plan.parameters) / 1e6,
              config.tie_word_embeddings ? ", head tied to the embeddings" : "");
   fmt::print("{}: {} ({} bytes), {:.3f} bits per weight, {} floats, plan {}\n\n", plan.recipe,
@@ -108,47 +66,29 @@ void print_text(const Plan& plan, const ModelConfig& config, const std::string& 
     fmt::print("{}", summary_table(summarize(items), config.num_hidden_layers));
   }
   fmt::print("\nmemory to run {} tokens: {} (weights {}, cache {}, activations about {})\n",
-             context, bytes_text(needs.total()), bytes_text(needs.weights), bytes_text(needs.cache),
-             bytes_text(needs.activations));
-  if (limit > 0) fmt::print("{}\n", fit_text(needs, limit, o.fit));
+             planned.context, bytes_text(needs.total()), bytes_text(needs.weights),
+             bytes_text(needs.cache), bytes_text(needs.activations));
+  if (planned.memory_limit > 0) {
+    fmt::print("{}\n", fit_text(needs, planned.memory_limit, o.fit));
+  }
 }
 
 void run(const Options& o) {
-  const PlanRequest request = make_request(o);
-  const std::int64_t limit = o.fit.empty() ? 0 : parse_bytes(o.fit, "--fit");
-  std::string name;
-  const ModelConfig config = read_config(o.model, name);
-  Plan plan = make_plan(config, request);
-  const std::int64_t context =
-      o.context > 0 ? o.context : std::min(kDefaultContext, config.max_position_embeddings);
-  if (context > config.max_position_embeddings) {
-    plan.warnings.push_back(fmt::format("--ctx {} is beyond the model's context of {} tokens",
-                                        context, config.max_position_embeddings));
-  }
-  if (config.quantization && plan.quantizes) {
-    plan.warnings.push_back(
-        "the source is quantized already; converting it needs --allow-requantize and loses more "
-        "than quantizing the original");
-  }
-  const MemoryNeeds needs = memory_needs(config, plan.tensor_bytes, context, o.kv_bits);
+  ModelPlanRequest request;
+  request.model = o.model;
+  request.plan = make_request(o);
+  request.context = o.context;
+  request.kv_bits = o.kv_bits;
+  if (!o.fit.empty()) request.memory_limit = parse_bytes(o.fit, "--fit");
+  const ModelPlan planned = plan_model(request);
   if (o.output.json) {
-    Json json = plan_json(plan, config);
-    Json memory{{"ctx", context},
-                {"weights_bytes", needs.weights},
-                {"kv_bits", o.kv_bits},
-                {"kv_bytes", needs.cache},
-                {"activation_bytes", needs.activations},
-                {"total_bytes", needs.total()}};
-    if (limit > 0) {
-      memory["fit_bytes"] = limit;
-      memory["fits"] = needs.total() <= limit;
-    }
-    json["memory"] = std::move(memory);
-    fmt::print("{}\n", dump_json(json, 2, false, true));
+    fmt::print("{}\n", dump_json(model_plan_json(planned), 2, false, true));
     return;
   }
-  print_text(plan, config, name, needs, context, limit, o);
-  for (const std::string& warning : plan.warnings) fmt::print(stderr, "warning: {}\n", warning);
+  print_text(planned, o);
+  for (const std::string& warning : planned.plan.warnings) {
+    fmt::print(stderr, "warning: {}\n", warning);
+  }
 }
 
 }  // namespace

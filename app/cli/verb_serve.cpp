@@ -13,10 +13,10 @@
 
 #include "base/error.h"
 #include "base/interrupt.h"
+#include "eval/named_models.h"
 #include "io/json.h"
 #include "kernels/api.h"
 #include "model/memory_need.h"
-#include "named_models.h"
 #include "options.h"
 #include "serve/service.h"
 #include "verbs.h"

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstdio>
 #include <mutex>
+#include <utility>
 
 namespace qx {
 namespace {
@@ -17,7 +18,10 @@ using Clock = std::chrono::steady_clock;
 
 constexpr double kSilent = 2.0;  // seconds before anything is shown
 constexpr double kTerminalPeriod = 0.1, kPlainPeriod = 10.0;
+constexpr double kListenPeriod = 0.1;
 constexpr std::size_t kBarWidth = 24;
+
+thread_local std::shared_ptr<const ProgressListener> g_listener;
 
 std::size_t terminal_columns() {
   winsize size{};
@@ -71,17 +75,36 @@ std::string progress_text(const ProgressFacts& facts, bool bar) {
   return line;
 }
 
+ListenToProgress::ListenToProgress(ProgressListener listener)
+    : outer_(std::exchange(g_listener,
+                           std::make_shared<const ProgressListener>(std::move(listener)))) {}
+
+ListenToProgress::~ListenToProgress() {
+  g_listener = std::move(outer_);
+}
+
 struct Progress::State {
   ProgressFacts facts;
   std::string label;
   bool quiet = false, terminal = false, drawn = false;
   std::size_t lines_below = 0;  // of what is drawn, below its first line
-  Clock::time_point start = Clock::now(), last_draw = start;
+  Clock::time_point start = Clock::now(), last_draw = start, last_told = start;
+  std::shared_ptr<const ProgressListener> listener;
   std::mutex mutex;
 
   bool silent() {
     facts.seconds = std::chrono::duration<double>(Clock::now() - start).count();
     return quiet || facts.seconds < kSilent;
+  }
+
+  // Called under the mutex, or before other threads know of this.
+  void tell(bool force) {
+    if (listener == nullptr || !*listener) return;
+    const auto now = Clock::now();
+    if (!force && std::chrono::duration<double>(now - last_told).count() < kListenPeriod) return;
+    last_told = now;
+    facts.seconds = std::chrono::duration<double>(now - start).count();
+    (*listener)(facts, label);
   }
 
   void erase() {
@@ -123,6 +146,8 @@ Progress::Progress(std::string_view title, std::uint64_t total, std::string_view
   state_->facts.total = total;
   state_->quiet = quiet;
   state_->terminal = ::isatty(STDERR_FILENO) == 1;
+  state_->listener = g_listener;
+  state_->tell(true);
 }
 
 Progress::~Progress() {
@@ -141,6 +166,7 @@ void Progress::advance(std::uint64_t done_units, std::uint64_t done_weight) {
   ProgressFacts& facts = state_->facts;
   facts.done += done_units;
   facts.done_weight += done_weight;
+  state_->tell(facts.total > 0 && facts.done == facts.total);
   state_->draw(facts.total > 0 && facts.done == facts.total && state_->drawn);
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -33,6 +34,24 @@ class Progress {
  private:
   struct State;
   std::unique_ptr<State> state_;
+};
+
+struct ProgressFacts;
+// Hears how far work is, for programs that show it in their own way. Threads: called on any, one call at a
+// time for one Progress; it must not throw, nor use Progress.
+using ProgressListener = std::function<void(const ProgressFacts& facts, const std::string& label)>;
+
+// While one lives, every Progress that this thread makes tells the listener too, quiet or not: at its
+// start, then at most ten times a second, and when it reaches its total. The innermost one counts.
+class ListenToProgress {
+ public:
+  explicit ListenToProgress(ProgressListener listener);
+  ~ListenToProgress();
+  ListenToProgress(const ListenToProgress&) = delete;
+  ListenToProgress& operator=(const ListenToProgress&) = delete;
+
+ private:
+  std::shared_ptr<const ProgressListener> outer_;
 };
 
 // What a progress line says: "eval [####....] 812/2100 items (39%), 40.1 items/s, 5003 tokens/s, 1:20 left".

@@ -4,6 +4,12 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdint>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
 namespace qx {
 namespace {
 
@@ -45,4 +51,39 @@ TEST(Progress, TheBeginningAndTheEndDivideByNothing) {
 }
 
 }  // namespace
+
+TEST(Progress, AListenerHearsTheStartAndTheEndOfQuietWork) {
+  std::vector<std::pair<std::string, std::uint64_t>> heard;
+  {
+    const ListenToProgress listen([&](const ProgressFacts& facts, const std::string& label) {
+      EXPECT_EQ(facts.total, 3u);
+      EXPECT_EQ(facts.unit, "items");
+      heard.emplace_back(facts.title + label, facts.done);
+    });
+    Progress progress("work", 3, "items", true);
+    progress.note(": b");
+    progress.advance(2);
+    progress.advance(1);
+  }
+  Progress unheard("after", 3, "items", true);
+  ASSERT_GE(heard.size(), 2u);
+  EXPECT_EQ(heard.front(), std::pair(std::string("work"), std::uint64_t{0}));
+  EXPECT_EQ(heard.back(), std::pair(std::string("work: b"), std::uint64_t{3}));
+}
+
+TEST(Progress, TheInnermostListenerHearsAndOtherThreadsAreNotListenedTo) {
+  int outer = 0, inner = 0;
+  const ListenToProgress listen_outer([&](const ProgressFacts&, const std::string&) { ++outer; });
+  {
+    const ListenToProgress listen_inner([&](const ProgressFacts&, const std::string&) { ++inner; });
+    const Progress progress("a", 1, "items", true);
+  }
+  EXPECT_EQ(inner, 1);
+  EXPECT_EQ(outer, 0);
+  std::thread([] { const Progress progress("b", 1, "items", true); }).join();
+  EXPECT_EQ(outer, 0);
+  const Progress progress("c", 1, "items", true);
+  EXPECT_EQ(outer, 1);
+}
+
 }  // namespace qx

@@ -17,6 +17,21 @@ Convention convention_of(const EvalRequest& request, const EvalModel& model) {
 
 }  // namespace
 
+void check_request(const EvalRequest& request) {
+  const bool plain = request.chat && !*request.chat;
+  if (plain && !request.template_variables.is_null()) {
+    throw UsageError("--chat-template-config has no use with --plain");
+  }
+  if (request.shots == 0 && (request.few_shot_seed || request.multiturn)) {
+    throw UsageError("--fewshot-seed and the form of the examples have no use without --shots");
+  }
+  if (plain && request.multiturn) {
+    throw UsageError(
+        "--fewshot-as-multiturn and --fewshot-single-turn are forms of a chat: no use with "
+        "--plain");
+  }
+}
+
 FewShot few_shot_of(const EvalRequest& request) {
   FewShot few_shot{request.shots, request.few_shot_seed.value_or(kLmEvalFewShotSeed)};
   if (request.shots == 0 || request.few_shot_seed || request.models.empty()) return few_shot;

@@ -43,6 +43,9 @@ struct EvalRequest {
   OpenRun how = OpenRun::kNewOrContinue;
 };
 
+// Whether the settings go together. Fails: UsageError.
+void check_request(const EvalRequest& request);
+
 // What examples are drawn with. One seed for all models, so that they are asked the same. Fails: UsageError
 // when the models' conventions differ and no seed is given.
 FewShot few_shot_of(const EvalRequest& request);

@@ -84,6 +84,7 @@ class Evaluation final : public LeaderEvents {
   void on_interrupt() override {
     progress_->say("");  // a line of its own, after the terminal's ^C
     if (team_ == nullptr) {
+      if (request_.quiet) return;
       fmt::print(stderr, "stopping after the pass at hand; once more stops at once\n");
       return;
     }

@@ -146,6 +146,7 @@ struct TextLoop {
     if (options.report_logprobs) {
       out.logprobs.push_back(describe_step(logprobs, id, options.top_logprobs));
     }
+    if (options.on_logprobs) options.on_logprobs(logprobs);
     on_token(id);
     if (asked(options.finished)) return FinishReason::kStop;
     if (options.constraint != nullptr && options.constraint->finished()) return FinishReason::kStop;

@@ -51,6 +51,7 @@ struct MemoryNeeds {
   std::int64_t activations = 0;  // an estimate: rows of float32, and one of logits
   std::int64_t total() const { return weights + cache + activations; }
 };
+constexpr std::int64_t kDefaultContext = 4096;  // positions, where nobody says how many
 constexpr std::int64_t kActivationRows =
     512;  // a prompt that is generated from goes through in such pieces
 MemoryNeeds memory_needs(const ModelConfig& config, std::int64_t weight_bytes, std::int64_t context,

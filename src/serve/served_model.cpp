@@ -3,16 +3,10 @@
 
 #include <algorithm>
 
+#include "generate/end_tokens.h"
+
 namespace qx {
 namespace {
-
-std::vector<TokenId> ends(const ModelConfig& config, const Tokenizer& tokenizer) {
-  std::vector<TokenId> stop(config.eos_token_ids.begin(), config.eos_token_ids.end());
-  if (const auto eos = tokenizer.eos_id()) stop.push_back(*eos);
-  std::sort(stop.begin(), stop.end());
-  stop.erase(std::unique(stop.begin(), stop.end()), stop.end());
-  return stop;
-}
 
 // As mlx_lm.server gives it to make_sampler: the newline's tokens and the end of text.
 std::vector<TokenId> exempt(const std::vector<TokenId>& stop, const Tokenizer& tokenizer) {
@@ -45,7 +39,7 @@ ServedModel::ServedModel(std::string the_name, const std::filesystem::path& dire
       model(load_model(directory, pool, precision, kv_bits)),
       vocabulary(std::make_shared<const VocabularyTree>(tokenizer)),
       thinks(has_thinking_tokens(tokenizer) && tokenizer.id_of("<think>").has_value()),
-      stop_tokens(ends(model->config(), tokenizer)),
+      stop_tokens(end_tokens(model->config(), tokenizer)),
       xtc_exempt(exempt(stop_tokens, tokenizer)),
       longest_token(longest(tokenizer)) {}
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-namespace qx::cli {
+namespace qx {
 
 struct NamedModel {
   std::string name;  // fit for a folder
@@ -21,4 +21,4 @@ NamedModel parse_named_model(const std::string& given);
 // Fails: UsageError also when two have one name.
 std::vector<NamedModel> parse_named_models(const std::vector<std::string>& given);
 
-}  // namespace qx::cli
+}  // namespace qx

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "named_models.h"
+#include "eval/named_models.h"
 
 #include "base/error.h"
-#include "options.h"
+#include "io/find_model.h"
 
-namespace qx::cli {
+namespace qx {
 namespace fs = std::filesystem;
 namespace {
 
@@ -46,4 +46,4 @@ std::vector<NamedModel> parse_named_models(const std::vector<std::string>& given
   return models;
 }
 
-}  // namespace qx::cli
+}  // namespace qx

@@ -1,0 +1,95 @@
+"""Ctrl-C, callbacks that raise, and the GIL."""
+
+import _thread
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import pytest
+
+import qx
+
+
+def test_a_callback_that_raises_stops_the_work(tiny, tmp_path):
+    class Enough(Exception):
+        pass
+
+    def enough(progress):
+        raise Enough(progress.title)
+
+    with pytest.raises(Enough, match="eval"):
+        qx.evaluate(tiny, "arc_easy", tmp_path, limit=50, progress=enough)
+    # The request to stop is over.
+    assert qx.evaluate(tiny, "arc_easy", tmp_path / "others", limit=2)["models"]["base"]["n-samples"]
+
+
+def test_ctrl_c_stops_an_evaluation_and_keeps_its_answers(tiny, tmp_path):
+    def interrupt(progress):
+        if progress.done > 0:
+            _thread.interrupt_main()
+
+    with pytest.raises(KeyboardInterrupt):
+        qx.evaluate(tiny, "arc_easy,piqa,boolq,hellaswag", tmp_path, chat=False, progress=interrupt)
+    kept = sum(len(file.read_text().splitlines()) for file in tmp_path.glob("base/answers-*.jsonl"))
+    assert kept > 0
+    heard = []
+    qx.evaluate(tiny, "arc_easy", tmp_path, limit=2, chat=False, force=True, progress=heard.append)
+
+
+def test_ctrl_c_ends_a_text(tiny):
+    """In a process of its own: the signal comes while the model computes, not between two steps."""
+    code = f"""
+        import os, signal, threading, time
+        import qx
+        model, tokenizer = qx.load({str(tiny)!r}, threads=1)
+        cache = qx.make_prompt_cache(model)
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        try:
+            while True:
+                qx.generate(model, tokenizer, "ab", max_tokens=-1, prompt_cache=cache)
+        except KeyboardInterrupt:
+            print("stopped", qx.generate(model, tokenizer, "ab", max_tokens=3, prompt_cache=cache)
+                  == qx.generate(model, tokenizer, "ab", max_tokens=3))
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "stopped True", done.stderr
+
+
+def test_signal_handlers_of_python_run_during_work(tiny, tmp_path):
+    seen = []
+    before = signal.signal(signal.SIGUSR1, lambda *_: seen.append(1))
+    try:
+        def poke(progress):
+            if not seen:
+                signal.raise_signal(signal.SIGUSR1)
+                time.sleep(0.2)  # the main thread looks for signals every 50 ms
+
+        qx.evaluate(tiny, "arc_easy", tmp_path, limit=20, chat=False, progress=poke)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert seen
+
+
+def test_other_threads_run_during_work(loaded):
+    """The GIL is given up: a thread counts on while the model computes."""
+    model, _ = loaded
+    count, stop = [0], threading.Event()
+
+    def counting():
+        while not stop.is_set():
+            count[0] += 1
+            time.sleep(0)
+
+    thread = threading.Thread(target=counting)
+    thread.start()
+    try:
+        before = count[0]
+        for _ in range(5):
+            model.logits([1] * 500)
+        assert count[0] > before
+    finally:
+        stop.set()
+        thread.join()

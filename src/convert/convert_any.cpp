@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "convert/convert_any.h"
+
+#include <filesystem>
+#include <optional>
+#include <system_error>
+
+#include "base/error.h"
+#include "convert/import_gguf.h"
+#include "convert/output_files.h"
+
+namespace qx {
+namespace {
+namespace fs = std::filesystem;
+
+// The type to import a GGUF file in: what the output will have.
+DType import_dtype(const PlanRequest& plan) {
+  if (plan.dtype) return *plan.dtype;
+  if (plan.recipe == "f32") return DType::kF32;
+  return plan.recipe == "f16" ? DType::kF16 : DType::kBF16;
+}
+
+class ImportedSource {
+ public:
+  ImportedSource(const fs::path& gguf, const ConvertRequest& request, ThreadPool& pool) {
+    fs::path target = fs::absolute(request.target).lexically_normal();
+    if (!target.has_filename()) target = target.parent_path();
+    path_ = target.parent_path() / ("." + target.filename().string() + ".qx-import");
+    import_gguf(gguf, path_,
+                {.dtype = import_dtype(request.plan), .force = true, .quiet = request.quiet}, pool);
+  }
+  ~ImportedSource() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  ImportedSource(const ImportedSource&) = delete;
+  ImportedSource& operator=(const ImportedSource&) = delete;
+
+  const fs::path& path() const { return path_; }
+
+ private:
+  fs::path path_;
+};
+
+}  // namespace
+
+void check_fit(const ConvertRequest& request) {
+  const FitRequest& fit = request.fit;
+  const bool fitted = fit.method != FitMethod::kMinMax;
+  if (fitted && fit.calibration.empty()) {
+    throw UsageError(fmt::format(
+        "--fit {} needs --calibration FILE, as qx calibrate writes it: without the inputs' sizes, "
+        "a smaller error of the weights makes a worse model",
+        fit_method_name(fit.method)));
+  }
+  if (!fitted && !fit.calibration.empty()) {
+    throw UsageError("--calibration goes with --fit mse or gptq, got minmax");
+  }
+  if (fitted && request.rounding != Rounding::kCpu) {
+    throw UsageError("--rounding gpu goes with --fit minmax alone");
+  }
+  if (fit.method != FitMethod::kGptq && fit.order != ColumnOrder::kNatural) {
+    throw UsageError(
+        fmt::format("--column-order goes with --fit gptq, got {}", fit_method_name(fit.method)));
+  }
+}
+
+ConvertResult convert_any(const ConvertRequest& request, ThreadPool& pool) {
+  check_fit(request);
+  ConvertRequest own = request;
+  if (own.source_name.empty()) {
+    own.source_name = fs::weakly_canonical(request.source).filename().string();
+  }
+  std::optional<ImportedSource> imported;
+  if (!fs::is_directory(request.source)) {
+    imported.emplace(request.source, request, pool);
+    own.source = imported->path();
+  }
+  return convert(own, pool);
+}
+
+Json convert_json(const ConvertResult& result, const ConvertRequest& request, double seconds) {
+  const Plan& plan = result.plan.plan;
+  return {{"output", request.target.string()},
+          {"recipe", plan.recipe},
+          {"plan_hash", plan.plan_hash()},
+          {"rounding", rounding_name(request.rounding)},
+          {"fit", fit_method_name(request.fit.method)},
+          {"notes", result.notes},
+          {"dtype", float_dtype_config_name(result.plan.dtype)},
+          {"parameters", plan.parameters},
+          {"tensor_bytes", plan.tensor_bytes},
+          {"bits_per_weight", plan.bits_per_weight},
+          {"tensors", result.tensors},
+          {"resumed_tensors", result.resumed_tensors},
+          {"files", result.files},
+          {"warnings", result.plan.warnings},
+          {"source_bytes", result.source_bytes},
+          {"seconds", seconds},
+          {"make_seconds", result.make_seconds},
+          {"sync_seconds", result.sync_seconds}};
+}
+
+Json dry_run_json(const ConvertPlan& plan, const ConvertRequest& request) {
+  Json json = plan_json(plan.plan, plan.config);
+  json["rounding"] = rounding_name(request.rounding);
+  json["dry_run"] = true;
+  return json;
+}
+
+}  // namespace qx
