@@ -12,6 +12,7 @@
 #include "base/thread_pool.h"
 #include "convert/convert.h"
 #include "convert/import_gguf.h"
+#include "distill/convert_distilled.h"
 #include "options.h"
 #include "verbs.h"
 
@@ -23,6 +24,7 @@ struct Options {
   std::string model, target, recipe, like, dtype, rounding = "cpu", fit = "minmax", calibration,
                                                   column_order = "natural";
   double damping = 0.01;
+  DistillRequest training;
   std::int64_t fit_memory_mb = 0;
   std::optional<int> group_size;
   bool dry_run = false, resume = false, force = false, allow_requantize = false;
@@ -45,13 +47,13 @@ void check(const Options& o) {
                     o.fit));
   }
   if (o.fit == "minmax" && !o.calibration.empty()) {
-    throw UsageError("--calibration goes with --fit mse or gptq, got minmax");
+    throw UsageError("--calibration goes with --fit mse, gptq or distill, got minmax");
   }
   if (o.fit != "minmax" && o.rounding != "cpu") {
     throw UsageError("--rounding gpu goes with --fit minmax alone");
   }
-  if (o.fit != "gptq" && o.column_order != "natural") {
-    throw UsageError(fmt::format("--column-order goes with --fit gptq, got {}", o.fit));
+  if (o.fit != "gptq" && o.fit != "distill" && o.column_order != "natural") {
+    throw UsageError(fmt::format("--column-order goes with --fit gptq or distill, got {}", o.fit));
   }
 }
 
@@ -63,9 +65,10 @@ ConvertRequest make_request(const Options& o) {
   if (!o.dtype.empty()) request.plan.dtype = float_dtype_from_config(o.dtype);
   if (!o.like.empty()) request.plan.like_directory = resolve_model(o.like).string();
   request.rounding = o.rounding == "gpu" ? Rounding::kGpu : Rounding::kCpu;
-  request.fit = {o.fit == "mse"    ? FitMethod::kMse
-                 : o.fit == "gptq" ? FitMethod::kGptq
-                                   : FitMethod::kMinMax,
+  const bool gptq = o.fit == "gptq" || o.fit == "distill";
+  request.fit = {o.fit == "mse" ? FitMethod::kMse
+                 : gptq         ? FitMethod::kGptq
+                                : FitMethod::kMinMax,
                  o.calibration, o.damping,
                  o.column_order == "importance" ? ColumnOrder::kImportance : ColumnOrder::kNatural,
                  o.fit_memory_mb * 1'000'000};
@@ -156,33 +159,42 @@ void dry_run(const ConvertRequest& request, const Options& o) {
   fmt::print("nothing was written (--dry-run)\n");
 }
 
-Json summary_json(const ConvertResult& result, const Options& o, double seconds) {
+Json summary_json(const ConvertResult& result, const DistillReport* distilled, const Options& o,
+                  double seconds) {
   const Plan& plan = result.plan.plan;
-  return {{"output", o.target},
-          {"recipe", plan.recipe},
-          {"plan_hash", plan.plan_hash()},
-          {"rounding", o.rounding},
-          {"fit", o.fit},
-          {"notes", result.notes},
-          {"dtype", float_dtype_config_name(result.plan.dtype)},
-          {"parameters", plan.parameters},
-          {"tensor_bytes", plan.tensor_bytes},
-          {"bits_per_weight", plan.bits_per_weight},
-          {"tensors", result.tensors},
-          {"resumed_tensors", result.resumed_tensors},
-          {"files", result.files},
-          {"warnings", result.plan.warnings},
-          {"source_bytes", result.source_bytes},
-          {"seconds", seconds},
-          {"make_seconds", result.make_seconds},
-          {"sync_seconds", result.sync_seconds}};
+  Json json = {{"output", o.target},
+               {"recipe", plan.recipe},
+               {"plan_hash", plan.plan_hash()},
+               {"rounding", o.rounding},
+               {"fit", o.fit},
+               {"notes", result.notes},
+               {"dtype", float_dtype_config_name(result.plan.dtype)},
+               {"parameters", plan.parameters},
+               {"tensor_bytes", plan.tensor_bytes},
+               {"bits_per_weight", plan.bits_per_weight},
+               {"tensors", result.tensors},
+               {"resumed_tensors", result.resumed_tensors},
+               {"files", result.files},
+               {"warnings", result.plan.warnings},
+               {"source_bytes", result.source_bytes},
+               {"seconds", seconds},
+               {"make_seconds", result.make_seconds},
+               {"sync_seconds", result.sync_seconds}};
+  if (distilled) json["distilled"] = distilled->record;
+  return json;
 }
 
-ConvertResult convert_or_explain(const ConvertRequest& request, ThreadPool& pool) {
+DistilledConversion convert_or_explain(const ConvertRequest& request, const Options& o,
+                                       ThreadPool& pool) {
   try {
-    return convert(request, pool);
+    if (o.fit != "distill") return {convert(request, pool), {}};
+    DistillRequest training = o.training;
+    training.quiet = o.output.quiet;
+    return convert_distilled(request, training, pool);
   } catch (const Interrupted&) {
-    fmt::print(stderr, "qx convert: what is finished was kept; --resume goes on from there\n");
+    fmt::print(stderr, "qx convert: {} was kept; --resume goes on from there\n",
+               o.fit == "distill" ? "an unfinished conversion (not what distilling had learned)"
+                                  : "what is finished");
     throw;
   }
 }
@@ -209,13 +221,15 @@ void run(const Options& o) {
     request.source = imported->path();
   }
   request.source_name = fs::weakly_canonical(model).filename().string();
-  const ConvertResult result = convert_or_explain(request, *pool);
+  const DistilledConversion made = convert_or_explain(request, o, *pool);
+  const ConvertResult& result = made.converted;
+  const DistillReport* distilled = o.fit == "distill" ? &made.distilled : nullptr;
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   warn(result.plan.warnings);
   for (const std::string& note : result.notes) fmt::print(stderr, "{}\n", note);
   if (o.output.json) {
-    fmt::print("{}\n", dump_json(summary_json(result, o, seconds), 2, false, true));
+    fmt::print("{}\n", dump_json(summary_json(result, distilled, o, seconds), 2, false, true));
     return;
   }
   print_summary(result.plan, o);
@@ -224,6 +238,12 @@ void run(const Options& o) {
       o.target, result.files.size(), seconds, result.make_seconds, bytes_text(result.source_bytes),
       static_cast<double>(result.source_bytes) / 1e9 / std::max(result.make_seconds, 1e-9),
       result.sync_seconds);
+  if (distilled) {
+    fmt::print(
+        "{}: {} distilling steps over {} windows; KL on {} other windows {:.5f}, was {:.5f}\n",
+        o.target, o.training.steps, distilled->windows, distilled->validation, distilled->kl,
+        distilled->start_kl);
+  }
 }
 
 }  // namespace
@@ -247,10 +267,12 @@ void add_convert(CLI::App& app) {
       ->capture_default_str();
   verb->add_option("--fit", o.fit,
                    "how codes are found: minmax (MLX's own), mse (least squares, weighted by the "
-                   "inputs), gptq (mse with error feedback); docs/fitting.md")
-      ->check(CLI::IsMember({"minmax", "mse", "gptq"}))
+                   "inputs), gptq (mse with error feedback), distill (gptq, then scales and biases "
+                   "trained towards the model); docs/fitting.md")
+      ->check(CLI::IsMember({"minmax", "mse", "gptq", "distill"}))
       ->capture_default_str();
-  verb->add_option("--calibration", o.calibration, "with mse and gptq: what qx calibrate wrote");
+  verb->add_option("--calibration", o.calibration,
+                   "with mse, gptq and distill: what qx calibrate wrote");
   verb->add_option("--damping", o.damping,
                    "gptq: share of the second moment's mean diagonal that is added to it")
       ->check(CLI::Range(0.0, 10.0))
@@ -263,6 +285,16 @@ void add_convert(CLI::App& app) {
   verb->add_option("--fit-memory", o.fit_memory_mb,
                    "gptq: MB for factors of second moments (default: half of what is available)")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40));
+  verb->add_option("--steps", o.training.steps, "distill: windows to learn from, one a step")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30))
+      ->capture_default_str();
+  verb->add_option("--rate", o.training.rate,
+                   "distill: how far a step moves weights at first, as a part of the distance "
+                   "between codes")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  verb->add_option("--seed", o.training.seed, "distill: of the order of windows")
+      ->capture_default_str();
   verb->add_option("--dtype", o.dtype,
                    "type of floats, scales and biases (default: the recipe's, else the model's)")
       ->check(CLI::IsMember({"bfloat16", "float16", "float32"}));
