@@ -24,7 +24,7 @@ struct DistillRequest {
   bool chat = false;            // plain texts become conversations
   double skip = 0, share = 1;   // parts of the text's tokens: those passed over, those used
   std::int64_t ctx = 512;       // of a text's windows; a calibration has its own
-  std::int64_t steps = 120;     // one window each
+  std::int64_t steps = 40;      // one window each
   std::int64_t validation = 8;  // at most a sixth of a calibration's windows
   double rate = 0.0012;  // at its height; a part of the distance between codes (trained_matrix.h)
   std::uint64_t seed = 1;
