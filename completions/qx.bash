@@ -22,7 +22,7 @@ _qx() {
   case $prev in
     --recipe) COMPREPLY=($(compgen -f -W "q2 q3 q4 q5 q6 q8 q4-hi q6-hi q8-hi qx63 qx63-hi qx64-hi qx65-hi qx86-hi qx64x qx86x-hi mixed_2_6 mixed_3_4 mixed_3_6 mixed_4_6 bf16 f16 f32" -- "$cur")); return ;;
     --tasks) COMPREPLY=($(compgen -W "all arc_challenge arc_easy boolq hellaswag openbookqa piqa winogrande" -- "$cur") $(compgen -f -X '!*.json' -- "$cur")); return ;;
-    --fit) COMPREPLY=($(compgen -W "minmax mse gptq" -- "$cur")); return ;;
+    --fit) COMPREPLY=($(compgen -W "minmax mse gptq distill" -- "$cur")); return ;;
     --symmetric) COMPREPLY=($(compgen -W "none inputs roles" -- "$cur")); return ;;
     --budget) compopt -o nospace 2>/dev/null; COMPREPLY=($(compgen -W "like:" -- "$cur")); return ;;
     --rounding) COMPREPLY=($(compgen -W "cpu gpu" -- "$cur")); return ;;

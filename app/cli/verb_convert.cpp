@@ -11,6 +11,7 @@
 #include "base/interrupt.h"
 #include "base/thread_pool.h"
 #include "convert/convert_any.h"
+#include "distill/convert_distilled.h"
 #include "options.h"
 #include "verbs.h"
 
@@ -22,6 +23,7 @@ struct Options {
   std::string model, target, recipe, like, dtype, rounding = "cpu", fit = "minmax", calibration,
                                                   column_order = "natural";
   double damping = 0.01;
+  DistillRequest training;
   std::int64_t fit_memory_mb = 0;
   std::optional<int> group_size;
   bool dry_run = false, resume = false, force = false, allow_requantize = false;
@@ -46,9 +48,10 @@ ConvertRequest make_request(const Options& o) {
   if (!o.dtype.empty()) request.plan.dtype = float_dtype_from_config(o.dtype);
   if (!o.like.empty()) request.plan.like_directory = resolve_model(o.like).string();
   request.rounding = o.rounding == "gpu" ? Rounding::kGpu : Rounding::kCpu;
-  request.fit = {o.fit == "mse"    ? FitMethod::kMse
-                 : o.fit == "gptq" ? FitMethod::kGptq
-                                   : FitMethod::kMinMax,
+  const bool gptq = o.fit == "gptq" || o.fit == "distill";
+  request.fit = {o.fit == "mse" ? FitMethod::kMse
+                 : gptq         ? FitMethod::kGptq
+                                : FitMethod::kMinMax,
                  o.calibration, o.damping,
                  o.column_order == "importance" ? ColumnOrder::kImportance : ColumnOrder::kNatural,
                  o.fit_memory_mb * 1'000'000};
@@ -56,7 +59,7 @@ ConvertRequest make_request(const Options& o) {
   request.resume = o.resume;
   request.allow_requantize = o.allow_requantize;
   request.quiet = o.output.quiet;
-  check_fit(request);
+  check_fit(request, o.fit);
   return request;
 }
 
@@ -106,11 +109,23 @@ void dry_run(const ConvertRequest& request, const Options& o) {
   fmt::print("nothing was written (--dry-run)\n");
 }
 
-ConvertResult convert_or_explain(const ConvertRequest& request, ThreadPool& pool) {
+// `distilled` is filled where --fit distill asks for it.
+ConvertResult convert_or_explain(const ConvertRequest& request, const Options& o, ThreadPool& pool,
+                                 std::optional<DistillReport>& distilled) {
+  const auto distill = [&](const ConvertRequest& whole, ThreadPool& threads) {
+    DistillRequest training = o.training;
+    training.quiet = o.output.quiet;
+    DistilledConversion made = convert_distilled(whole, training, threads);
+    distilled = std::move(made.distilled);
+    return std::move(made.converted);
+  };
   try {
+    if (o.fit == "distill") return convert_any(request, pool, distill);
     return convert_any(request, pool);
   } catch (const Interrupted&) {
-    fmt::print(stderr, "qx convert: what is finished was kept; --resume goes on from there\n");
+    fmt::print(stderr, "qx convert: {} was kept; --resume goes on from there\n",
+               o.fit == "distill" ? "an unfinished conversion (not what distilling had learned)"
+                                  : "what is finished");
     throw;
   }
 }
@@ -129,13 +144,19 @@ void run(const Options& o) {
   }
   require_absent(o.target, o.force);
   const std::unique_ptr<ThreadPool> pool = start_compute(o.compute);
-  const ConvertResult result = convert_or_explain(request, *pool);
+  std::optional<DistillReport> distilled;
+  const ConvertResult result = convert_or_explain(request, o, *pool, distilled);
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   warn(result.plan.warnings);
   for (const std::string& note : result.notes) fmt::print(stderr, "{}\n", note);
   if (o.output.json) {
-    fmt::print("{}\n", dump_json(convert_json(result, request, seconds), 2, false, true));
+    Json json = convert_json(result, request, seconds);
+    if (distilled) {
+      json["fit"] = o.fit;
+      json["distilled"] = distilled->record;
+    }
+    fmt::print("{}\n", dump_json(json, 2, false, true));
     return;
   }
   print_summary(result.plan, o);
@@ -144,6 +165,12 @@ void run(const Options& o) {
       o.target, result.files.size(), seconds, result.make_seconds, bytes_text(result.source_bytes),
       static_cast<double>(result.source_bytes) / 1e9 / std::max(result.make_seconds, 1e-9),
       result.sync_seconds);
+  if (distilled) {
+    fmt::print(
+        "{}: {} distilling steps over {} windows; KL on {} other windows {:.5f}, was {:.5f}\n",
+        o.target, o.training.steps, distilled->windows, distilled->validation, distilled->kl,
+        distilled->start_kl);
+  }
 }
 
 }  // namespace
@@ -167,10 +194,12 @@ void add_convert(CLI::App& app) {
       ->capture_default_str();
   verb->add_option("--fit", o.fit,
                    "how codes are found: minmax (MLX's own), mse (least squares, weighted by the "
-                   "inputs), gptq (mse with error feedback); docs/fitting.md")
-      ->check(CLI::IsMember({"minmax", "mse", "gptq"}))
+                   "inputs), gptq (mse with error feedback), distill (gptq, then scales and biases "
+                   "trained towards the model); docs/fitting.md")
+      ->check(CLI::IsMember({"minmax", "mse", "gptq", "distill"}))
       ->capture_default_str();
-  verb->add_option("--calibration", o.calibration, "with mse and gptq: what qx calibrate wrote");
+  verb->add_option("--calibration", o.calibration,
+                   "with mse, gptq and distill: what qx calibrate wrote");
   verb->add_option("--damping", o.damping,
                    "gptq: share of the second moment's mean diagonal that is added to it")
       ->check(CLI::Range(0.0, 10.0))
@@ -183,6 +212,16 @@ void add_convert(CLI::App& app) {
   verb->add_option("--fit-memory", o.fit_memory_mb,
                    "gptq: MB for factors of second moments (default: half of what is available)")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40));
+  verb->add_option("--steps", o.training.steps, "distill: windows to learn from, one a step")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30))
+      ->capture_default_str();
+  verb->add_option("--rate", o.training.rate,
+                   "distill: how far a step moves weights at first, as a part of the distance "
+                   "between codes")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  verb->add_option("--seed", o.training.seed, "distill: of the order of windows")
+      ->capture_default_str();
   verb->add_option("--dtype", o.dtype,
                    "type of floats, scales and biases (default: the recipe's, else the model's)")
       ->check(CLI::IsMember({"bfloat16", "float16", "float32"}));

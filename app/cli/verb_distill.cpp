@@ -13,19 +13,23 @@ namespace qx::cli {
 namespace {
 
 struct Options {
-  std::string model, base, format = "auto", text, target;
+  std::string model, base, format = "auto", text, calibration, target;
   DistillRequest request;
   ComputeOptions compute;
   OutputOptions out;
 };
 
 void run(const Options& o) {
+  if (o.text.empty() == o.calibration.empty()) {
+    throw UsageError("expected one of --text FILE and --calibration FILE");
+  }
   DistillRequest request = o.request;
   require_text_part(request.skip, request.share);
   const auto start = std::chrono::steady_clock::now();
   request.quantized = resolve_model(o.model);
   request.base = resolve_model(o.base);
   request.text = o.text;
+  request.calibration = o.calibration;
   request.target = o.target;
   request.format = parse_text_format(o.format);
   request.quiet = o.out.quiet;
@@ -45,7 +49,7 @@ void run(const Options& o) {
   fmt::print(
       "{}: {} groups, {} steps over {} windows; KL on {} other windows of the text {:.5f}, was "
       "{:.5f} (step {} kept), {:.0f} s\n",
-      o.target, report.groups, request.steps, report.windows, request.validation, report.kl,
+      o.target, report.groups, request.steps, report.windows, report.validation, report.kl,
       report.start_kl, report.kept_step, seconds);
 }
 
@@ -60,8 +64,9 @@ void add_distill(CLI::App& app) {
   verb->add_option("--base", o.base, "the model it was made from")->required();
   verb->add_option("--text", o.text,
                    "the text: a file, or JSON lines of {\"messages\"}, {\"prompt\",\"completion\"} "
-                   "or {\"text\"}")
-      ->required();
+                   "or {\"text\"}");
+  CLI::Option* calibration = verb->add_option(
+      "--calibration", o.calibration, "instead of a text: the windows that qx calibrate read");
   verb->add_option("-o,--output", o.target, "the directory to write")->required();
   add_text_part_options(*verb, o.format, o.request.chat, o.request.skip, o.request.share);
   verb->add_option("--steps", o.request.steps, "windows to learn from, one a step")
@@ -78,6 +83,9 @@ void add_distill(CLI::App& app) {
                    "windows that are not learned from and decide which values are kept")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 20))
       ->capture_default_str();
+  for (const char* name : {"--text-format", "--chat", "--skip", "--share", "--ctx"}) {
+    calibration->excludes(verb->get_option(name));
+  }
   verb->add_option("--seed", o.request.seed, "of the order of windows")->capture_default_str();
   verb->add_flag("--force", o.request.force, "replace an existing directory");
   add_compute_options(*verb, o.compute);

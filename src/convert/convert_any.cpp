@@ -44,29 +44,29 @@ class ImportedSource {
 
 }  // namespace
 
-void check_fit(const ConvertRequest& request) {
+void check_fit(const ConvertRequest& request, std::string_view asked) {
   const FitRequest& fit = request.fit;
+  const std::string_view name = asked.empty() ? fit_method_name(fit.method) : asked;
   const bool fitted = fit.method != FitMethod::kMinMax;
   if (fitted && fit.calibration.empty()) {
     throw UsageError(fmt::format(
         "--fit {} needs --calibration FILE, as qx calibrate writes it: without the inputs' sizes, "
         "a smaller error of the weights makes a worse model",
-        fit_method_name(fit.method)));
+        name));
   }
   if (!fitted && !fit.calibration.empty()) {
-    throw UsageError("--calibration goes with --fit mse or gptq, got minmax");
+    throw UsageError("--calibration goes with --fit mse, gptq or distill, got minmax");
   }
   if (fitted && request.rounding != Rounding::kCpu) {
     throw UsageError("--rounding gpu goes with --fit minmax alone");
   }
   if (fit.method != FitMethod::kGptq && fit.order != ColumnOrder::kNatural) {
-    throw UsageError(
-        fmt::format("--column-order goes with --fit gptq, got {}", fit_method_name(fit.method)));
+    throw UsageError(fmt::format("--column-order goes with --fit gptq or distill, got {}", name));
   }
 }
 
-ConvertResult convert_any(const ConvertRequest& request, ThreadPool& pool) {
-  check_fit(request);
+ConvertResult convert_any(const ConvertRequest& request, ThreadPool& pool,
+                          const MakeConversion& make) {
   ConvertRequest own = request;
   if (own.source_name.empty()) {
     own.source_name = fs::weakly_canonical(request.source).filename().string();
@@ -76,7 +76,7 @@ ConvertResult convert_any(const ConvertRequest& request, ThreadPool& pool) {
     imported.emplace(request.source, request, pool);
     own.source = imported->path();
   }
-  return convert(own, pool);
+  return make(own, pool);
 }
 
 Json convert_json(const ConvertResult& result, const ConvertRequest& request, double seconds) {

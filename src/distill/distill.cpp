@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <map>
 #include <memory>
@@ -30,21 +31,54 @@ namespace fs = std::filesystem;
 
 constexpr std::int64_t kCheckEvery = 50;  // steps between validations
 constexpr double kWarmUp = 0.1;           // part of the steps
+// Of a calibration, which often has few windows, at most one in so many validates.
+constexpr std::int64_t kCalibrationParts = 6;
 
-TextWindows load_text(const DistillRequest& request, std::int64_t vocab) {
-  TextWindows out = read_text_windows({.model = request.base,
-                                       .text = request.text,
-                                       .format = request.format,
-                                       .chat = request.chat,
-                                       .windows = std::numeric_limits<std::int32_t>::max(),
-                                       .ctx = request.ctx,
-                                       .skip = request.skip,
-                                       .share = request.share},
-                                      Tokenizer::load(request.base));
-  for (const std::vector<TokenId>& window : out.windows) {
-    require_known_tokens(window, vocab, request.text.string());
+struct LearningText {
+  std::vector<std::vector<TokenId>> windows;
+  std::int64_t ctx = 0, validation = 0;
+  fs::path place;
+  Json record;  // {"text": ..} or {"calibration": ..}
+};
+
+LearningText load_calibration(const DistillRequest& request, const ModelConfig& config) {
+  const Calibration calibration(request.calibration);
+  calibration.require_model(config, request.base);
+  calibration.require_weights(weight_files(measure_model(request.base).files), request.base);
+  LearningText out;
+  out.windows = calibration.windows();
+  if (out.windows.empty()) fail(request.calibration.string(), "got no windows, expected some");
+  out.ctx = static_cast<std::int64_t>(out.windows.front().size());
+  out.validation = std::min(request.validation,
+                            std::max<std::int64_t>(1, std::ssize(out.windows) / kCalibrationParts));
+  out.place = request.calibration;
+  Json record = {{"sha256", calibration.sha256()}};
+  for (const char* key : {"tokens", "windows", "ctx", "text"}) {
+    record[key] = json_member(calibration.info(), key);
   }
+  out.record = {{"calibration", std::move(record)}};
   return out;
+}
+
+LearningText load_text(const DistillRequest& request, const ModelConfig& config) {
+  if (!request.calibration.empty()) return load_calibration(request, config);
+  TextWindows text = read_text_windows({.model = request.base,
+                                        .text = request.text,
+                                        .format = request.format,
+                                        .chat = request.chat,
+                                        .windows = std::numeric_limits<std::int32_t>::max(),
+                                        .ctx = request.ctx,
+                                        .skip = request.skip,
+                                        .share = request.share},
+                                       Tokenizer::load(request.base));
+  for (const std::vector<TokenId>& window : text.windows) {
+    require_known_tokens(window, config.vocab_size, request.text.string());
+  }
+  return {std::move(text.windows),
+          request.ctx,
+          request.validation,
+          request.text,
+          {{"text", std::move(text.json)}}};
 }
 
 // The next-token logits of a window, [tokens, vocab_size].
@@ -172,19 +206,19 @@ class Distillation {
       : request_(request),
         teacher_(request.base, pool),
         student_(request.quantized, pool),
-        text_(load_text(request, teacher_.config().vocab_size)),
-        dealt_(deal_windows(static_cast<std::int64_t>(text_.windows.size()), request.validation,
+        text_(load_text(request, teacher_.config())),
+        dealt_(deal_windows(static_cast<std::int64_t>(text_.windows.size()), text_.validation,
                             request.steps, request.seed)) {
     require_same_shape(teacher_.config(), student_.config(), request.quantized);
-    if (request.ctx > teacher_.config().max_position_embeddings) {
+    if (text_.ctx > teacher_.config().max_position_embeddings) {
       fail(request.base.string(),
-           "got windows of {} tokens, expected at most the model's {} positions", request.ctx,
+           "got windows of {} tokens, expected at most the model's {} positions", text_.ctx,
            teacher_.config().max_position_embeddings);
     }
     if (dealt_.training.empty()) {
-      fail(request.text.string(),
+      fail(text_.place.string(),
            "got {} windows of {} tokens, expected more than the {} that validate",
-           text_.windows.size(), request.ctx, dealt_.validation.size());
+           text_.windows.size(), text_.ctx, dealt_.validation.size());
     }
   }
 
@@ -194,9 +228,11 @@ class Distillation {
     report_.groups = student_.groups();
     const std::set<std::int64_t> seen(dealt_.training.begin(), dealt_.training.end());
     report_.windows = static_cast<std::int64_t>(seen.size());
+    report_.validation = std::ssize(dealt_.validation);
     report_.start_kl = report_.kl = validate();
     progress.print(fmt::format("step 0: KL {:.5f} on {} validation windows", report_.start_kl,
                                dealt_.validation.size()));
+    if (request_.keep_start) best_ = student_.arrays();
     double sum = 0;
     for (std::int64_t step = 1; step <= request_.steps; ++step) {
       const std::vector<TokenId>& window =
@@ -234,7 +270,7 @@ class Distillation {
   }
 
   void finish() {
-    if (report_.kept_step == 0) {
+    if (report_.kept_step == 0 && !request_.keep_start) {
       fail(request_.quantized.string(),
            "got no KL below the first {:.5f} on the validation windows, expected one; try a lower "
            "--rate or more --steps",
@@ -249,8 +285,7 @@ class Distillation {
     report_.record = {{"method", "distill"},
                       {"start", std::move(start)},
                       {"base", weight_files(facts.files)},
-                      {"text", text_.json},
-                      {"ctx", request_.ctx},
+                      {"ctx", text_.ctx},
                       {"steps", request_.steps},
                       {"kept_step", report_.kept_step},
                       {"windows", report_.windows},
@@ -258,13 +293,14 @@ class Distillation {
                       {"rate", request_.rate},
                       {"seed", request_.seed},
                       {"validation_kl", {report_.start_kl, report_.kl}}};
+    report_.record.update(text_.record);
     write_with_arrays(request_.quantized, request_.target, best_, report_.record, request_.force);
   }
 
   const DistillRequest& request_;
   Teacher teacher_;
   Student student_;
-  TextWindows text_;
+  LearningText text_;
   DistillWindows dealt_;
   DistillReport report_;
   Student::Arrays best_;

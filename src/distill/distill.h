@@ -19,24 +19,28 @@ struct DistillRequest {
   std::filesystem::path base;       // the teacher; any directory that loads
   std::filesystem::path quantized;  // with affine matrices: where it starts
   std::filesystem::path text, target;
+  std::filesystem::path calibration;  // in place of a text: its windows (fit/calibration_file.h)
   TextFormat format = TextFormat::kByName;
-  bool chat = false;           // plain texts become conversations
-  double skip = 0, share = 1;  // parts of the text's tokens: those passed over, those used
-  std::int64_t ctx = 512;
-  std::int64_t steps = 120;  // one window each
-  std::int64_t validation = 8;
+  bool chat = false;            // plain texts become conversations
+  double skip = 0, share = 1;   // parts of the text's tokens: those passed over, those used
+  std::int64_t ctx = 512;       // of a text's windows; a calibration has its own
+  std::int64_t steps = 40;      // one window each
+  std::int64_t validation = 8;  // at most a sixth of a calibration's windows
   double rate = 0.0012;  // at its height; a part of the distance between codes (trained_matrix.h)
   std::uint64_t seed = 1;
+  // Where KL did not fall: write the first values again in place of an error.
+  bool keep_start = false;
   bool force = false, quiet = false;
 };
 
 struct DistillReport {
   // KL(base || quantized) over the validation windows, nats a token: before, and of what was kept.
   double start_kl = 0, kl = 0;
-  std::int64_t windows = 0;    // that were trained on, at least once
-  std::int64_t kept_step = 0;  // whose values were kept
-  std::int64_t groups = 0;     // trained
-  Json record;                 // as in the directory's qx_plan.json, under "fit"
+  std::int64_t windows = 0;     // that were trained on, at least once
+  std::int64_t kept_step = 0;   // whose values were kept; 0: the first
+  std::int64_t validation = 0;  // windows that decided
+  std::int64_t groups = 0;      // trained
+  Json record;                  // as in the directory's qx_plan.json, under "fit"
 };
 
 // Which windows train and which validate: `validation` of the `count` windows at even distances, the
@@ -64,8 +68,9 @@ double kl_and_gradient(ThreadPool& pool, std::span<const float> base, std::span<
 // absent. It depends on the two models, the text and the options, not on threads or instruction set.
 // Memory beyond both models: 36 bytes a group, two times the logits of a window (8 bytes x ctx x
 // vocab_size), and what gradient/gradient_pass.h says.
-// Fails: Error: no affine matrix; another shape than the base's; a text too short; a KL that did not fall
-// (then nothing is written); target exists and not force. Interrupted: nothing is left.
+// Fails: Error: no affine matrix; another shape than the base's; a text too short; a calibration that is
+// broken or of another base; a KL that did not fall, without keep_start (then nothing is written); target
+// exists and not force. Interrupted: nothing is left.
 DistillReport distill(const DistillRequest& request, ThreadPool& pool);
 
 }  // namespace qx

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 
 #include "run_qx.h"
@@ -70,6 +71,11 @@ TEST_F(DistillVerb, WrongCommandLinesAndFiles) {
   };
   expect(run_qx(distill("x", {"--skip", "0.7", "--share", "0.5"})), 2, "--share");
   expect(run_qx(distill("x", {"--steps", "0"})), 2, "--steps");
+  expect(run_qx(distill("x", {"--calibration", root_ / "text.txt"})), 2, "--calibration");
+  std::vector<std::string> both = distill("x", {"--calibration", root_ / "text.txt"});
+  both.erase(std::find(both.begin(), both.end(), "--ctx"),
+             std::find(both.begin(), both.end(), "--steps"));
+  expect(run_qx(both), 2, "expected one of --text");
   expect(run_qx({"distill", "-m", root_ / "base", "--base", root_ / "base", "--text",
                  root_ / "text.txt", "-o", root_ / "x", "--ctx", "64"}),
          1, "no quantized matrix");

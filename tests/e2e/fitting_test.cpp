@@ -10,6 +10,7 @@
 #include <iterator>
 #include <thread>
 
+#include "base/hash.h"
 #include "run_qx.h"
 #include "support/tiny_model.h"
 
@@ -185,12 +186,42 @@ TEST_F(Fitting, OwnSamplesAndOverlaps) {
   EXPECT_NE(run_qx(wrong).err.find("expected that of q3"), std::string::npos);
 }
 
+TEST_F(Fitting, DistillIsGptqWithTrainedScales) {
+  ASSERT_EQ(run_qx(calibrate("cal")).exit_code, 0);
+  const std::vector<std::string> calibration = {"--calibration", root_ / "cal", "--fit"};
+  std::vector<std::string> gptq = calibration, distill = calibration;
+  gptq.push_back("gptq");
+  distill.insert(distill.end(), {"distill", "--steps", "20", "--rate", "0.02"});
+  ASSERT_EQ(run_qx(convert("gptq", gptq)).exit_code, 0);
+  const Json made = run_json(convert("d", distill));
+  EXPECT_EQ(made["fit"], "distill");
+  const Json& record = made["distilled"];
+  EXPECT_LT(record["validation_kl"][1], record["validation_kl"][0]);
+  EXPECT_EQ(record["start"]["method"], "gptq");
+  EXPECT_EQ(fs::file_size(root_ / "d/model.safetensors"),
+            fs::file_size(root_ / "gptq/model.safetensors"));
+  // The same in two commands.
+  ASSERT_EQ(run_qx({"distill", "-m", root_ / "gptq", "--base", root_ / "base", "--calibration",
+                    root_ / "cal", "-o", root_ / "two", "--steps", "20", "--rate", "0.02"})
+                .exit_code,
+            0);
+  EXPECT_EQ(sha256_file(root_ / "d/model.safetensors"),
+            sha256_file(root_ / "two/model.safetensors"));
+  const Outcome said = run_qx(convert("d", distill));
+  EXPECT_EQ(said.exit_code, 1) << said.out;  // it is there
+  distill.push_back("--force");
+  const Outcome again = run_qx(convert("d", distill));
+  EXPECT_EQ(again.exit_code, 0) << again.err;
+  EXPECT_NE(again.out.find("20 distilling steps over 7 windows"), std::string::npos) << again.out;
+}
+
 TEST_F(Fitting, WrongCommandLinesAndFiles) {
   const auto expect = [](const Outcome& o, int code, const std::string& text) {
     EXPECT_EQ(o.exit_code, code) << o.err;
     EXPECT_NE(o.err.find(text), std::string::npos) << o.err;
   };
   expect(run_qx(convert("x", {"--fit", "mse"})), 2, "needs --calibration");
+  expect(run_qx(convert("x", {"--fit", "distill"})), 2, "needs --calibration");
   expect(run_qx(convert("x", {"--calibration", root_ / "cal"})), 2, "goes with --fit");
   expect(run_qx(convert("x", {"--fit", "gptq", "--calibration", root_ / "none"})), 1, "none");
   expect(run_qx(convert("x", {"--fit", "gptq", "--calibration", root_ / "text.txt"})), 1,

@@ -27,15 +27,8 @@ def text(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("fit,recipe", [("mse", "q3-hi"), ("gptq", "q4-hi"), ("gptq", "qx63-hi"), ("gptq", "q3")])
-def test_stock_mlx_lm_reads_fitted_codes(qx, tiny, text, tmp_path, fit, recipe):
-    _, source = tiny
-    qx("calibrate", "-m", source, "--text", text, "-o", tmp_path / "cal", "--windows", 4, "--ctx", 128, "--quiet")
-    made = tmp_path / "made"
-    qx("convert", "-m", source, "-o", made, "--recipe", recipe, "--fit", fit, "--calibration", tmp_path / "cal",
-       "--quiet")
-    assert qx.json("verify", made, "--source", source, "--calibration", tmp_path / "cal")["exact"]
-
+def assert_mlx_lm_agrees(qx, made):
+    """It loads in stock mlx-lm, holds what qx inspect says, and gives qx's log-probabilities."""
     model, _ = mlx_lm.load(str(made))
     # What qx inspect says of every matrix is what mlx-lm made of it.
     modules = dict(model.named_modules())
@@ -63,3 +56,32 @@ def test_stock_mlx_lm_reads_fitted_codes(qx, tiny, text, tmp_path, fit, recipe):
         want = theirs - theirs.max()
         want = want - np.log(np.exp(want).sum())
         assert np.sqrt(np.mean((got - want) ** 2)) / theirs.std() < TOLERANCE
+
+
+@pytest.mark.parametrize("fit,recipe", [("mse", "q3-hi"), ("gptq", "q4-hi"), ("gptq", "qx63-hi"), ("gptq", "q3"),
+                                        ("distill", "q4-hi")])
+def test_stock_mlx_lm_reads_fitted_codes(qx, tiny, text, tmp_path, fit, recipe):
+    _, source = tiny
+    qx("calibrate", "-m", source, "--text", text, "-o", tmp_path / "cal", "--windows", 4, "--ctx", 128, "--quiet")
+    made = tmp_path / "made"
+    qx("convert", "-m", source, "-o", made, "--recipe", recipe, "--fit", fit, "--calibration", tmp_path / "cal",
+       *(("--steps", 6) if fit == "distill" else ()), "--quiet")
+    if fit != "distill":  # which is trained from its codes, not derived again
+        assert qx.json("verify", made, "--source", source, "--calibration", tmp_path / "cal")["exact"]
+    assert_mlx_lm_agrees(qx, made)
+
+
+def test_stock_mlx_lm_reads_a_searched_plan(qx, tiny, text, tmp_path):
+    """Many widths and groups in one model, as a search picks them, with the constraints that mix them most."""
+    _, source = tiny
+    cal = ("--calibration", tmp_path / "cal")
+    qx("calibrate", "-m", source, "--text", text, "-o", tmp_path / "cal", "--windows", 4, "--ctx", 64, "--quiet")
+    found = qx.json("search", "-m", source, *cal, "--budget", "4.2bpw", "--keep", "*layers.1.*=2/64", "--keep",
+                    "*layers.2.self_attn*=5/32", "--keep", "*layers.3.mlp*=8/128", "-o", tmp_path / "best.json", "--quiet")
+    made = tmp_path / "made"
+    qx("convert", "-m", source, "-o", made, "--recipe", tmp_path / "best.json", "--fit", "gptq", *cal, "--quiet")
+    plan = qx.json("plan", "-m", source, "--recipe", tmp_path / "best.json")
+    assert plan["tensor_bytes"] == found["chosen"]["bytes"]
+    forms = {(row["bits"], row["group_size"]) for row in qx.json("inspect", made)["tensors"] if row["group_size"]}
+    assert {(2, 64), (5, 32), (8, 128)} < forms
+    assert_mlx_lm_agrees(qx, made)

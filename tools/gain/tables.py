@@ -3,6 +3,7 @@
 import json
 import math
 import pathlib
+import re
 import sys
 
 RECIPES = ("q4-hi", "qx63-hi", "q3-hi")
@@ -108,6 +109,26 @@ def predicted_section(work, wiki):
     return out
 
 
+def seconds_of(times, *words):
+    """Of the one command that has all these words."""
+    found = [float(line.split(" s\t")[0]) for line in times if all(w in line.split() for w in words)]
+    return found[0] if len(found) == 1 else math.nan
+
+
+def times_section(work):
+    # Paths of this machine are of no use to a reader.
+    text = re.sub(r"(?<=\s)/\S*/", "", (work / "times.txt").read_text(encoding="utf-8"))
+    times = text.splitlines()
+    parts = {"calibrate": ("calibrate",), "sensitivity": ("sensitivity",), "search": ("search", "best-q4-hi.json"),
+             "convert": ("convert", "best-q4-hi")}
+    seconds = {name: seconds_of(times, *words) for name, words in parts.items()}
+    out = "## The commands\nWith their wall times, in which other work of the machine counts.\n"
+    if not math.isnan(sum(seconds.values())):
+        out += ("For the bytes of q4-hi: " + " + ".join(f"{name} {s:.0f} s" for name, s in seconds.items()) +
+                f" = {sum(seconds.values()) / 60:.1f} minutes.\n")
+    return f"{out}```\n{text}```"
+
+
 def main():
     work = pathlib.Path(sys.argv[1])
     wiki = variants(work, "wiki.json")
@@ -128,10 +149,9 @@ intervals, in pairs too. Perplexity of the base: {wiki['base']['ppl']:.2f}.
     for name, head in (("compare.md", "## Seven tasks against the base"),
                        ("compare-plain.md", "## Seven tasks, the searched plan against plain")):
         if (work / name).exists():
-            print(head + "\n" + (work / name).read_text(encoding="utf-8").replace("\n# ", "\n### "))
+            print(head + "\n" + re.sub(r"^#", "###", (work / name).read_text(encoding="utf-8"), flags=re.M))
     if (work / "times.txt").exists():
-        print("## The commands, with their wall times on a machine that did other work too\n```")
-        print((work / "times.txt").read_text(encoding="utf-8").replace(str(work.resolve()) + "/", "") + "```")
+        print(times_section(work))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,25 @@
+// A conversion whose fitted codes are kept while their scales and biases are distilled.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "base/thread_pool.h"
+#include "convert/convert.h"
+#include "distill/distill.h"
+
+namespace qx {
+
+struct DistilledConversion {
+  ConvertResult converted;  // of the codes; notes say where distillation gained nothing
+  DistillReport distilled;
+};
+
+// What convert() makes of `request` with its fit, then distill() of that towards request.source on the
+// windows of the calibration that the fit names. Of `training` only steps, validation, rate and seed
+// count. Where distillation lowers KL on no validation window's mean, the codes' own scales are kept: the
+// directory is made all the same. The conversion lies beside the target as .NAME.qx-start meanwhile.
+// With request.resume the conversion goes on where it stopped; distillation always starts over.
+// Fails: as both do. The target is whole or absent.
+DistilledConversion convert_distilled(const ConvertRequest& request, const DistillRequest& training,
+                                      ThreadPool& pool);
+
+}  // namespace qx

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "distill/convert_distilled.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "base/hash.h"
+#include "calibrate/calibrate.h"
+#include "fit/fitted_with.h"
+#include "io/safetensors.h"
+#include "io/test_files.h"
+#include "support/tiny_model.h"
+
+namespace qx {
+namespace {
+namespace fs = std::filesystem;
+using testing_files::error_of;
+using testing_files::Scratch;
+using testing_files::write_text;
+
+class ConvertDistilled : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    write_tiny_model(dir_ / "m", {.family = "llama", .tied = true, .layers = 2});
+    write_text(dir_ / "text.txt", tiny_text(600));
+    CalibrateRequest r;
+    r.model = dir_ / "m";
+    r.text = dir_ / "text.txt";
+    r.target = dir_ / "cal";
+    r.windows = 18;
+    r.ctx = 64;
+    r.quiet = true;
+    ThreadPool pool(2);
+    calibrate(r, pool);
+  }
+  ConvertRequest request(const std::string& target) const {
+    ConvertRequest r;
+    r.source = dir_ / "m";
+    r.target = dir_ / target;
+    r.plan.recipe = "q3-hi";
+    r.fit.method = FitMethod::kGptq;
+    r.fit.calibration = dir_ / "cal";
+    r.quiet = true;
+    return r;
+  }
+  static DistillRequest training() {
+    DistillRequest r;
+    r.steps = 30;
+    r.rate = 0.02;
+    return r;
+  }
+  std::string weights(const std::string& name) const {
+    return sha256_file(dir_ / name / "model.safetensors");
+  }
+  Scratch dir_;
+};
+
+TEST_F(ConvertDistilled, KeepsTheCodesOfGptqAndLowersItsDivergence) {
+  ThreadPool one(1), three(3);
+  convert(request("gptq"), one);
+  const DistilledConversion made = convert_distilled(request("d"), training(), one);
+  EXPECT_LT(made.distilled.kl, 0.95 * made.distilled.start_kl);
+  EXPECT_EQ(made.distilled.validation, 3);  // a sixth of the calibration's windows
+  EXPECT_EQ(made.distilled.windows, 15);
+  EXPECT_TRUE(made.converted.notes.empty());
+  const SafetensorsFile before(dir_ / "gptq/model.safetensors"),
+      after(dir_ / "d/model.safetensors");
+  ASSERT_EQ(before.tensors().size(), after.tensors().size());
+  for (std::size_t i = 0; i < before.tensors().size(); ++i) {
+    const TensorView &a = before.tensors()[i], &b = after.tensors()[i];
+    ASSERT_EQ(a.name, b.name);
+    if (a.name.ends_with(".scales") || a.name.ends_with(".biases")) continue;
+    EXPECT_TRUE(std::equal(a.data.begin(), a.data.end(), b.data.begin(), b.data.end())) << a.name;
+  }
+  const Json fit = read_json_file(dir_ / "d/qx_plan.json")["fit"];
+  EXPECT_EQ(fit["method"], "distill");
+  EXPECT_EQ(fit["start"], read_json_file(dir_ / "gptq/qx_plan.json")["fit"]);
+  EXPECT_EQ(fit["calibration"]["sha256"], sha256_file(dir_ / "cal"));
+  EXPECT_EQ(fitted_with(dir_ / "d").sha256, sha256_file(dir_ / "cal"));
+  EXPECT_FALSE(fs::exists(dir_ / ".d.qx-start"));
+  convert_distilled(request("d3"), training(), three);
+  EXPECT_EQ(weights("d"), weights("d3"));
+
+  // Distilled once more with a text: the calibration is still known by what it started from.
+  DistillRequest more = training();
+  more.base = dir_ / "m";
+  more.quantized = dir_ / "d";
+  more.text = dir_ / "text.txt";
+  more.target = dir_ / "e";
+  more.ctx = 64;
+  more.keep_start = more.quiet = true;
+  distill(more, one);
+  EXPECT_TRUE(read_json_file(dir_ / "e/qx_plan.json")["fit"]["calibration"].is_null());
+  EXPECT_EQ(fitted_with(dir_ / "e").sha256, sha256_file(dir_ / "cal"));
+}
+
+TEST_F(ConvertDistilled, GivesTheCodesWhereNothingIsGained) {
+  ThreadPool pool(2);
+  DistillRequest still = training();
+  still.steps = 2;
+  still.rate = 0;
+  const DistilledConversion made = convert_distilled(request("d/"), still, pool);
+  EXPECT_EQ(made.distilled.kept_step, 0);
+  ASSERT_EQ(made.converted.notes.size(), 1U);
+  EXPECT_NE(made.converted.notes[0].find("their own scales"), std::string::npos);
+  convert(request("gptq"), pool);
+  EXPECT_EQ(weights("d"), weights("gptq"));
+  EXPECT_FALSE(fs::exists(dir_ / ".d.qx-start"));
+}
+
+TEST_F(ConvertDistilled, BadRequestsLeaveNothing) {
+  ThreadPool pool(1);
+  write_text(dir_ / "d", "x");
+  EXPECT_NE(error_of([&] { convert_distilled(request("d"), training(), pool); }).find("exists"),
+            std::string::npos);
+  // A calibration of other weights.
+  write_tiny_model(dir_ / "other", {.family = "llama", .tied = true, .seed = 9, .layers = 2});
+  ConvertRequest r = request("x");
+  r.source = dir_ / "other";
+  EXPECT_FALSE(error_of([&] { convert_distilled(r, training(), pool); }).empty());
+  EXPECT_FALSE(fs::exists(dir_ / "x"));
+  EXPECT_FALSE(fs::exists(dir_ / ".x.qx-start"));
+  DistillRequest direct = training();
+  direct.base = dir_ / "other";
+  direct.calibration = dir_ / "cal";
+  direct.target = dir_ / "x";
+  convert(request("q"), pool);
+  direct.quantized = dir_ / "q";
+  EXPECT_NE(error_of([&] { distill(direct, pool); }).find("other weights"), std::string::npos);
+  EXPECT_FALSE(fs::exists(dir_ / "x"));
+}
+
+}  // namespace
+}  // namespace qx
