@@ -147,11 +147,6 @@ std::string rendered(const ComparedRuns& compared, const std::string& format, bo
 // What is wrong with the command line is said before anything is read.
 std::vector<Gate> check_options(const CompareOptions& options) {
   if (options.runs.size() < 2) throw UsageError("got one run, expected at least two to compare");
-  if (!(options.margin > 0 && options.margin < 1)) {
-    throw UsageError(fmt::format(
-        "--margin: got {}, expected a difference of accuracies between 0 and 1: one point is 0.01",
-        options.margin));
-  }
   std::vector<Gate> gates;
   for (const std::string& gate : options.gates) gates.push_back(parse_gate(gate));
   if (!options.junit.empty()) {
@@ -216,10 +211,7 @@ void add_compare(CLI::App& app) {
           "RUNS")
       ->expected(0, 1)
       ->option_text("[TASK]");
-  verb->add_option("--margin", options->margin,
-                   "differences shown to be smaller than this are equivalent; in accuracy, 0.01 is "
-                   "one point")
-      ->capture_default_str();
+  add_margin_option(*verb, options->margin);
   verb->add_option(
       "--budget", options->budget,
       "memory that the fastest recommended run may take at its peak, such as 5GB or 5GiB");

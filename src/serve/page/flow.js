@@ -1,6 +1,7 @@
 // Puts the tokens of a text into elements: blocks after Markdown, or lines as they are. Every character of the text gets
 // into the page once and in order, in a span that names the piece (and so the tokens) that it came from. Marks of Markdown
-// are hidden by the style, and seen where a token is pointed at, is where two answers part, or is shaded.
+// and tokens that are in no text are hidden by the style, and seen where the keyboard is at them, where two answers part, and
+// where tokens are shaded.
 // SPDX-License-Identifier: Apache-2.0
 import { count, h, readable, tokenName } from './dom.js';
 import { readInline, readMarkdown, readPlain } from './markdown.js';
