@@ -80,10 +80,10 @@ void add_text_part_options(CLI::App& verb, std::string& format, bool& chat, doub
       ->capture_default_str();
   verb.add_flag("--chat", chat, "put plain text through the chat template");
   verb.add_option("--skip", skip, "pass over this part of the text's tokens, 0 to 1")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(number_in(0, 1))
       ->capture_default_str();
   verb.add_option("--share", share, "then use this part: 0.4 leaves 60 % unseen")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(number_in(0, 1))
       ->capture_default_str();
 }
 

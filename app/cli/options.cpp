@@ -89,6 +89,30 @@ KvBits parse_kv_bits(int kv_bits) {
   return kv_bits == 8 ? KvBits::k8 : kv_bits == 16 ? KvBits::k16 : KvBits::k32;
 }
 
+CLI::Validator number_in(double least, double most) {
+  return {[=](std::string& text) -> std::string {
+            double value = 0;
+            if (CLI::detail::lexical_cast(text, value) && value >= least && value <= most)
+              return {};
+            return fmt::format("got {}, expected a number from {} to {}", text, least, most);
+          },
+          fmt::format("FLOAT in [{} - {}]", least, most)};
+}
+
+void add_margin_option(CLI::App& verb, double& margin) {
+  const auto wrong = [](const std::string& text) -> std::string {
+    double value = 0;
+    if (CLI::detail::lexical_cast(text, value) && value > 0 && value < 1) return {};
+    return fmt::format(
+        "got {}, expected a difference of accuracies between 0 and 1: one point is 0.01", text);
+  };
+  verb.add_option("--margin", margin,
+                  "differences shown to be smaller than this are equivalent; in accuracy, 0.01 is "
+                  "one point")
+      ->capture_default_str()
+      ->check(CLI::Validator(wrong, "FLOAT in (0 - 1)"));
+}
+
 void set_example(CLI::App& verb, const std::string& example) {
   verb.footer("Example:\n  " + example);
 }

@@ -49,6 +49,12 @@ Precision parse_precision(const std::string& precision, Precision fallback = Pre
 void add_kv_bits_option(CLI::App& verb, int& kv_bits);
 KvBits parse_kv_bits(int kv_bits);  // of a value that the option let through
 
+// Of an option's check(): a number from `least` to `most`. CLI11's own Range lets NaN through.
+CLI::Validator number_in(double least, double most);
+
+// --margin, of equivalence: a difference of accuracies, above 0 and below 1
+void add_margin_option(CLI::App& verb, double& margin);
+
 // The worked example at the end of a verb's help.
 void set_example(CLI::App& verb, const std::string& example);
 

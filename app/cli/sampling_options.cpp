@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "generate/end_tokens.h"
+#include "options.h"
 #include "text/chat_template.h"
 
 namespace qx::cli {
@@ -37,38 +38,23 @@ void add_penalties(CLI::App& verb, SamplerOptions& s) {
   verb.add_option(
           "--repetition-penalty", s.repetition_penalty,
           "divide the logits of recent tokens by this (multiply negative ones); 0 or 1: off")
-      ->check(CLI::Range(0.0, 1e6));
+      ->check(number_in(0, 1e6));
   verb.add_option("--repetition-context-size", s.repetition_context_size,
                   "so many recent tokens, of prompt and text; 0: all")
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
   verb.add_option("--presence-penalty", s.presence_penalty,
                   "subtract this from the logits of recent tokens")
-      ->check(CLI::Range(-1e6, 1e6));
+      ->check(number_in(-1e6, 1e6));
   verb.add_option("--presence-context-size", s.presence_context_size, "the same for this penalty")
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
   verb.add_option("--frequency-penalty", s.frequency_penalty,
                   "subtract this for each time that a token occurred recently")
-      ->check(CLI::Range(-1e6, 1e6));
+      ->check(number_in(-1e6, 1e6));
   verb.add_option("--frequency-context-size", s.frequency_context_size, "the same for this penalty")
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
-}
-
-// What CLI11's ranges let through: NaN.
-void refuse_nan(const SamplerOptions& s) {
-  const std::pair<const char*, double> values[] = {{"--temp", s.temperature},
-                                                   {"--top-p", s.top_p},
-                                                   {"--min-p", s.min_p},
-                                                   {"--xtc-probability", s.xtc_probability},
-                                                   {"--xtc-threshold", s.xtc_threshold},
-                                                   {"--repetition-penalty", s.repetition_penalty},
-                                                   {"--presence-penalty", s.presence_penalty},
-                                                   {"--frequency-penalty", s.frequency_penalty}};
-  for (const auto& [name, value] : values) {
-    if (std::isnan(value)) throw UsageError(fmt::format("{}: got nan, expected a number", name));
-  }
 }
 
 }  // namespace
@@ -77,23 +63,23 @@ void add_sampling_options(CLI::App& verb, SamplingOptions& options) {
   SamplerOptions& s = options.sampler;
   verb.add_option("--temp", s.temperature, "sampling temperature; 0 takes the best token")
       ->capture_default_str()
-      ->check(CLI::Range(0.0, 1e6));
+      ->check(number_in(0, 1e6));
   verb.add_option("--top-p", s.top_p, "keep the best tokens that together have this probability")
       ->capture_default_str()
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(number_in(0, 1));
   verb.add_option("--min-p", s.min_p, "keep tokens of at least this share of the best one's")
       ->capture_default_str()
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(number_in(0, 1));
   verb.add_option("--top-k", s.top_k, "keep this many of the best tokens; 0 keeps all")
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
   verb.add_option("--xtc-probability", s.xtc_probability,
                   "how often to drop all but the least of the tokens above --xtc-threshold")
       ->capture_default_str()
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(number_in(0, 1));
   verb.add_option("--xtc-threshold", s.xtc_threshold, "probability that makes a token a top choice")
       ->capture_default_str()
-      ->check(CLI::Range(0.0, 0.5));
+      ->check(number_in(0, 0.5));
   add_penalties(verb, s);
   verb.add_option("--logit-bias", options.logit_bias,
                   "TOKEN=NUMBER adds to a token's (or id's) logit; repeatable")
@@ -110,7 +96,6 @@ void add_sampling_options(CLI::App& verb, SamplingOptions& options) {
 SamplerOptions resolve_sampling(const SamplingOptions& options, const ModelConfig& config,
                                 const Tokenizer& tokenizer) {
   SamplerOptions s = options.sampler;
-  refuse_nan(s);
   if (s.top_k >= config.vocab_size) {
     throw UsageError(fmt::format("--top-k: got {}, expected less than the model's {} tokens",
                                  s.top_k, config.vocab_size));

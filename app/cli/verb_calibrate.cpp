@@ -149,7 +149,7 @@ void add_calibrate(CLI::App& app) {
   verb->add_flag("--resume", o.resume, "go on from where a stopped calibration kept its sums");
   verb->add_option("--keep-seconds", o.keep_seconds,
                    "keep the sums for a resume this often, at the end of a window")
-      ->check(CLI::Range(0.0, 1e9))
+      ->check(number_in(0, 1e9))
       ->capture_default_str();
   verb->add_flag("--force", o.force, "replace an existing file");
   add_compute_options(*verb, o.compute);

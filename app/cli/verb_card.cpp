@@ -116,8 +116,7 @@ void add_card(CLI::App& app) {
                    "default (acc_norm where a task has it, else acc), acc, acc_norm, acc_bytes or "
                    "acc_token")
       ->capture_default_str();
-  verb->add_option("--margin", o.request.margin, "of equivalence, in accuracy")
-      ->capture_default_str();
+  add_margin_option(*verb, o.request.margin);
   verb->add_option("--check", o.check, "say what in this card no longer matches; exit code 3 then");
   verb->add_option("--runs", o.runs, "with --check: the folder that holds the runs");
   add_output_options(*verb, o.out);

@@ -109,10 +109,7 @@ void add_compare(CLI::App& app) {
           "RUNS")
       ->expected(0, 1)
       ->option_text("[TASK]");
-  verb->add_option("--margin", options->margin,
-                   "differences shown to be smaller than this are equivalent; in accuracy, 0.01 is "
-                   "one point")
-      ->capture_default_str();
+  add_margin_option(*verb, options->margin);
   verb->add_option(
       "--budget", options->budget,
       "memory that the fastest recommended run may take at its peak, such as 5GB or 5GiB");

@@ -202,7 +202,7 @@ void add_convert(CLI::App& app) {
                    "with mse, gptq and distill: what qx calibrate wrote");
   verb->add_option("--damping", o.damping,
                    "gptq: share of the second moment's mean diagonal that is added to it")
-      ->check(CLI::Range(0.0, 10.0))
+      ->check(number_in(0, 10))
       ->capture_default_str();
   verb->add_option("--column-order", o.column_order,
                    "gptq: in which order columns are quantized: natural, or importance (groups of "

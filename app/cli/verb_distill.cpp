@@ -74,7 +74,7 @@ void add_distill(CLI::App& app) {
       ->capture_default_str();
   verb->add_option("--rate", o.request.rate,
                    "how far a step moves weights at first, as a part of the distance between codes")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(number_in(0, 1))
       ->capture_default_str();
   verb->add_option("--ctx", o.request.ctx, "tokens of a window")
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 20))

@@ -81,8 +81,7 @@ void add_report(CLI::App& app) {
                    "default (acc_norm where a task has it, else acc), acc, acc_norm, acc_bytes or "
                    "acc_token")
       ->capture_default_str();
-  verb->add_option("--margin", options->margin, "of equivalence, in accuracy: 0.01 is one point")
-      ->capture_default_str();
+  add_margin_option(*verb, options->margin);
   verb->add_flag("--intersect", options->intersect,
                  "compare the items that all runs answered, where they answered different ones");
   verb->add_option("--title", options->title, "the page's title");

@@ -141,7 +141,7 @@ void add_sensitivity(CLI::App& app) {
       ->check(CLI::IsMember({"minmax", "mse", "gptq"}))
       ->capture_default_str();
   verb->add_option("--damping", o.damping, "gptq: as in qx convert")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(number_in(0, 1))
       ->capture_default_str();
   verb->add_option("--dtype", o.dtype, "type of scales and biases (default: as qx convert chooses)")
       ->check(CLI::IsMember({"bfloat16", "float16", "float32"}));

@@ -221,13 +221,13 @@ void run(const Options& o) {
 void add_sampling_options(CLI::App& verb, SamplerOptions& s) {
   verb.add_option("--temp", s.temperature, "temperature of requests that do not say")
       ->capture_default_str()
-      ->check(CLI::Range(0.0, 100.0));
+      ->check(number_in(0, 100));
   verb.add_option("--top-p", s.top_p, "top_p of requests that do not say")
       ->capture_default_str()
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(number_in(0, 1));
   verb.add_option("--min-p", s.min_p, "min_p of requests that do not say")
       ->capture_default_str()
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(number_in(0, 1));
   verb.add_option("--top-k", s.top_k, "top_k of requests that do not say; 0 keeps all")
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
@@ -254,10 +254,10 @@ void add_limit_options(CLI::App& verb, Options& o) {
       ->capture_default_str();
   verb.add_option("--timeout", o.timeout, "seconds for a request, waiting included")
       ->capture_default_str()
-      ->check(CLI::Range(0.1, 1e6));
+      ->check(number_in(0.1, 1e6));
   verb.add_option("--grace", o.grace, "seconds for answers at work when the server is to stop")
       ->capture_default_str()
-      ->check(CLI::Range(0.0, 1e6));
+      ->check(number_in(0, 1e6));
   verb.add_option("--connections", o.connections, "connections at once")
       ->capture_default_str()
       ->check(CLI::Range(1, 60000));

@@ -45,6 +45,21 @@ TEST(MessageLines, ClearForgetsWhatWasBegun) {
   EXPECT_EQ(lines.add("b")->text, "b");
 }
 
+// A slash begins a command in a line of its own alone.
+TEST(MessageLines, KnowWhatWasTypedAtOnce) {
+  MessageLines lines;
+  EXPECT_TRUE(lines.add("/help")->typed_at_once);
+  lines.add("\"\"\"");
+  lines.add("/help");
+  EXPECT_FALSE(lines.add("\"\"\"")->typed_at_once);
+  EXPECT_FALSE(lines.add("\"\"\"/help\"\"\"")->typed_at_once);
+  lines.add("/help\\");
+  EXPECT_FALSE(lines.add("x")->typed_at_once);
+  lines.add("/help\\");
+  EXPECT_FALSE(lines.finish()->typed_at_once);
+  EXPECT_TRUE(lines.add("/help")->typed_at_once);
+}
+
 TEST(ParseChatInput, Commands) {
   const auto parsed = [](const std::string& text, bool at_once = true) {
     return parse_chat_input({text, at_once});

@@ -4,7 +4,11 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <fstream>
+
 #include "base/error.h"
+#include "base/interrupt.h"
 #include "support/tiny_model.h"
 
 namespace qx {
@@ -52,6 +56,12 @@ class ChatSessionTest : public ::testing::Test {
         conversation, message, s, [&](const AnswerPiece& piece) { out.text += piece.text; },
         cancelled);
     return out;
+  }
+  // Tokens of the prompt that sees the turns from `first` on.
+  static std::int64_t prompt_size(const Conversation& before, std::size_t first,
+                                  const std::string& message) {
+    const std::string prompt = template_->render(before.messages(first, message), {});
+    return static_cast<std::int64_t>(tokenizer_->encode(prompt, SpecialTokens::kNone).size());
   }
   // The answer that a fresh model gives to the same prompt.
   static std::string fresh_answer(const Conversation& before, std::size_t first,
@@ -104,20 +114,50 @@ TEST_F(ChatSessionTest, TheOldestTurnsMakeRoom) {
   Conversation conversation;
   conversation.system = "Be brief.";
   const ChatSettings s = settings(4);
+  constexpr std::int64_t kRoom = kContext - 4;
   std::size_t drops = 0;
   for (int turn = 0; turn < 20; ++turn) {
     const Conversation before = conversation;
+    const std::size_t first_before = chat.first_turn();
     const std::string message = "Question number " + std::to_string(turn) + ", at some length";
     const Heard heard = ask(chat, conversation, message, s);
-    EXPECT_EQ(heard.reply.dropped, chat.first_turn());
-    EXPECT_LE(heard.reply.generation.prompt_tokens + 4, kContext);
-    EXPECT_EQ(heard.reply.answer, fresh_answer(before, chat.first_turn(), message, s)) << turn;
+    const std::size_t first = chat.first_turn();
+    EXPECT_EQ(heard.reply.dropped, first);
+    EXPECT_EQ(heard.reply.dropped_now, first - first_before);
+    EXPECT_EQ(heard.reply.generation.prompt_tokens, prompt_size(before, first, message));
+    EXPECT_EQ(heard.reply.answer, fresh_answer(before, first, message, s)) << turn;
     EXPECT_EQ(conversation.turns.size(), before.turns.size() + 1);  // nothing is lost
-    drops += heard.reply.dropped_now > 0;
+    // Turns go when they must, and then until a quarter of the room is free, but no further.
+    EXPECT_EQ(first > first_before, prompt_size(before, first_before, message) > kRoom) << turn;
+    if (first > first_before) {
+      EXPECT_LE(prompt_size(before, first, message), kRoom - kRoom / 4) << turn;
+      EXPECT_GT(prompt_size(before, first - 1, message), kRoom - kRoom / 4) << turn;
+      ++drops;
+    }
   }
   EXPECT_GT(drops, 1u);
-  EXPECT_LT(drops, 15u);  // not at every turn
-  EXPECT_LT(chat.first_turn(), conversation.turns.size() - 1);
+  // The model sees all of a conversation that began anew, and of one that was loaded, what fits.
+  chat.restart();
+  EXPECT_EQ(chat.first_turn(), 0u);
+  EXPECT_GT(ask(chat, conversation, "Again", s).reply.dropped_now, 0u);
+  conversation.turns.clear();
+  EXPECT_EQ(ask(chat, conversation, "Hi", s).reply.dropped, 0u);
+}
+
+TEST_F(ChatSessionTest, LongAnswersLeaveThreeQuartersToThePrompt) {
+  ChatSession chat = session();
+  Conversation conversation;
+  conversation.turns.push_back({std::string(90, 'x'), std::string(90, 'y'), ""});
+  const std::int64_t size = prompt_size(conversation, 0, "Hi");
+  ASSERT_GT(size, kContext * 3 / 4);
+  ASSERT_LT(size, kContext - 8);
+  Conversation same = conversation;
+  EXPECT_EQ(ask(chat, conversation, "Hi", settings(8)).reply.dropped_now, 0u);
+  const Heard heard = ask(chat, same, "Hi", settings(100000));
+  EXPECT_EQ(heard.reply.dropped_now, 1u);
+  EXPECT_LE(heard.reply.generation.prompt_tokens +
+                static_cast<std::int64_t>(heard.reply.generation.tokens.size()),
+            kContext);
 }
 
 TEST_F(ChatSessionTest, AMessageThatIsTooLongChangesNothing) {
@@ -152,6 +192,90 @@ TEST_F(ChatSessionTest, CancelledAnswersAreKeptAsFarAsTheyCame) {
   EXPECT_EQ(conversation.turns.size(), 1u);
 }
 
+TEST_F(ChatSessionTest, APassThatWasInterruptedKeepsWhatWasSaid) {
+  ChatSession chat = session();
+  Conversation conversation;
+  const ChatSettings s = settings(12);
+  std::string heard;
+  int asked = 0;
+  const auto stop_in_the_third = [&](const AnswerPiece& piece) {
+    heard += piece.text;
+    if (heard.size() >= 3) request_interrupt();
+  };
+  // The first question after the signal comes before the pass, the second from where it was broken off.
+  const ChatReply reply = chat.ask(conversation, "Hi", s, stop_in_the_third,
+                                   [&] { return interrupt_requested() && ++asked > 1; });
+  clear_interrupt();
+  EXPECT_EQ(reply.generation.finish_reason, FinishReason::kCancelled);
+  EXPECT_TRUE(reply.kept);
+  EXPECT_EQ(reply.answer, heard);
+  EXPECT_FALSE(reply.generation.tokens.empty());
+  EXPECT_GT(reply.generation.prompt_tokens, 0);
+  ASSERT_EQ(conversation.turns.size(), 1u);
+  // An interrupt that nobody owns up to ends the program, not the answer.
+  heard.clear();
+  EXPECT_THROW(chat.ask(conversation, "And?", s, stop_in_the_third, [] { return false; }),
+               Interrupted);
+  clear_interrupt();
+  EXPECT_EQ(conversation.turns.size(), 1u);
+  EXPECT_EQ(ask(chat, conversation, "And?", s).reply.answer.empty(), false);
+}
+
+// A model whose every answer begins with a thought.
+TEST_F(ChatSessionTest, AThoughtAloneIsKept) {
+  write_tiny_model(root_ / "thinker", {.layers = 1});
+  Json document = read_json_file(root_ / "thinker/tokenizer.json");
+  int id = 300;
+  for (const char* text : {"<think>", "</think>"}) {
+    Json token = document["added_tokens"].back();
+    token["id"] = id++;
+    token["content"] = text;
+    document["added_tokens"].push_back(std::move(token));
+  }
+  std::ofstream(root_ / "thinker/tokenizer.json") << document.dump();
+  const auto model = load_model(root_ / "thinker", *pool_, Precision::kReference);
+  const Tokenizer tokenizer = Tokenizer::load(root_ / "thinker");
+  const ChatTemplate opened("{{ messages[-1].content }}<think>\n", "", "", "t");
+  ChatSession chat(*model, tokenizer, opened, kContext);
+  Conversation conversation;
+  ChatSettings s = settings(6);
+  s.sampling.logit_bias = {{'a', 1e5}};
+  int asked = 0;
+  const Heard heard = ask(chat, conversation, "Hi", s, [&] { return ++asked > 3; });
+  EXPECT_EQ(heard.reply.generation.finish_reason, FinishReason::kCancelled);
+  EXPECT_EQ(heard.reply.answer, "");
+  EXPECT_EQ(heard.reply.reasoning.find_first_not_of('a'), std::string::npos);
+  EXPECT_FALSE(heard.reply.reasoning.empty());
+  EXPECT_TRUE(heard.reply.kept);
+  ASSERT_EQ(conversation.turns.size(), 1u);
+  EXPECT_EQ(conversation.turns[0].reasoning, heard.reply.reasoning);
+}
+
+TEST_F(ChatSessionTest, TemplateVariablesReachTheTemplate) {
+  const ChatTemplate toned("{{ messages[-1].content }} {{ tone }}", "", "", "t");
+  ChatSession chat(*model_, *tokenizer_, toned, kContext);
+  Conversation conversation;
+  ChatSettings s = settings();
+  s.template_variables = {{"tone", "quietly"}};
+  const auto expected = tokenizer_->encode("Hi quietly", SpecialTokens::kNone).size();
+  EXPECT_EQ(ask(chat, conversation, "Hi", s).reply.generation.prompt_tokens,
+            static_cast<std::int64_t>(expected));
+}
+
+TEST_F(ChatSessionTest, AStopTokenEndsTheAnswer) {
+  ChatSession chat = session();
+  Conversation conversation;
+  ChatSettings s = settings(12);
+  const auto tokens = ask(chat, conversation, "Hi", s).reply.generation.tokens;
+  ASSERT_EQ(tokens.size(), 12u);
+  s.stop = {tokens[3]};
+  const auto end = std::find(tokens.begin(), tokens.end(), tokens[3]);
+  conversation.turns.clear();
+  const Heard heard = ask(chat, conversation, "Hi", s);
+  EXPECT_EQ(heard.reply.generation.finish_reason, FinishReason::kStop);
+  EXPECT_EQ(heard.reply.answer, tokenizer_->decode({tokens.begin(), end}, DecodeSpecial::kKeep));
+}
+
 TEST_F(ChatSessionTest, AStopTextEndsTheAnswer) {
   ChatSession chat = session();
   Conversation conversation;
@@ -163,6 +287,12 @@ TEST_F(ChatSessionTest, AStopTextEndsTheAnswer) {
   const Heard heard = ask(chat, conversation, "Hi", s);
   EXPECT_EQ(heard.reply.answer, whole.substr(0, whole.find(s.stop_texts[0])));
   EXPECT_EQ(heard.reply.generation.finish_reason, FinishReason::kStop);
+  // What only began like one is said at the end.
+  s.stop_texts = {whole.substr(whole.size() - 2) + "and more"};
+  conversation.turns.clear();
+  const Heard uncut = ask(chat, conversation, "Hi", s);
+  EXPECT_EQ(uncut.reply.answer, whole);
+  EXPECT_EQ(uncut.text, whole);
 }
 
 TEST_F(ChatSessionTest, AFailingTemplateChangesNothing) {

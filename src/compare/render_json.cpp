@@ -156,28 +156,12 @@ Json speed_json(const SpeedFacts& s) {
               {"threads", s.threads}};
 }
 
-Json distance_json(const DistanceFacts& d) {
-  return Json{{"base", d.base},
-              {"tokens", d.tokens},
-              {"text_sha256", d.text_sha256},
-              {"kl_mean", json_of_number(d.kl_mean)},
-              {"kl_stderr", json_of_number(d.kl_stderr)},
-              {"kl_median", json_of_number(d.kl_median)},
-              {"kl_p95", json_of_number(d.kl_p95)},
-              {"kl_p99", json_of_number(d.kl_p99)},
-              {"kl_max", json_of_number(d.kl_max)},
-              {"top1_agreement", json_of_number(d.top1_agreement)},
-              {"ppl", json_of_number(d.ppl)},
-              {"ppl_stderr", json_of_number(d.ppl_stderr)},
-              {"ppl_base", json_of_number(d.ppl_base)}};
-}
-
 Json run_json(const RunInfo& run) {
   return Json{{"name", run.name},
               {"tensor_bytes", or_null(run.tensor_bytes)},
               {"bits_per_weight", or_null(run.bits_per_weight)},
               {"speed", run.speed ? speed_json(*run.speed) : Json(nullptr)},
-              {"distance", run.distance ? distance_json(*run.distance) : Json(nullptr)}};
+              {"distance", run.distance ? distance_facts_json(*run.distance) : Json(nullptr)}};
 }
 
 Json comparison_json(const Comparison& c, std::optional<std::int64_t> budget) {

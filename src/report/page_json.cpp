@@ -198,21 +198,9 @@ Json distance_json(const Comparison& comparison) {
   Json json = Json::array();
   for (const RunInfo& run : comparison.runs) {
     if (!run.distance) continue;
-    const DistanceFacts& d = *run.distance;
-    json.push_back({{"run", run.name},
-                    {"base", d.base},
-                    {"text", d.text_sha256},
-                    {"tokens", d.tokens},
-                    {"kl_mean", json_of_number(d.kl_mean)},
-                    {"kl_stderr", json_of_number(d.kl_stderr)},
-                    {"kl_median", json_of_number(d.kl_median)},
-                    {"kl_p95", json_of_number(d.kl_p95)},
-                    {"kl_p99", json_of_number(d.kl_p99)},
-                    {"kl_max", json_of_number(d.kl_max)},
-                    {"top1", json_of_number(d.top1_agreement)},
-                    {"ppl", json_of_number(d.ppl)},
-                    {"ppl_stderr", json_of_number(d.ppl_stderr)},
-                    {"ppl_base", json_of_number(d.ppl_base)}});
+    Json facts = distance_facts_json(*run.distance);
+    facts["run"] = run.name;
+    json.push_back(std::move(facts));
   }
   return json;
 }

@@ -177,4 +177,20 @@ std::optional<DistanceFacts> load_distance(const fs::path& run_folder) {
   return parse_distance(*json, (run_folder / kDistanceFile).string());
 }
 
+Json distance_facts_json(const DistanceFacts& d) {
+  return Json{{"base", d.base},
+              {"tokens", d.tokens},
+              {"text_sha256", d.text_sha256},
+              {"kl_mean", json_of_number(d.kl_mean)},
+              {"kl_stderr", json_of_number(d.kl_stderr)},
+              {"kl_median", json_of_number(d.kl_median)},
+              {"kl_p95", json_of_number(d.kl_p95)},
+              {"kl_p99", json_of_number(d.kl_p99)},
+              {"kl_max", json_of_number(d.kl_max)},
+              {"top1_agreement", json_of_number(d.top1_agreement)},
+              {"ppl", json_of_number(d.ppl)},
+              {"ppl_stderr", json_of_number(d.ppl_stderr)},
+              {"ppl_base", json_of_number(d.ppl_base)}};
+}
+
 }  // namespace qx

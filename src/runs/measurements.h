@@ -51,6 +51,10 @@ std::optional<DistanceFacts> load_distance(const std::filesystem::path& run_fold
 SpeedFacts parse_speed(const Json& json, std::string_view place);
 DistanceFacts parse_distance(const Json& json, std::string_view place);
 
+// What comparisons and reports say of them, one key a member (`base` and `text_sha256` as they stand
+// here, not as parse_distance() reads them).
+Json distance_facts_json(const DistanceFacts& facts);
+
 // The first difference in words between the model of a document that holds "model_facts" or "model"
 // (as model_facts_json() writes) and that of a run.json; "" when there is none. Never throws for
 // odd JSON: what is missing is a difference.

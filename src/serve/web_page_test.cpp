@@ -43,7 +43,7 @@ std::set<std::string> loaded_paths() {
 
 TEST(WebPage, HasEveryFileThatItLoads) {
   const auto paths = loaded_paths();
-  EXPECT_EQ(paths.size(), 7u);
+  EXPECT_EQ(paths.size(), 11u);
   EXPECT_EQ(find_web_file("/")->content_type, "text/html; charset=utf-8");
   EXPECT_EQ(find_web_file("/page.css")->content_type, "text/css; charset=utf-8");
   EXPECT_EQ(find_web_file("/page.js")->content_type, "text/javascript; charset=utf-8");

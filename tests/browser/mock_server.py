@@ -15,7 +15,8 @@ PAGE = pathlib.Path(__file__).resolve().parents[2] / "src" / "serve" / "page"
 TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
 MODELS = ["small-q8", "small-q4"]
 HOSTILE = ["</div><script>document.title='broken'</script>", "<img src=x onerror=document.title='broken'>", "<!--",
-           "&amp;", "\u202eright to left\u202c", "\u05e9\u05dc\u05d5\u05dd", "\x00\x07\x1b[31m", "\u200b\ufeff", "'\"`{{x}}",
+           "&amp;", "[run](javascript:document.title='broken')", "![x](data:text/html,<script>)", "<a href=x>y</a>",
+           "[a](https://example.org/\" onmouseover=\"document.title='broken')", "| <b>x</b> | y |", "|---|---|", "\u202eright to left\u202c", "\u05e9\u05dc\u05d5\u05dd", "\x00\x07\x1b[31m", "\u200b\ufeff", "'\"`{{x}}",
            "W" * 3000, "z\u0351\u0321" * 40]
 
 
@@ -33,8 +34,14 @@ ANSWERS = {
     "hostile": ["\n".join(HOSTILE)],
     "bytes": byte_tokens("Größe 🙂 漢字!", 1),
     "code": ["Look", ":\n", "`", "``py", "\n", "for x in y", ":\n", "    pass\n", "```", "\n", "Done."],
+    "markdown": ["# He", "ading\n", "Some ", "**bo", "ld** and ", "`co", "de` and [a ", "page](https://example.org/p?q=1 \"t\")", ".\n",
+                 "\n- one\n", "  1. in", "ner\n- *two*", "\n\n> quo", "ted\n\n", "| a | b |\n|---|", "--:|\n| 1 | ", "2 |\n\n",
+                 "---\n", "```py\nif x:\n", "    *y*\n```\nEnd"],
+    "bare end": ["hidden", " reasons", "\n", "</think>", "\n", "Shown", "."],
+    "weather": ["<tool_call>", '{"name": "get_weather", ', '"arguments": {"city": "Oslo"}}', "</tool_call>"],
     "think": ["<th", "ink>", "\n", "hidden reasons", "\n", "</th", "ink>", "\n\n", "Shown."],
     "reason": ["<think>", "\n", "well", " so", "\n", "</think>", "\n\n", "Shown", "."],
+    "thoughts": {"small-q8": ["<think>", " one", "</think>", "Shown"], "small-q4": ["<think>", " two", "</think>", "Shown"]},
     "bare": ["No", " figures", "."],
     "long": [f" word{i}" for i in range(400)],
 }
@@ -97,6 +104,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.server.gone.set()
 
     def stream(self, text, model, chat):
+        called = text == "weather" or (text == "weather of one" and model == MODELS[0])
+        if text == "weather of one":
+            text = "weather" if called else "same"
         self.bare = text == "bare"  # without the probabilities that were asked for
         answer = ANSWERS.get(text, [f"You said {text}", "."])
         tokens = answer[model] if isinstance(answer, dict) else answer
@@ -108,9 +118,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 name = "reasoning_content" if i < tokens.index("</think>") else "content"
                 shown = "" if token in ("<think>", "</think>", "\n", "\n\n") else token
             else:
-                shown = decoder.decode(data)
+                shown = "" if called else decoder.decode(data)  # as qx serve: a call is in no text
             logprob = -0.05 - 0.3 * i - (0.1 if model == MODELS[1] else 0)
             self.event(self.chunk(chat, {name: shown}, data, logprob))
+            if called and i == len(tokens) - 1:
+                # OpenAI's own streams bring a call in parts.
+                for part in ({"index": 0, "id": "call_1", "type": "function",
+                              "function": {"name": "get_weather", "arguments": '{"city": '}},
+                             {"index": 0, "function": {"arguments": '"Oslo <b>"}'}}):
+                    self.event({"choices": [{"index": 0, "delta": {"tool_calls": [part]}, "finish_reason": None}]})
             if text == "long" and i == 3 and self.server.hold.is_set():
                 # Goes on until the client goes away: comments are not events.
                 while not self.server.released.wait(0.05):

@@ -7,6 +7,7 @@ usage: test_page.py [-v]    (make test-browser)
 $QX_BROWSER_OUT: a folder that keeps the screenshots (default: none is kept).
 """
 import http.client
+import json
 import os
 import pathlib
 import shutil
@@ -21,7 +22,9 @@ import webdriver
 from checks import WIDE, contrast, structure_faults, wait_for
 
 QX = pathlib.Path(__file__).resolve().parents[2] / "build" / "qx"
-RESOURCES = ["", "page.css", "page.js", "answer.js", "api.js", "dom.js", "inspector.js", "v1/models"]
+RESOURCES = ["", "page.css", "v1/models", *(f"{name}.js" for name in (
+    "page", "answer", "api", "dom", "flow", "inspector", "markdown", "settings", "tools"))]
+MARKDOWN_CHECK = pathlib.Path(__file__).with_name("markdown_check.js")
 COLOURS = ["--ink", "--quiet", "--link", "--problem"]
 
 
@@ -181,7 +184,7 @@ class Page(PageTest):
         self.send("bare")
         self.assertEqual(self.answers(), ["No figures."] * 2)
         self.assertEqual(self.text(".difference"), ["No tokens to compare."])
-        self.assertEqual(self.text("article details"), [])
+        self.assertEqual(self.text("article .tools details"), [])
         self.point_at("article .token", 1)
         self.assertTrue(self.js("return document.getElementById('inspector').hidden"))
 
@@ -374,7 +377,9 @@ class Page(PageTest):
         self.set(other="small-q4")
         for message in ("hostile", mock_server.HOSTILE[0]):
             self.send(message)
-        self.assertEqual(self.js("return document.querySelectorAll('#log img, #log script, #log b').length"), 0)
+        self.assertEqual(self.js("return document.querySelectorAll('#log img, #log script, #log b, #log [onmouseover]').length"), 0)
+        self.assertEqual(self.js("return [...document.querySelectorAll('#log a')].map((a) => new URL(a.href).origin)"),
+                         ["https://example.org"] * self.js("return document.querySelectorAll('#log a').length"))
         self.assertEqual(self.js("return document.title"), "qx")
         shown = self.text(".turn:first-of-type article .text")[0]
         for text in mock_server.HOSTILE:
@@ -383,7 +388,7 @@ class Page(PageTest):
         self.assertEqual(self.js(WIDE), [])
         for summary in range(2):
             self.js("document.querySelectorAll('article summary')[arguments[0]].click()", summary)
-        self.wait("return document.querySelectorAll('article table').length", 2)
+        self.wait("return document.querySelectorAll('article .tools table').length", 2)
         self.assertEqual(self.js("return document.querySelectorAll('#log img, #log script, #log b').length"), 0)
         self.assertIn("\\u202e", self.text("article td.name")[0])
         self.point_at("article .token", 0, click=True)
@@ -405,24 +410,204 @@ class Page(PageTest):
         self.point_at("article .token", 6)
         self.wait("return document.querySelectorAll('#inspector table').length", 4)
 
-    def test_code_and_thoughts_look_different(self):
+    def shown(self, selector=".turn:last-child article > .text"):
+        """What the reader sees: the text without the marks that the style hides."""
+        return self.js("return document.querySelector(arguments[0]).innerText.trim()", selector)
+
+    def test_markdown_is_drawn_as_what_it_means(self):
         self.open(self.server.url)
-        lines = "return [...document.querySelectorAll('.turn:last-child .line')].map((l) => [l.className, l.textContent])"
+        self.send("markdown")
+        source = "".join(mock_server.ANSWERS["markdown"])
+        self.assertEqual(self.answers(), [source])  # marks are there, but hidden
+        outline = """const name = (e) => e.matches('.token') ? '' : `${e.tagName.toLowerCase()}(${[...e.children].map(name).join('')})`;
+            return [...document.querySelector('.turn:last-child .flow').children].map(name)"""
+        self.assertEqual(self.js(outline), [
+            "div()", "p(strong()code()a())", "ul(li(p()ol(li(p())))li(p(em())))", "blockquote(p())",
+            "div(table(thead(tr(th()th()))tbody(tr(th()td()))))", "div()", "div(button()pre(code()))", "p()"])
+        self.assertEqual(self.shown().split("\n")[:2], ["Heading", ""])
+        self.assertEqual(self.shown(".flow > p"), "Some bold and code and a page.")
+        self.assertEqual(self.shown(".flow pre"), "if x:\n    *y*")
+        self.assertEqual(self.shown(".flow blockquote"), "quoted")
+        self.assertEqual(self.js("""const a = document.querySelector('.flow a');
+            return [a.href, a.target, a.rel, a.dataset.host, getComputedStyle(a, '::after').content]"""),
+            ["https://example.org/p?q=1", "_blank", "noopener noreferrer nofollow", "example.org", '" (example.org)"'])
+        self.assertEqual(self.js("""const e = document.querySelector('.flow .heading');
+            return [e.getAttribute('role'), e.getAttribute('aria-level')]"""), ["heading", "4"])
+        self.assertEqual(self.js("return document.querySelector('.flow .code').dataset.language"), "py")
+        self.assertEqual(self.js("return getComputedStyle(document.querySelector('.flow td')).textAlign"), "right")
+        # Every token has its place in the order of the text, also where a block begins within one.
+        pieces = self.js("return [...document.querySelectorAll('.flow .token')].map((s) => Number(s.dataset.piece))")
+        self.assertEqual(pieces, sorted(pieces))
+        self.assertEqual(sorted(set(pieces)), list(range(len(mock_server.ANSWERS["markdown"]))))
+        # As it came, and back.
+        drawn = self.js("return document.querySelector('.flow').innerHTML")
+        self.set(formatted=False)
+        self.assertEqual([line for line in self.shown().split("\n") if line][:2], ["# Heading", "Some **bold** and `code` and [a page](https://example.org/p?q=1 \"t\")."])
+        self.assertEqual(self.answers(), [source])
+        self.set(formatted=True)
+        self.assertEqual(self.js("return document.querySelector('.flow').innerHTML"), drawn)
+        # What goes on is what came.
+        self.send("hello")
+        self.assertEqual(self.server.requests[-1][1]["messages"][1]["content"], source)
+
+    def test_marks_are_seen_where_their_tokens_are_looked_at(self):
+        self.open(self.server.url)
+        self.send("markdown")
+        seen = "return [...document.querySelectorAll('.markup')].filter((e) => e.getClientRects().length > 0).map((e) => e.textContent)"
+        self.assertEqual(self.js(seen), [])
+        self.js("document.querySelector('article .text').focus()")
+        for _ in range(4):
+            self.browser.press("ArrowRight")
+        self.assertEqual(self.js(seen), ["**"])
+        self.assertIn("“**bo”", self.text("#token-words")[0])
+        self.browser.press("Escape")
+        self.assertEqual(self.js(seen), [])
+        self.set(shade=True)
+        self.assertEqual(len(self.js(seen)), self.js("return document.querySelectorAll('.markup').length"))
+
+    def test_markdown_of_any_kind_keeps_its_characters_in_order(self):
+        self.open(self.server.url)
+        self.assertEqual(self.js(MARKDOWN_CHECK.read_text(encoding="utf-8")), [])
+
+    def test_code_can_be_copied(self):
+        self.open(self.server.url)
+        self.js("Object.defineProperty(navigator.clipboard, 'writeText', {value: (text) => { window.copied = text; "
+                "return Promise.resolve(); }})")
         self.send("code")
-        self.assertEqual(self.js(lines), [
-            ["line", "Look:\n"], ["line code fence", "```py\n"], ["line code", "for x in y:\n"],
-            ["line code", "    pass\n"], ["line code fence", "```\n"], ["line", "Done."]])
+        self.assertEqual(self.js("return document.querySelector('.code .copy').getAttribute('aria-label')"), "Copy this code")
+        self.js("document.querySelector('.code .copy').click()")
+        self.wait("return document.querySelector('.code .copy').getAttribute('aria-label')", "Copied")
+        self.assertEqual(self.js("return window.copied"), "for x in y:\n    pass\n")
+
+    def test_thoughts_are_folded_away(self):
+        self.open(self.server.url)
+        sections = """return [...document.querySelectorAll('.turn:last-child .text > *')].map((e) => [e.tagName,
+            e.querySelector('summary')?.textContent ?? '', (e.matches('.flow') ? e : e.querySelector('.flow')).textContent])"""
         self.send("think")
-        self.assertEqual(self.js(lines), [
-            ["line thought", "<think>\n"], ["line thought", "hidden reasons\n"], ["line thought", "</think>\n"],
-            ["line", "\n"], ["line", "Shown."]])
+        self.assertEqual(self.js(sections), [["DETAILS", "Thought, 7 tokens", "<think>\nhidden reasons\n</think>"],
+                                             ["DIV", "", "\n\nShown."]])
+        self.assertFalse(self.js("return document.querySelector('.turn:last-child details.thought').open"))
+        # A prompt that goes on may have begun the thought itself; a chat's text that holds the mark is text.
+        self.set(mode="text")
+        self.send("bare end")
+        self.assertEqual(self.js(sections), [["DETAILS", "Thought, 4 tokens", "hidden reasons\n</think>"],
+                                             ["DIV", "", "\nShown."]])
+        self.set(mode="chat")
+        self.send("bare end")
+        self.assertEqual(len(self.js(sections)), 1)
         # As the server does it: thoughts apart, their marks in the tokens alone.
         self.send("reason")
-        self.assertEqual(self.js(lines), [["line thought", "well so"], ["line", "Shown."]])
+        self.assertEqual(self.js(sections), [["DETAILS", "Thought, 4 tokens", "well so"], ["DIV", "", "Shown."]])
         self.assertEqual(self.js("return [...document.querySelectorAll('.turn:last-child [data-silent]')].map((s) => "
                                  "s.dataset.silent)"), ["<think>↵", "↵</think>↵↵"])
+        # The keyboard's walk opens it, and shows the token.
+        box = "return getComputedStyle(document.querySelector('.turn:last-child [data-silent]'), '::after').content"
+        self.assertEqual(self.js(box), "none")
+        self.js("document.querySelector('.turn:last-child article .text').focus()")
+        self.browser.press("Home")
+        self.assertEqual(self.js(box), '"<think>↵"')
+        self.assertTrue(self.js("return document.querySelector('.turn:last-child details.thought').open"))
+        # The template decides what becomes of it.
         self.send("hello")
-        self.assertEqual(self.server.requests[-1][1]["messages"][-2]["content"], "Shown.")
+        self.assertEqual(self.server.requests[-1][1]["messages"][-2],
+                         {"role": "assistant", "content": "Shown.", "reasoning_content": "well so"})
+
+    def test_a_difference_in_a_thought_opens_it(self):
+        self.open(self.server.url)
+        self.set(other="small-q4")
+        self.send("thoughts")
+        self.assertEqual(self.js("return [...document.querySelectorAll('details.thought')].map((d) => d.open)"), [True, True])
+        self.assertEqual(self.text(".parts"), [" one", " two"])
+
+    def test_penalties_stops_and_schema_are_sent(self):
+        self.open(self.server.url)
+        schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+        self.set(repetition="1.1", presence="-0.5", frequency="0.25", look_back="64", xtc_probability="0.5",
+                 xtc_threshold="0.2", stops="END\n\\n\\n\na\\\\b", schema=json.dumps(schema), thinking="off")
+        self.send("hello")
+        _, request = self.server.requests[-1]
+        expected = {"repetition_penalty": 1.1, "presence_penalty": -0.5, "frequency_penalty": 0.25,
+                    "repetition_context_size": 64, "presence_context_size": 64, "frequency_context_size": 64,
+                    "xtc_probability": 0.5, "xtc_threshold": 0.2, "stop": ["END", "\n\n", "a\\b"],
+                    "response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}},
+                    "chat_template_kwargs": {"enable_thinking": False}}
+        self.assertEqual(request | expected, request)
+        self.set(mode="text", repetition="1", frequency="0")
+        self.send("hello")
+        _, request = self.server.requests[-1]
+        self.assertEqual(request["response_format"], expected["response_format"])
+        self.assertEqual(request["presence_penalty"], -0.5)
+        self.assertEqual([name for name in request if name.startswith(("repetition", "frequency", "chat", "tool"))], [])
+
+    def test_settings_that_are_no_json_are_not_sent(self):
+        self.open(self.server.url)
+        for id_, value, words in (("functions", "{", "This is not JSON"), ("functions", "[1]", "Expected functions"),
+                                  ("functions", '{"parameters": {}}', "Expected functions"), ("schema", "[]", "Expected a JSON object"),
+                                  ("stops", "x\n" * 17, "at most 16"), ("repetition", "-1", ""), ("look_back", "0.5", "")):
+            before = self.js("return document.getElementById(arguments[0]).value", id_.replace("_", "-"))
+            self.set(**{id_: value})
+            self.js("for (const d of document.querySelectorAll('details')) d.open = false;")
+            self.send("hello", finished=False)
+            self.wait("return document.getElementById('message').value", "hello")
+            focus, message, visible = self.js("const e = document.activeElement; return [e.id, e.validationMessage, "
+                                              "e.getClientRects().length > 0]")
+            self.assertEqual((focus, visible), (id_.replace("_", "-"), True))
+            self.assertIn(words, message)
+            self.set(**{id_: before})
+        self.assertEqual(self.server.requests, [])
+        self.send("hello")
+        self.assertEqual(self.answers(), ["You said hello."])
+
+    def test_functions_are_called_and_their_results_sent(self):
+        self.open(self.server.url)
+        function = {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
+        self.set(functions=json.dumps(function), tool_choice="required")
+        self.send("weather")
+        _, request = self.server.requests[0]
+        self.assertEqual(request["tools"], [{"type": "function", "function": function}])
+        self.assertEqual(request["tool_choice"], "required")
+        self.assertEqual(self.text(".call h4"), ["Call of get_weather"])
+        self.assertEqual(self.text(".call pre"), ['{\n  "city": "Oslo <b>"\n}'])
+        self.assertEqual(self.text(".call b"), [])
+        self.assertEqual(self.answers(), [""])
+        self.assertEqual(self.js("return document.querySelector('article .token').dataset.silent"), "<tool_call>… (4 tokens)")
+        self.js("document.querySelector('.call textarea').focus()")
+        self.browser.type("12 degrees")
+        self.js("document.querySelector('.tools button.main').click()")
+        self.wait("return document.querySelectorAll('.turn').length", 2)
+        self.wait("return document.documentElement.dataset.running", "false")
+        messages = self.server.requests[1][1]["messages"]
+        self.assertEqual(messages, [
+            {"role": "user", "content": "weather"},
+            {"role": "assistant", "content": "", "tool_calls": [{"id": "call_1", "type": "function", "function": {
+                "name": "get_weather", "arguments": '{"city": "Oslo <b>"}'}}]},
+            {"role": "tool", "tool_call_id": "call_1", "name": "get_weather", "content": "12 degrees"}])
+        self.assertEqual(self.text(".turn:last-child .asked h2, .turn:last-child .asked p"),
+                         ["Results", "get_weather: 12 degrees"])
+        self.assertEqual(self.answers(), ["You said 12 degrees."])
+        self.assertEqual(self.js("""return [document.querySelectorAll('.tools button.main').length,
+            document.querySelector('.call textarea').readOnly]"""), [0, True])
+        self.send("thanks")
+        self.assertEqual([m["role"] for m in self.server.requests[2][1]["messages"]],
+                         ["user", "assistant", "tool", "assistant", "user"])
+
+    def test_only_the_model_that_called_gets_results(self):
+        self.open(self.server.url)
+        self.set(other="small-q4", functions='[{"name": "get_weather"}]')
+        self.send("weather of one")
+        self.assertEqual(self.answers(), ["", "Both say this."])
+        self.js("document.querySelector('.call textarea').value = 'rain'; document.querySelector('.tools button.main').click()")
+        self.wait("return document.querySelectorAll('.turn').length", 2)
+        self.wait("return document.documentElement.dataset.running", "false")
+        self.assertEqual([r["model"] for _, r in self.server.requests], ["small-q8", "small-q4", "small-q8"]
+                         if self.server.requests[0][1]["model"] == "small-q8" else ["small-q4", "small-q8", "small-q8"])
+        self.assertEqual(self.answers(), ["You said rain.", ""])
+        self.assertEqual(self.text(".turn:last-child .facts")[1], "called no function: not asked")
+        self.assertEqual(self.text(".turn:last-child .difference"), [])
+        self.send("and")
+        roles = {r["model"]: [m["role"] for m in r["messages"]] for _, r in self.server.requests[3:]}
+        self.assertEqual(roles, {"small-q8": ["user", "assistant", "tool", "assistant", "user"],
+                                 "small-q4": ["user", "assistant", "user"]})
 
     def test_a_phone_scrolls_down_only(self):
         self.open(self.server.url, width=375, height=812, mobile=True)
@@ -464,20 +649,22 @@ class Page(PageTest):
     def test_names_and_structure_for_assistive_technology(self):
         self.open(self.server.url)
         self.set(other="small-q4")
+        self.send("markdown")
+        self.send("weather")
         self.send("cat")
         self.js("for (const d of document.querySelectorAll('details')) d.open = true;")
-        self.wait("return document.querySelectorAll('article table').length", 2)
+        self.wait("return document.querySelectorAll('article .tools table').length", 6)
         faults = self.js("""const faults = [];
             for (const e of document.querySelectorAll('button, select, input, textarea, [role=group], [role=region]')) {
               const label = e.getAttribute('aria-label') || e.textContent.trim() || e.labels?.[0]?.textContent;
               if (!label) faults.push(e.outerHTML.slice(0, 80));
-            }""" + structure_faults() + """
+            }""" + structure_faults(captionless=".flow") + """
             return faults;""")
         self.assertEqual(faults, [])
         roles = self.js("return ['log', 'status'].map((id) => document.getElementById(id).getAttribute('role'))")
         self.assertEqual(roles, ["log", "status"])
         seen = set()
-        for _ in range(40):
+        for _ in range(90):
             self.browser.press("Tab")
             seen.add(self.js("const e = document.activeElement; return e.id || e.className || e.tagName"))
         for target in ("skip", "clear", "theme", "model", "other", "mode", "system", "temperature", "seed", "shade", "log",
@@ -504,9 +691,19 @@ class Page(PageTest):
             for name, scheme, width, height in (("light", "light", 1280, 900), ("dark", "dark", 1280, 900),
                                                 ("phone", "light", 375, 812), ("phone-dark", "dark", 375, 812)):
                 self.open(self.server.url, width, height, scheme, scale=2 if width == 375 else 1, mobile=width == 375)
-                self.send("code")
-                self.send("think")
-                self.set(other="small-q4", shade=True)
+                self.send("markdown")
+                self.browser.screenshot(folder / f"page-{name}-markdown.png", whole=False)
+                self.send("reason")
+                self.set(functions='{"name": "get_weather"}')
+                self.send("weather")
+                self.browser.screenshot(folder / f"page-{name}-calls.png", whole=False)
+                self.js("""if (innerWidth < 800) document.getElementById('settings').open = true;
+                    for (const d of document.querySelectorAll('#settings details')) d.open = true;
+                    document.getElementById('settings').scrollTop = 500;""")
+                self.browser.screenshot(folder / f"page-{name}-settings.png", whole=False)
+                self.js("""for (const d of document.querySelectorAll('#settings details')) d.open = false;
+                    if (innerWidth < 800) document.getElementById('settings').open = false;""")
+                self.set(other="small-q4", shade=True, functions="")
                 self.send("cat")
                 if width > 375:
                     self.point_at(".turn:last-child article:first-child .token", 3)

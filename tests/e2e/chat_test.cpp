@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <fstream>
 
 #include "io/json.h"
@@ -65,11 +66,11 @@ TEST_F(Chat, LinesOfAPipeAreMessages) {
 }
 
 TEST_F(Chat, Commands) {
-  const Outcome outcome =
-      chat("/system Say a.\nOne\\\ntwo\n\"\"\"\n/three\n\n\"\"\"\n/save " + path("one.json") +
-           "\n/temp 0.5\n/temp\n/reset\n//four\n/save " + path("two.json") + "\n/load " +
-           path("one.json") + "\n/model " + path("other") + "\n/model\nfive\n/system \"\"\n/save " +
-           path("three.json") + "\n/help\n/quit\nnever\n");
+  const Outcome outcome = chat("/system Say a.\nOne\\\ntwo\n\"\"\"\n/three\n\n\"\"\"\n/save " +
+                               path("one.json") + "\n/temp 0.5\n/temp\n/reset\n//four\n/save " +
+                               path("two.json") + "\n/load " + path("one.json") + "\n/model " +
+                               path("other") + "\n/model\n/temp\nfive\n/system \"\"\n/save " +
+                               path("three.json") + "\n/help\n/quit\nnever\n");
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_EQ(outcome.out, "aaaaaa\naaaaaa\naaaaaa\naaaaaa\n");
   const auto assistant = Json{{"role", "assistant"}, {"content", "aaaaaa"}};
@@ -85,6 +86,13 @@ TEST_F(Chat, Commands) {
        {"temperature 0.5", "saved 2 turns", "loaded 2 turns", "no system prompt", "/load FILE"}) {
     EXPECT_NE(outcome.err.find(said), std::string::npos) << said << "\n" << outcome.err;
   }
+  // Set, shown, and kept by the next model.
+  std::size_t shown = 0;
+  for (std::size_t at = 0; (at = outcome.err.find("temperature 0.5\n", at)) != std::string::npos;) {
+    ++shown;
+    ++at;
+  }
+  EXPECT_EQ(shown, 3u) << outcome.err;
   const Outcome resumed = chat("six\n/save " + path("four.json") + "\n",
                                {"--load", path("three.json"), "--system-prompt", "New."});
   EXPECT_EQ(resumed.exit_code, 0) << resumed.err;
@@ -124,6 +132,9 @@ TEST_F(Chat, TheOldestTurnsMakeRoom) {
       outcome.err.find("(the context of 200 tokens is full: the model no longer sees the first "),
       std::string::npos)
       << outcome.err;
+  const Outcome full = run_qx(arguments({"--ctx", "64"}, "2048"), "Hi\n");
+  EXPECT_NE(full.err.find("(the answer ends here: the context is full)"), std::string::npos)
+      << full.err;
 }
 
 // --- on a terminal -------------------------------------------------------------------------------
@@ -259,6 +270,9 @@ TEST_F(Chat, ThinkingIsDimAndApart) {
                                             "4"};
   const Outcome piped = run_qx(thinker, "Hi\n/save " + path("thought.json") + "\n");
   EXPECT_EQ(piped.out, "<think>\na\n</think>\n\nb\n") << piped.err;
+  std::vector<std::string> cut = thinker;
+  std::replace(cut.begin(), cut.end(), std::string("3"), std::string("1"));
+  EXPECT_EQ(run_qx(cut, "Hi\n").out, "<think>\na\n</think>\n");
   const Json messages = saved("thought.json");
   EXPECT_EQ(messages[1].at("content"), "b");
   EXPECT_EQ(messages[1].at("reasoning_content"), "a");

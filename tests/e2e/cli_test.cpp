@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <fstream>
+#include <sstream>
 
 #include "run_qx.h"
 
@@ -11,10 +12,11 @@ namespace qx::e2e {
 namespace {
 
 const std::vector<std::string> kVerbs = {
-    "import",   "convert",  "plan",       "inspect",    "verify",     "diff",
-    "tokenize", "generate", "chat",       "bench",      "score",      "eval",
-    "show",     "runs",     "merge-runs", "import-run", "export-run", "data",
-    "compare",  "audit",    "perplexity", "divergence"};
+    "import",   "convert",   "plan",        "inspect",    "verify",     "diff",
+    "tokenize", "generate",  "chat",        "bench",      "score",      "eval",
+    "show",     "runs",      "merge-runs",  "import-run", "export-run", "data",
+    "compare",  "audit",     "perplexity",  "divergence", "serve",      "report",
+    "card",     "calibrate", "sensitivity", "search",     "distill",    "publish"};
 
 TEST(Cli, HelpListsEveryVerbAndEveryVerbHasAnExample) {
   const Outcome help = run_qx({"--help"});
@@ -47,6 +49,26 @@ TEST(Cli, WrongCommandLinesExitWithTwo) {
     EXPECT_TRUE(unknown.out.empty()) << verb << unknown.out;
     EXPECT_FALSE(unknown.err.empty()) << verb;
   }
+}
+
+// Every option of every verb that takes a fraction, as its help names them.
+TEST(Cli, NoOptionTakesNaN) {
+  int options = 0;
+  for (const std::string& verb : kVerbs) {
+    std::istringstream lines(run_qx({verb, "--help"}).out);
+    for (std::string line; std::getline(lines, line);) {
+      const std::size_t begin = line.find("--"), end = line.find(' ', begin);
+      if (begin == std::string::npos || end == std::string::npos) continue;
+      if (line.compare(end, 6, " FLOAT") != 0) continue;
+      const std::string option = line.substr(begin, end - begin);
+      const Outcome nan = run_qx({verb, option, "nan"});
+      EXPECT_EQ(nan.exit_code, 2) << verb << " " << option;
+      EXPECT_NE(nan.err.find("got nan, expected a "), std::string::npos)
+          << verb << " " << option << ": " << nan.err;
+      ++options;
+    }
+  }
+  EXPECT_GT(options, 25);
 }
 
 TEST(Cli, UnknownPrecisionsAreRefused) {

@@ -303,7 +303,7 @@ function addDistance() {
   if (REPORT.distance.length > 0) {
     const rows = REPORT.distance.map((d) => [d.run, significant(d.kl_median),
       `${significant(d.kl_mean)} ± ${significant(d.kl_stderr, 2)}`,
-      ...KL_COLUMNS.slice(2).map(([, key]) => significant(d[key])), percent(d.top1, 2),
+      ...KL_COLUMNS.slice(2).map(([, key]) => significant(d[key])), percent(d.top1_agreement, 2),
       `${significant(d.ppl, 5)} ± ${significant(d.ppl_stderr, 2)}`, significant(d.ppl_base, 5), String(d.tokens), d.base]);
     section.append(figure('chart-kl', 360,
       'KL divergence to the base: mean and percentiles, one line a variant; the table below has the numbers.',
@@ -312,7 +312,7 @@ function addDistance() {
       table('Divergence from the base; KL in nats a token, ± one standard error', ['Variant', 'Median', 'Mean', '95 %',
         '99 %', 'Largest', 'Same top token, %', 'Perplexity', 'Perplexity of the base', 'Tokens', 'Base'], rows,
       (c) => c > 0 && c < 10)));
-    if (new Set(REPORT.distance.map((d) => d.text)).size > 1) {
+    if (new Set(REPORT.distance.map((d) => d.text_sha256)).size > 1) {
       section.append(missing('The variants were measured on different texts, so their distances do not compare.'));
     }
   }

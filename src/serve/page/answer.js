@@ -1,10 +1,11 @@
 // One answer of one model: its text as it arrives, piece by piece with the tokens that it came from, and its figures.
 // SPDX-License-Identifier: Apache-2.0
-import { count, h, logarithm, probability, readable, tokenName } from './dom.js';
+import { count, h, logarithm, probability, tokenName } from './dom.js';
+import { Flow } from './flow.js';
+import { CallCard, addCallParts } from './tools.js';
 
 const ENCODER = new TextEncoder();
 const DECODER = new TextDecoder();
-const FENCE = /^ {0,3}(```|~~~)/;
 const MAX_TABLE_ROWS = 5000;
 
 // True when the bytes from `start` on are those of the token, as far as they have come.
@@ -78,65 +79,37 @@ export class Pieces {
   }
 }
 
-// Puts pieces into lines: a line is a block of its own, so that its direction is its own, and that code and thoughts can
-// look different without parsing anything more than the beginning of a line.
-class Lines {
-  constructor(element) {
-    this.element = element;
-    this.line = null;
-    this.text = '';
-    this.code = false;
-    this.thinking = false;
+// A stretch of an answer: its text, or a thought, which is folded away.
+class Section {
+  constructor(answer, thought) {
+    this.answer = answer;
+    this.tokens = 0;
+    this.flow = new Flow(h('div', { class: 'flow' }), answer.marks, answer.spans);
+    this.flow.formatted = answer.formatted;
+    this.element = this.flow.element;
+    this.thought = false;
+    if (thought) this.fold();
   }
 
-  append(piece, index) {
-    const segments = piece.text === '' ? [''] : piece.text.match(/[^\n]*\n|[^\n]+/g);
-    return segments.map((segment) => this.appendSegment(segment, piece, index));
+  fold() {
+    this.thought = true;
+    this.label = h('summary', {}, 'Thinking…');
+    this.element = h('details', { class: 'thought' }, this.label);
+    this.flow.element.replaceWith(this.element);
+    this.element.append(this.flow.element);
   }
 
-  appendSegment(segment, piece, index) {
-    if (this.line === null) {
-      this.line = h('div', { class: 'line', dir: 'auto' });
-      this.line.classList.toggle('code', this.code);
-      this.line.classList.toggle('thought', this.thinking || Boolean(piece.thought));
-      this.element.append(this.line);
-    }
-    const span = h('span', { class: 'token' }, readable(segment));
-    span.dataset.piece = index;
-    if (segment === '') {
-      span.dataset.silent = piece.tokens.map(tokenName).join('');
-    } else if (segment === '\n') {
-      span.dataset.mark = '↵';
-    }
-    this.line.append(span);
-    if (!this.code) this.findThought(segment);
-    this.text += segment;
-    const fence = FENCE.test(this.text);
-    if (fence) this.line.classList.add('code', 'fence');
-    if (segment.endsWith('\n')) {
-      if (fence) this.code = !this.code;
-      this.line = null;
-      this.text = '';
-    }
-    return span;
+  add(piece, index) {
+    this.tokens += piece.tokens.length;
+    this.flow.add(piece, index);
   }
 
-  // Marks may be split over segments: each is looked for where the segment completes it. A template may open the
-  // thought itself, so that only its end is seen.
-  findThought(segment) {
-    if ((this.text.slice(1 - '<think>'.length) + segment).includes('<think>')) {
-      this.thinking = true;
-      this.line.classList.add('thought');
-    }
-    if ((this.text.slice(1 - '</think>'.length) + segment).includes('</think>')) {
-      if (!this.thinking) for (const line of this.element.children) line.classList.add('thought');
-      this.thinking = false;
-    }
-  }
-
-  breakLine() {
-    this.line = null;
-    this.text = '';
+  draw(going) {
+    this.flow.draw();
+    if (!this.thought) return;
+    const words = `${count(this.tokens)} ${this.tokens === 1 ? 'token' : 'tokens'}`;
+    const label = going ? `Thinking… ${words}` : this.tokens > 0 ? `Thought, ${words}` : 'Thought';
+    if (this.label.textContent !== label) this.label.textContent = label;
   }
 }
 
@@ -149,24 +122,33 @@ function shadeOf(tokens) {
 }
 
 export class Answer {
-  constructor(model) {
+  // formatted: Markdown is drawn as what it means. continued: a prompt goes on, and may have opened a thought.
+  constructor(model, { formatted, continued }) {
     this.model = model;
+    this.formatted = formatted;
+    this.continued = continued;
     this.pieces = new Pieces();
-    this.raw = '';            // what goes into the history
+    this.raw = '';            // what goes into the history, with the thought and the calls
+    this.thought = '';
+    this.calls = [];          // {id, name, arguments}
+    this.cards = [];          // of the calls
     this.spans = [];          // of each piece
-    this.state = 'running';   // "done", "cut" (at the limit), "stopped", "failed"
+    this.marks = new Map();   // of a piece: the classes of its spans
+    this.state = 'running';   // "done", "cut" (at the limit), "stopped", "failed", "idle" (was not asked)
     this.usage = null;
     this.times = null;        // {start, first, last} in milliseconds
-    this.drawn = 0;
-    this.forced = false;
+    this.drawn = 0;           // pieces
+    this.sections = [];
+    this.begun = '';          // the first characters, where a <think> may stand
+    this.tail = '\n';         // the last ones, where a </think> may; null: not looked for (any more)
+    this.callList = h('div', { class: 'calls' });
     this.body = h('div', { class: 'text', tabindex: '0', role: 'group',
       'aria-label': `Text of ${model}; arrow keys walk over its tokens` });
-    this.lines = new Lines(this.body);
     this.facts = h('p', { class: 'facts quiet' }, 'waiting…');
     this.problem = h('p', { class: 'problem', role: 'alert', hidden: '' });
     this.tools = h('div', { class: 'tools' });
     this.element = h('article', { 'aria-busy': 'true', 'aria-label': `Answer of ${model}` },
-      h('h3', {}, model), this.body, this.problem, this.facts, this.tools);
+      h('h3', {}, model), this.body, this.callList, this.problem, this.facts, this.tools);
   }
 
   start(now) {
@@ -176,32 +158,112 @@ export class Answer {
 
   take(part, now) {
     this.raw += part.text;
+    this.thought += part.thought;
+    addCallParts(this.calls, part.calls);
     if (part.usage) this.usage = part.usage;
     if (part.finish) this.finish = part.finish;
-    if (part.text === '' && part.thought === '' && part.tokens.length === 0) return;
+    if (part.text === '' && part.thought === '' && part.calls.length === 0 && part.tokens.length === 0) return;
     if (this.times.first === null) this.times.first = now;
     this.times.last = now;
-    const thought = part.thought !== '';
-    if (thought !== this.forced && (thought || part.text !== '')) {
-      this.draw();
-      this.lines.breakLine();
-      this.forced = thought;
+    if (part.thought !== '') {
+      this.enter(true);
+      this.pieces.add(part.thought, part.text === '' ? part.tokens : part.tokens.splice(0));
     }
-    this.pieces.add(part.thought + part.text, part.tokens);
+    if (part.text !== '') this.enter(false);
+    if (part.text !== '' || part.thought === '') this.pieces.add(part.text, part.tokens);
+  }
+
+  // The server says which text is a thought: a section of its own.
+  enter(thought) {
+    if (this.told === thought || (this.told === undefined && !thought)) return;
+    this.place();
+    this.told = thought;
+    this.tail = null;
+    this.open(thought);
+  }
+
+  open(thought) {
+    const section = new Section(this, thought);
+    this.sections.push(section);
+    this.body.append(section.element);
+    return section;
+  }
+
+  // Gives the pieces that have come to their section.
+  place() {
+    const { list } = this.pieces;
+    for (; this.drawn < list.length; ++this.drawn) {
+      const piece = list[this.drawn];
+      const shade = shadeOf(piece.tokens);
+      if (shade !== null) this.mark(this.drawn, `p${shade}`);
+      const section = this.sections.at(-1) ?? this.open(false);
+      section.add(piece, this.drawn);
+      if (this.tail !== null) this.findTags(section, piece.text);
+    }
+  }
+
+  // A thought between <think> and </think> at the beginning of a text that the server left as it is. A prompt that goes on
+  // may have opened it, so that only its end is seen, at a line's beginning.
+  findTags(section, text) {
+    if (this.begun.length < '<think>'.length) this.begun = (this.begun + text).trimStart();
+    if (!section.thought && this.begun.startsWith('<think>')) section.fold();
+    const seen = this.tail + text;
+    this.tail = seen.slice(-'</think>'.length);
+    const closes = section.thought ? seen.includes('</think>') : this.continued && seen.includes('\n</think>');
+    if (!closes) return;
+    if (!section.thought) section.fold();
+    this.tail = null;
+    this.open(false);
   }
 
   // Appends what has arrived since the last call.
   draw() {
-    const { list } = this.pieces;
-    for (; this.drawn < list.length; ++this.drawn) {
-      const piece = list[this.drawn];
-      piece.thought = this.forced;
-      const spans = this.lines.append(piece, this.drawn);
-      const shade = shadeOf(piece.tokens);
-      if (shade !== null) for (const span of spans) span.classList.add(`p${shade}`);
-      this.spans.push(spans);
+    this.place();
+    const { sections } = this;
+    sections.forEach((section, i) => section.draw(this.state === 'running' && i === sections.length - 1));
+    for (const call of this.calls.slice(this.cards.length)) {
+      const card = new CallCard(call);
+      this.cards.push(card);
+      this.callList.append(card.element);
     }
+    for (const card of this.cards) card.draw();
     if (this.state === 'running' && this.times?.first) this.facts.textContent = this.figures();
+  }
+
+  setFormatted(formatted) {
+    this.formatted = formatted;
+    for (const { flow } of this.sections) {
+      flow.formatted = formatted;
+      flow.redraw();
+    }
+  }
+
+  // A class of a piece's spans, of those to come too. "here": of the first alone.
+  mark(piece, name, on = true) {
+    if (!this.marks.has(piece)) this.marks.set(piece, new Set());
+    this.marks.get(piece)[on ? 'add' : 'delete'](name);
+    const spans = this.spans[piece] ?? [];
+    for (const span of name === 'here' ? spans.slice(0, 1) : spans) span.classList.toggle(name, on);
+  }
+
+  // Where the piece is seen, with the thought that it is in opened; null before it is drawn.
+  reveal(piece) {
+    const spans = this.spans[piece] ?? [];
+    const folded = spans[0]?.closest('details.thought');
+    if (folded) folded.open = true;
+    return spans.find((span) => span.getClientRects().length > 0 && span.textContent.trim() !== '') ?? spans[0] ?? null;
+  }
+
+  // What the conversation holds of it; null when it brought nothing.
+  message() {
+    if (this.raw === '' && this.calls.length === 0) return null;
+    const message = { role: 'assistant', content: this.raw };
+    if (this.thought !== '') message.reasoning_content = this.thought;
+    if (this.calls.length > 0) {
+      message.tool_calls = this.calls.map(({ id, name, arguments: given }) =>
+        ({ id, type: 'function', function: { name, arguments: given } }));
+    }
+    return message;
   }
 
   // state: as above. problem: what the reader is told when it failed.
@@ -209,7 +271,7 @@ export class Answer {
     this.pieces.end();
     this.state = state === 'done' && this.finish === 'length' ? 'cut' : state;
     this.draw();
-    this.facts.textContent = this.figures();
+    this.facts.textContent = state === 'idle' ? 'called no function: not asked' : this.figures();
     this.element.setAttribute('aria-busy', 'false');
     if (problem !== '') {
       this.problem.textContent = problem;
@@ -299,8 +361,9 @@ export class Difference {
     for (const answer of this.answers) {
       const piece = answer.pieces.pieceOfToken(this.common);
       if (piece < 0) continue;
-      for (const span of answer.spans[piece]) span.classList.add('parts');
-      answer.spans[piece][0].classList.add('here');
+      answer.mark(piece, 'parts');
+      answer.mark(piece, 'here');
+      answer.reveal(piece);
     }
   }
 

@@ -111,14 +111,15 @@ function readChunk(chunk) {
   return {
     text: delta.content || choice.text || '',
     thought: delta.reasoning_content || '',
+    calls: Array.isArray(delta.tool_calls) ? delta.tool_calls : [],
     tokens: !logprobs ? [] : logprobs.content ? logprobs.content.map(readToken) : readColumns(logprobs),
     finish: choice.finish_reason || null,
     usage: chunk.usage || null,
   };
 }
 
-// Asks for an answer. part() gets {text, thought, tokens, finish, usage} as they arrive; a token is {text, bytes,
-// logprob, top}. Ends when the answer is whole.
+// Asks for an answer. part() gets {text, thought, calls, tokens, finish, usage} as they arrive; a token is {text, bytes,
+// logprob, top}; calls are OpenAI's tool_calls as they come. Ends when the answer is whole.
 // Fails: AbortError when signal stops it; ServerError, also when the stream ends early.
 export async function streamAnswer(path, request, signal, part) {
   const body = JSON.stringify({ ...request, stream: true, stream_options: { include_usage: true } });

@@ -18,7 +18,7 @@ export function watch(answer, difference) {
 export function close() {
   clearTimeout(timer);
   byId('inspector').hidden = true;
-  for (const span of document.querySelectorAll('.token.current')) span.classList.remove('current');
+  shown?.answer.mark(shown.piece, 'current', false);
   shown = null;
 }
 
@@ -89,12 +89,12 @@ function open(entry, piece, say) {
   const { tokens, first } = answer.pieces.list[piece];
   if (tokens.length === 0) return;
   shown = { answer, piece };
-  for (const span of answer.spans[piece]) span.classList.add('current');
+  answer.mark(piece, 'current');
   const indices = tokens.slice(0, MAX_TOKENS).map((_, i) => first + i);
   const box = byId('inspector');
   box.replaceChildren(...indices.map((index) => tokenTable(entry, index)));
   box.hidden = false;
-  place(box, answer.spans[piece].find((span) => span.textContent.trim() !== '') || answer.spans[piece][0]);
+  place(box, answer.reveal(piece));
   if (say) byId('token-words').textContent = indices.map((index) => words(entry, index)).join(' ');
 }
 
@@ -116,8 +116,8 @@ function walk(event) {
   event.preventDefault();
   const from = shown && shown.answer === entry.answer ? shown.piece : step > 0 ? -1 : last + 1;
   const piece = Math.max(0, Math.min(last, from + step));
-  entry.answer.spans[piece][0].scrollIntoView({ block: 'nearest' });
   open(entry, piece, true);
+  entry.answer.reveal(piece)?.scrollIntoView({ block: 'nearest' });
 }
 
 export function start(log) {

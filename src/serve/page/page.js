@@ -3,19 +3,20 @@
 import { Answer, Difference } from './answer.js';
 import { listModels, ServerError, streamAnswer, useKey } from './api.js';
 import { byId, count, h, readable } from './dom.js';
+import { onCopy } from './flow.js';
 import * as inspector from './inspector.js';
+import * as settingsForm from './settings.js';
 
 const TOP_LOGPROBS = 5;
-const turns = [];     // {user, mode, answers: one or two, difference}
+const MAX_DRAWING = 0.2;   // share of the time that goes into drawing: the model may run on this machine
+const turns = [];     // {input, mode, answers: one or two, difference}
 let models = [];      // {id, chat}
 let running = null;   // AbortController of the turn that is being answered
 let frame = 0;
 let following = true;  // the end of the conversation is kept in view, unless the reader scrolled away from it
 
 const say = (text) => { byId('status').textContent = text; };
-const numberOf = (id) => Number(byId(id).value);
-
-const chosenModels = () => [byId('model').value, byId('other').value].filter((id) => id !== '');
+const { chosenModels, readSettings } = settingsForm;
 
 // A model without a template cannot chat.
 function offerModes() {
@@ -24,55 +25,44 @@ function offerModes() {
   if (!able) byId('mode').value = 'text';
 }
 
-// The settings as they are now; null when one is out of its range, which is then shown.
-function readSettings() {
-  const form = byId('choices');
-  if (!form.checkValidity()) {
-    byId('settings').open = true;
-    form.reportValidity();
-    return null;
-  }
-  const seed = byId('seed').value === '' ? crypto.getRandomValues(new Uint32Array(1))[0] : numberOf('seed');
-  return {
-    models: chosenModels(),
-    mode: byId('mode').value,
-    system: byId('system').value.trim() === '' ? null : byId('system').value,
-    inTurn: byId('in-turn').checked,
-    sampling: {
-      temperature: numberOf('temperature'), top_p: numberOf('top-p'), min_p: numberOf('min-p'),
-      top_k: numberOf('top-k'), seed, max_tokens: numberOf('tokens'),
-    },
-  };
-}
-
 // What column `column` has said so far. A turn without a second answer has the first one's in both; a turn that brought
 // nothing is left out, since templates want questions and answers in turn.
 function history(column, settings) {
   const messages = settings.system === null ? [] : [{ role: 'system', content: settings.system }];
   for (const turn of turns) {
-    const answer = turn.answers[column] || turn.answers[0];
-    if (turn.mode !== 'chat' || answer.raw === '') continue;
-    messages.push({ role: 'user', content: turn.user }, { role: 'assistant', content: answer.raw });
+    const at = turn.answers[column] ? column : 0;
+    const message = turn.answers[at].message();
+    if (turn.mode === 'chat' && message) messages.push(...turn.input.asked[at], message);
   }
   return messages;
 }
 
-function requestFor(column, text, settings) {
+// [path, request]; null when this column is asked nothing.
+function requestFor(column, input, settings) {
   const common = { model: settings.models[column], ...settings.sampling };
   if (settings.mode === 'text') {
-    return ['v1/completions', { ...common, prompt: text, logprobs: TOP_LOGPROBS }];
+    return ['v1/completions', { ...common, prompt: input.text, logprobs: TOP_LOGPROBS }];
   }
-  const messages = [...history(column, settings), { role: 'user', content: text }];
-  return ['v1/chat/completions', { ...common, messages, logprobs: true, top_logprobs: TOP_LOGPROBS }];
+  const asked = input.asked[column] ?? [];
+  if (asked.length === 0) return null;
+  const messages = [...history(column, settings), ...asked];
+  return ['v1/chat/completions', { ...common, ...settings.chat, messages, logprobs: true, top_logprobs: TOP_LOGPROBS }];
 }
 
-// Draws what has arrived, once a frame.
+// Draws what has arrived, once a frame at most, and less often where drawing takes long.
+let drawnAt = 0;
+let drawingTook = 0;
+
 function drawSoon(turn) {
   if (frame !== 0) return;
-  frame = requestAnimationFrame(() => {
+  const rest = drawingTook * (1 / MAX_DRAWING - 1) - (performance.now() - drawnAt);
+  frame = setTimeout(() => requestAnimationFrame(() => {
     frame = 0;
+    const begun = performance.now();
     draw(turn);
-  });
+    drawnAt = performance.now();
+    drawingTook = drawnAt - begun;
+  }), Math.max(0, rest));
 }
 
 function draw(turn) {
@@ -94,7 +84,12 @@ function compare(turn) {
   turn.note.replaceChildren(...difference.words(), turn.parted ? ' The turns before it differ already.' : '');
 }
 
-async function fetchAnswer(turn, answer, [path, request], signal) {
+async function fetchAnswer(turn, answer, asked, signal) {
+  if (asked === null) {
+    answer.end('idle');
+    return;
+  }
+  const [path, request] = asked;
   answer.start(performance.now());
   try {
     await streamAnswer(path, request, signal, (part) => {
@@ -114,38 +109,49 @@ async function fetchAnswer(turn, answer, [path, request], signal) {
   }
 }
 
-function addTurn(text, settings) {
-  const answers = settings.models.map((model) => new Answer(model));
-  const difference = answers.length > 1 ? new Difference(answers) : null;
-  const parted = settings.mode === 'chat' && turns.some((turn) => turn.mode === 'chat' && turn.difference?.found);
-  const turn = { user: text, mode: settings.mode, answers, difference, parted };
+// input: {title, text: what the turn shows of it, asked: each column's messages}.
+function addTurn(input, settings, requests) {
+  const { mode } = settings;
+  const answers = settings.models.map((model) =>
+    new Answer(model, { formatted: settings.formatted, continued: mode === 'text' }));
+  const difference = requests.length > 1 && !requests.includes(null) ? new Difference(answers) : null;
+  const parted = mode === 'chat' && turns.some((turn) => turn.mode === 'chat' && turn.difference?.found);
+  const turn = { input, mode, answers, difference, parted };
   for (const answer of answers) inspector.watch(answer, parted ? null : difference);
-  const again = h('button', { type: 'button', class: 'again' }, 'Ask again');
-  again.addEventListener('click', () => askAgain(turn));
+  turn.again = h('button', { type: 'button' }, 'Ask again');
+  turn.again.addEventListener('click', () => askAgain(turn));
   turn.note = h('p', { class: 'difference' });
+  turn.tools = h('div', { class: 'tools' }, h('p', { class: 'quiet' }, `seed ${settings.sampling.seed}`), turn.again);
+  turn.again.className = 'again';
   turn.element = h('section', { class: 'turn', 'aria-label': `Turn ${count(turns.length + 1)}` },
-    h('div', { class: 'asked' }, h('h2', {}, settings.mode === 'chat' ? 'You' : 'Text to continue'),
-      h('p', { class: 'text', dir: 'auto' }, readable(text))),
+    h('div', { class: 'asked' }, h('h2', {}, mode === 'chat' ? input.title : 'Text to continue'),
+      h('p', { class: 'text', dir: 'auto' }, readable(input.text))),
     h('div', { class: answers.length > 1 ? 'answers two' : 'answers' }, answers.map((answer) => answer.element)),
-    difference ? turn.note : null,
-    h('div', { class: 'tools' }, h('p', { class: 'quiet' }, `seed ${settings.sampling.seed}`), again));
+    difference ? turn.note : null, turn.tools);
   byId('welcome').hidden = true;
   byId('log').append(turn.element);
   showEnd();
   return turn;
 }
 
-async function send(text) {
-  if (running || text.trim() === '') return false;
+const askedBy = (text) => {
+  const messages = [{ role: 'user', content: text }];
+  return { title: 'You', text, asked: [messages, messages] };
+};
+
+// False when it was not sent.
+async function send(input) {
+  if (running) return false;
   const settings = readSettings();
   if (!settings) return false;
+  if (input.results) settings.mode = 'chat';
   if (settings.models.length === 0) {
     await loadModels();
     return false;
   }
-  const requests = settings.models.map((_, column) => requestFor(column, text, settings));
-  for (const turn of turns) turn.element.querySelector('.again')?.remove();
-  const turn = addTurn(text, settings);
+  const requests = settings.models.map((_, column) => requestFor(column, input, settings));
+  for (const turn of turns) closeTurn(turn);
+  const turn = addTurn(input, settings, requests);
   turns.push(turn);
   setRunning(new AbortController());
   say('Answering.');
@@ -158,9 +164,29 @@ async function send(text) {
   }
   setRunning(null);
   if (turns.at(-1) !== turn) return true;  // cleared in the meantime
+  offerResults(turn);
   const said = turn.answers.map((a) => `${a.model}: ${a.problem.textContent || a.facts.textContent}.`);
   say([...said, turn.note.textContent].join(' '));
   return true;
+}
+
+// Where functions were called, the reader says what they gave back.
+function offerResults(turn) {
+  if (!turn.answers.some((answer) => answer.state === 'done' && answer.cards.length > 0)) return;
+  turn.results = h('button', { type: 'button', class: 'main' }, 'Send the results');
+  turn.results.addEventListener('click', () => {
+    const cards = turn.answers.map((answer) => answer.cards);
+    send({ title: 'Results', text: cards.flat().map(({ call, field }) => `${call.name}: ${field.value}`).join('\n'),
+      asked: cards.map((list) => list.map((card) => card.message())), results: true });
+  });
+  turn.tools.append(turn.results);
+}
+
+// Only the last turn can be asked again or given results.
+function closeTurn(turn) {
+  turn.again.remove();
+  turn.results?.remove();
+  for (const answer of turn.answers) for (const card of answer.cards) card.close();
 }
 
 // The last turn once more, with the settings as they are now.
@@ -169,7 +195,7 @@ function askAgain(turn) {
   turns.pop();
   turn.element.remove();
   byId('message').focus();
-  send(turn.user);
+  send(turn.input);
 }
 
 function setRunning(controller) {
@@ -243,7 +269,7 @@ function submitMessage() {
   const text = field.value;
   if (running || text.trim() === '') return;
   field.value = '';
-  send(text).then((sent) => {
+  send(askedBy(text)).then((sent) => {
     if (!sent && field.value === '') field.value = text;
   });
 }
@@ -256,6 +282,11 @@ function onKey(event) {
     event.preventDefault();
     submitMessage();
   }
+}
+
+function formatAll() {
+  inspector.close();
+  for (const turn of turns) for (const answer of turn.answers) answer.setFormatted(byId('formatted').checked);
 }
 
 function start() {
@@ -273,6 +304,7 @@ function start() {
   byId('choices').addEventListener('submit', (event) => event.preventDefault());
   for (const id of ['model', 'other']) byId(id).addEventListener('change', offerModes);
   byId('shade').addEventListener('change', () => byId('log').classList.toggle('shaded', byId('shade').checked));
+  byId('formatted').addEventListener('change', formatAll);
   byId('key-form').addEventListener('submit', (event) => {
     event.preventDefault();
     useKey(byId('key').value.trim());
@@ -285,7 +317,9 @@ function start() {
   log.addEventListener('scroll', () => {
     following = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
   });
+  log.addEventListener('click', onCopy);
   inspector.start(log);
+  settingsForm.start();
   log.classList.toggle('shaded', byId('shade').checked);
   setRunning(null);
   loadModels().then(() => { document.documentElement.dataset.ready = 'true'; });
