@@ -43,7 +43,8 @@ void add_draft_options(CLI::App& verb, DraftOptions& options) {
   verb.add_option("--num-draft-tokens", options.model_tokens,
                   "guesses of the draft model for a pass, at most")
       ->capture_default_str()
-      ->check(CLI::Range(std::int64_t{1}, kMostDrafts));
+      ->check(CLI::Range(std::int64_t{1}, kMostDrafts))
+      ->needs(verb.get_option("--draft-model"));
   verb.add_option(
           "--prompt-lookup", options.lookup_tokens,
           "guess up to so many tokens that followed where the text's last ones came before; "

@@ -436,11 +436,16 @@ TEST_F(ServeEngineTest, TextsAreThoseOfThePlainLoopWithGuessesToo) {
     for (const auto& sink : sinks) sink->wait();
     while (!engine->idle()) std::this_thread::yield();
     const EngineStats stats = engine->stats();
-    EXPECT_GT(stats.drafted_tokens, 100);
+    // The other model has a context of 100 positions.
+    EXPECT_GT(stats.drafted_tokens, drafts.model == other_.get() ? 10 : 100);
     EXPECT_LE(stats.accepted_tokens, stats.drafted_tokens);
-    if (drafts.model != other_.get()) EXPECT_GT(stats.accepted_tokens, 100);
+    if (drafts.model != other_.get()) {
+      EXPECT_GT(stats.accepted_tokens, 100);
+    }
     // Tokens that ended a text in the middle of a draft are guesses that were accepted.
-    if (drafts.model == same_.get()) EXPECT_EQ(stats.accepted_tokens, stats.drafted_tokens);
+    if (drafts.model == same_.get()) {
+      EXPECT_EQ(stats.accepted_tokens, stats.drafted_tokens);
+    }
     for (unsigned i = 0; i < sinks.size(); ++i) {
       GenerateOptions options{.max_tokens = 150, .report_logprobs = true};
       options.sampling = {.temperature = i % 2 == 0 ? 0.0 : 1.0, .seed = i};
