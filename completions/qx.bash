@@ -36,7 +36,7 @@ _qx() {
     --gate) compopt -o nospace 2>/dev/null; COMPREPLY=($(compgen -W "arc_challenge arc_easy boolq hellaswag openbookqa piqa winogrande average micro_average kl_mean top1_agreement" -- "$cur")); return ;;
     --precision) COMPREPLY=($(compgen -W "reference exact fast" -- "$cur")); return ;;
     --license) COMPREPLY=($(compgen -W "apache-2.0 mit bsd-3-clause gemma llama3.2 cc-by-4.0 cc-by-nc-4.0 other" -- "$cur")); return ;;
-    --with | --runs) COMPREPLY=($(compgen -d -- "$cur")); return ;;
+    --with | --runs | --draft-model) COMPREPLY=($(compgen -d -- "$cur")); return ;;
     --isa) COMPREPLY=($(compgen -W "scalar avx2 avxvnni avx512 avx512bf16" -- "$cur")); return ;;
   esac
   # The tasks of a run are the names of its answer logs.

@@ -15,6 +15,7 @@
 #include "chat/chat_session.h"
 #include "chat_display.h"
 #include "chat_signals.h"
+#include "draft_options.h"
 #include "line_editor.h"
 #include "options.h"
 #include "sampling_options.h"
@@ -36,6 +37,7 @@ struct Options {
   bool allow_swap = false, quiet = false, no_history = false;
   std::int64_t context = 0, max_tokens = 2048;
   SamplingOptions sampling;
+  DraftOptions draft;
   ComputeOptions compute;
 };
 
@@ -44,12 +46,36 @@ struct ChatModel {
   std::string name;
   Tokenizer tokenizer;
   ChatTemplate chat_template;
-  std::unique_ptr<Model> model;
+  std::unique_ptr<Model> model, draft_model;
+  std::optional<Drafter> drafter;
   ChatSettings settings;
   std::optional<ChatSession> session;
 };
 
-std::unique_ptr<ChatModel> open_model(const Options& o, const std::string& name, ThreadPool& pool) {
+// Drafts for the model, if any are asked for and the draft model fits it. `required`: it has to.
+void add_drafter(const Options& o, ChatModel& out, const fs::path& directory, std::int64_t context,
+                 bool required, ThreadPool& pool) {
+  if (!o.draft.wanted()) return;
+  const DraftTarget target = {.verb = "chat",
+                              .directory = directory,
+                              .context = context,
+                              .kv_bits = parse_kv_bits(o.kv_bits),
+                              .allow_swap = o.allow_swap};
+  try {
+    out.draft_model = load_draft_model(o.draft, target, out.tokenizer, pool);
+  } catch (const Error& e) {
+    if (required) throw;
+    fmt::print(stderr, "qx chat: going on without the draft model: {}\n", e.what());
+  }
+  const DrafterOptions options = drafter_options(o.draft, out.draft_model.get(), context);
+  if (!options.wanted()) return;
+  out.drafter.emplace(options);
+  out.settings.drafter = &*out.drafter;
+}
+
+// first: what the command line names, rather than what /model does.
+std::unique_ptr<ChatModel> open_model(const Options& o, const std::string& name, ThreadPool& pool,
+                                      bool first) {
   const fs::path directory = resolve_model(name);
   std::optional<ChatTemplate> chat_template = ChatTemplate::load(directory);
   if (!chat_template) {
@@ -57,8 +83,14 @@ std::unique_ptr<ChatModel> open_model(const Options& o, const std::string& name,
          "has no chat template, expected a model made for chats; for others there is qx generate");
   }
   const KvBits kv_bits = parse_kv_bits(o.kv_bits);
-  auto out = std::unique_ptr<ChatModel>(new ChatModel{
-      name, Tokenizer::load(directory), *std::move(chat_template), nullptr, {}, std::nullopt});
+  auto out = std::unique_ptr<ChatModel>(new ChatModel{name,
+                                                      Tokenizer::load(directory),
+                                                      *std::move(chat_template),
+                                                      nullptr,
+                                                      nullptr,
+                                                      std::nullopt,
+                                                      {},
+                                                      std::nullopt});
   require_memory("chat", directory, o.context > 0 ? o.context : kChatContext, kv_bits,
                  o.allow_swap);
   out->model = load_model(directory, pool, parse_precision(o.precision), kv_bits);
@@ -75,9 +107,10 @@ std::unique_ptr<ChatModel> open_model(const Options& o, const std::string& name,
   out->settings.stop = stop_tokens(o.sampling, config, out->tokenizer);
   out->settings.stop_texts = o.sampling.stop_texts;
   out->settings.template_variables = template_variables(o.template_config, out->tokenizer);
-  out->session.emplace(
-      *out->model, out->tokenizer, out->chat_template,
-      o.context > 0 ? o.context : std::min(kChatContext, config.max_position_embeddings));
+  const std::int64_t context =
+      o.context > 0 ? o.context : std::min(kChatContext, config.max_position_embeddings);
+  out->session.emplace(*out->model, out->tokenizer, out->chat_template, context);
+  add_drafter(o, *out, directory, context, first, pool);
   return out;
 }
 
@@ -96,14 +129,15 @@ fs::path history_path(const Options& o) {
   return home != nullptr ? fs::path(home) / ".local/state/qx/chat_history" : fs::path();
 }
 
-std::string statistics(const Generation& g) {
+std::string statistics(const Generation& g, bool drafts) {
   const auto per_second = [](std::int64_t count, double seconds) {
     return count > 0 && seconds > 0 ? static_cast<double>(count) / seconds : 0.0;
   };
   const std::int64_t read = g.prompt_tokens - g.reused_tokens;
   return fmt::format("[{} tokens, {:.1f} tokens/s; prompt: {} of {} tokens new, {:.1f} tokens/s]",
                      g.tokens.size(), per_second(g.generation_steps, g.generation_seconds), read,
-                     g.prompt_tokens, per_second(read, g.prompt_seconds));
+                     g.prompt_tokens, per_second(read, g.prompt_seconds)) +
+         (drafts ? fmt::format(" [drafts: {}]", drafts_text(g)) : "");
 }
 
 class Chat {
@@ -111,7 +145,7 @@ class Chat {
   explicit Chat(const Options& o)
       : o_(o),
         pool_(start_compute(o.compute)),
-        model_(open_model(o, o.model, *pool_)),
+        model_(open_model(o, o.model, *pool_, true)),
         interactive_(::isatty(STDIN_FILENO) && ::isatty(STDOUT_FILENO)),
         signals_(interactive_),
         lines_(interactive_ ? edited_lines(signals_, history_path(o)) : plain_lines(signals_)),
@@ -237,7 +271,7 @@ class Chat {
                         ? "(the answer ends here: the context is full)"
                         : fmt::format("(the answer ends here: --max-tokens {})", count));
     }
-    if (!o_.quiet) display_.note(statistics(reply.generation));
+    if (!o_.quiet) display_.note(statistics(reply.generation, model_->drafter.has_value()));
   }
 
   void set_system(const std::string& text) {
@@ -270,7 +304,7 @@ class Chat {
       fmt::print(stderr, "{}\n", without_controls(model_->name));
       return;
     }
-    std::unique_ptr<ChatModel> next = open_model(o_, with_home(name).string(), *pool_);
+    std::unique_ptr<ChatModel> next = open_model(o_, with_home(name).string(), *pool_, false);
     next->settings.sampling.temperature = model_->settings.sampling.temperature;
     model_ = std::move(next);
     say(fmt::format("going on with {}", model_->name));
@@ -315,6 +349,7 @@ void add_chat(CLI::App& app) {
                    "conversation and answer together (default: 8192, or the model's maximum)")
       ->check(CLI::PositiveNumber);
   add_sampling_options(*verb, o->sampling);
+  add_draft_options(*verb, o->draft);
   verb->add_option("--chat-template-config", o->template_config,
                    "further variables of the template: '{\"enable_thinking\": false}'");
   verb->add_option("--history", o->history_file,

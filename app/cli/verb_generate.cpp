@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "draft_options.h"
 #include "generate/generate.h"
 #include "generate/stop_text.h"
 #include "io/json.h"
@@ -29,6 +30,7 @@ struct Options {
   std::int64_t logprobs = -1;  // negative: not asked for
   GenerateOptions generate;
   SamplingOptions sampling;
+  DraftOptions draft;
   OutputOptions out;
   ComputeOptions compute;
 };
@@ -110,6 +112,7 @@ Json result_json(const Options& o, const Model& model, const Generation& g,
                    {"kv_bits", o.kv_bits},
                    {"isa", kernels().name},
                    {"seed", o.sampling.sampler.seed}};
+  if (o.draft.wanted()) document["drafts"] = drafts_json(o.draft, g.drafts);
   if (o.logprobs >= 0) document["logprobs"] = logprobs_json(g.logprobs);
   return document;
 }
@@ -132,9 +135,29 @@ void print_statistics(const Options& o, const Generation& g, int threads) {
              per_second(g.prompt_tokens, g.prompt_seconds));
   fmt::print(stderr, "Generation: {} tokens, {:.1f} tokens-per-sec\n", g.tokens.size(),
              per_second(g.generation_steps, g.generation_seconds));
+  if (o.draft.wanted()) fmt::print(stderr, "Drafts: {}\n", drafts_text(g));
   fmt::print(stderr, "Peak memory: {:.3f} GB\n", static_cast<double>(peak_memory_bytes()) / 1e9);
   fmt::print(stderr, "Kernels: {}, {} threads, precision {}, {}-bit keys and values\n",
              kernels().name, threads, precision_name(parse_precision(o.precision)), o.kv_bits);
+}
+
+// Shows the text as it comes, unless it is to be part of a document, and gives it whole.
+Generation write_text(Options& o, Model& model, const Tokenizer& tokenizer,
+                      std::span<const TokenId> prompt, std::string& text) {
+  StreamDetokenizer detokenizer(tokenizer, DecodeSpecial::kKeep);
+  const auto emit = [&](const std::string& piece) {
+    text += piece;
+    if (o.out.json || piece.empty()) return;
+    std::fwrite(piece.data(), 1, piece.size(), stdout);
+    std::fflush(stdout);
+  };
+  StopText stop(o.sampling.stop_texts);
+  o.generate.finished = [&] { return stop.stopped(); };
+  Generation g = generate(model, prompt, o.generate,
+                          [&](TokenId id) { emit(stop.push(detokenizer.push(id))); });
+  emit(stop.push(detokenizer.finish()));
+  emit(stop.finish());
+  return g;
 }
 
 void run(Options o) {
@@ -166,25 +189,26 @@ void run(Options o) {
   o.generate.report_logprobs = o.logprobs >= 0;
   o.generate.top_logprobs = std::max<std::int64_t>(0, o.logprobs);
 
+  const DraftTarget target = {
+      .verb = "generate",
+      .directory = directory,
+      .context = std::min(
+          positions, o.generate.context > 0 ? o.generate.context : config.max_position_embeddings),
+      .kv_bits = kv_bits,
+      .allow_swap = o.allow_swap};
+  const auto draft_model = load_draft_model(o.draft, target, tokenizer, *pool);
+  std::optional<Drafter> drafter;
+  if (o.draft.wanted()) {
+    o.generate.drafter =
+        &drafter.emplace(drafter_options(o.draft, draft_model.get(), target.context));
+  }
   std::optional<TokenConstraint> constraint;
   if (schema != nullptr) {
     constraint.emplace(schema, std::make_shared<const VocabularyTree>(tokenizer), o.generate.stop);
     o.generate.constraint = &*constraint;
   }
-  StreamDetokenizer detokenizer(tokenizer, DecodeSpecial::kKeep);
   std::string text;
-  const auto emit = [&](const std::string& piece) {
-    text += piece;
-    if (o.out.json || piece.empty()) return;
-    std::fwrite(piece.data(), 1, piece.size(), stdout);
-    std::fflush(stdout);
-  };
-  StopText stop(o.sampling.stop_texts);
-  o.generate.finished = [&] { return stop.stopped(); };
-  const Generation g = generate(*model, prompt, o.generate,
-                                [&](TokenId id) { emit(stop.push(detokenizer.push(id))); });
-  emit(stop.push(detokenizer.finish()));
-  emit(stop.finish());
+  const Generation g = write_text(o, *model, tokenizer, prompt, text);
   if (constraint && !constraint->complete()) {
     fmt::print(stderr,
                "qx generate: warning: the text ended by '{}' before it was a whole document; raise "
@@ -215,6 +239,7 @@ void add_generate(CLI::App& app) {
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
   add_sampling_options(*verb, o->sampling);
+  add_draft_options(*verb, o->draft);
   verb->add_option("--system-prompt", o->system_prompt, "a system message before the prompt");
   verb->add_option("--prefill-response", o->prefill, "how the answer begins");
   verb->add_flag("--ignore-chat-template", o->ignore_template,

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/interrupt.h"
+#include "draft_options.h"
 #include "eval/named_models.h"
 #include "io/json.h"
 #include "kernels/api.h"
@@ -37,6 +38,8 @@ struct Options {
   bool allow_swap = false;
   std::vector<std::string> cors, hosts;
   SamplerOptions sampling = {.temperature = 1};
+  DraftOptions draft;
+  std::int64_t draft_texts = 2;
   OutputOptions out;
   ComputeOptions compute;
 };
@@ -100,14 +103,33 @@ EngineLimits plan_limits(const Options& o, const std::filesystem::path& director
   return limits;
 }
 
+// One draft model for all that is served: engines take turns.
+void add_drafts(const Options& o, const ServedModel& model, const std::filesystem::path& directory,
+                ThreadPool& pool, std::unique_ptr<Model>& draft_model, EngineLimits& limits) {
+  const DraftTarget target = {.verb = "serve",
+                              .directory = directory,
+                              .context = limits.context,
+                              .texts = o.draft_texts,
+                              .kv_bits = parse_kv_bits(o.kv_bits),
+                              .allow_swap = o.allow_swap};
+  if (draft_model == nullptr) {
+    draft_model = load_draft_model(o.draft, target, model.tokenizer, pool);
+  } else {
+    check_draft_model(o.draft, target, model.tokenizer);
+  }
+  limits.drafts = drafter_options(o.draft, draft_model.get(), limits.context);
+  limits.draft_texts = o.draft_texts;
+}
+
 std::vector<std::unique_ptr<ServedModel>> load_models(const Options& o, ThreadPool& pool,
-                                                      ComputeTurn& turn) {
+                                                      ComputeTurn& turn,
+                                                      std::unique_ptr<Model>& draft_model) {
   const Precision precision = parse_precision(o.precision);
   const KvBits kv_bits = parse_kv_bits(o.kv_bits);
   std::vector<std::unique_ptr<ServedModel>> models;
   const std::vector<NamedModel> named = parse_named_models(o.models);
   for (const NamedModel& one : named) {
-    const EngineLimits limits =
+    EngineLimits limits =
         plan_limits(o, one.directory, kv_bits, static_cast<std::int64_t>(named.size()));
     auto model = std::make_unique<ServedModel>(one.name, one.directory, pool, precision, kv_bits);
     for (const std::string& warning : model->model->warnings()) {
@@ -117,6 +139,7 @@ std::vector<std::unique_ptr<ServedModel>> load_models(const Options& o, ThreadPo
       throw UsageError(fmt::format("--top-k: got {}, expected less than the {} tokens of {}",
                                    o.sampling.top_k, model->model->config().vocab_size, one.name));
     }
+    add_drafts(o, *model, one.directory, pool, draft_model, limits);
     model->start(pool, turn, limits);
     models.push_back(std::move(model));
   }
@@ -208,7 +231,8 @@ void run(const Options& o) {
   // A port that is taken is found before the models load.
   HttpServer server(o.host, o.port, limits);
   options.hosts = known_hosts(o, server);
-  ServeService service(load_models(o, *pool, turn), std::move(options));
+  std::unique_ptr<Model> draft_model;
+  ServeService service(load_models(o, *pool, turn, draft_model), std::move(options));
   install_stop_handler();
   if (interrupt_requested()) throw Interrupted{};
   announce(o, server, service.model_names(), pool->threads());
@@ -289,6 +313,11 @@ void add_serve(CLI::App& app) {
       ->take_all();
   add_limit_options(*verb, *o);
   add_sampling_options(*verb, o->sampling);
+  add_draft_options(*verb, o->draft);
+  verb->add_option("--draft-texts", o->draft_texts,
+                   "no guesses while more texts than this are made at once")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1024));
   add_precision_option(*verb, o->precision);
   add_kv_bits_option(*verb, o->kv_bits);
   add_compute_options(*verb, o->compute);

@@ -67,6 +67,7 @@ ChatReply ChatSession::ask(Conversation& conversation, std::string_view message,
   options.sampling = settings.sampling;
   options.sampling.seed += conversation.turns.size();
   options.stop = settings.stop;
+  options.drafter = settings.drafter;
   options.cancelled = cancelled;
   StopText stop(settings.stop_texts);
   StreamDetokenizer detokenizer(*tokenizer_, DecodeSpecial::kKeep);

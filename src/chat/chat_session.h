@@ -25,6 +25,7 @@ struct ChatSettings {
   std::vector<TokenId> stop = {};
   std::vector<std::string> stop_texts = {};
   Json template_variables = Json::object();
+  Drafter* drafter = nullptr;  // guesses what comes next (generate/draft.h); null: nobody
 };
 
 struct ChatReply {

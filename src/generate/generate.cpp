@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdlib>
 #include <numeric>
 #include <optional>
@@ -13,6 +14,7 @@
 #include "base/error.h"
 #include "base/interrupt.h"
 #include "base/progress.h"
+#include "generate/draft.h"
 
 namespace qx {
 namespace {
@@ -87,74 +89,159 @@ std::int64_t KeptSequence::keep_shared(std::span<const TokenId> tokens) {
   return count;
 }
 
-Hidden KeptSequence::append(std::span<const TokenId> tokens, bool want_output) {
-  const std::int32_t last[] = {static_cast<std::int32_t>(tokens.size()) - 1};
-  const Chunk chunk{
-      segment_.get(), tokens,
-      want_output ? std::span<const std::int32_t>(last) : std::span<const std::int32_t>()};
+Hidden KeptSequence::forward(std::span<const TokenId> tokens,
+                             std::span<const std::int32_t> outputs) {
+  const Chunk chunk{segment_.get(), tokens, outputs};
   Hidden hidden = model_->forward({&chunk, 1});
   tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
   return hidden;
 }
 
+Hidden KeptSequence::append(std::span<const TokenId> tokens, bool want_output) {
+  const std::int32_t last[] = {static_cast<std::int32_t>(tokens.size()) - 1};
+  return forward(
+      tokens, want_output ? std::span<const std::int32_t>(last) : std::span<const std::int32_t>());
+}
+
+Hidden KeptSequence::append_all(std::span<const TokenId> tokens) {
+  std::vector<std::int32_t> outputs(tokens.size());
+  std::iota(outputs.begin(), outputs.end(), 0);
+  return forward(tokens, outputs);
+}
+
+void KeptSequence::truncate(std::int64_t count) {
+  if (count >= static_cast<std::int64_t>(tokens_.size())) return;
+  tokens_.resize(static_cast<std::size_t>(count));
+  segment_->truncate(count);
+}
+
 namespace {
 
-struct TextLoop {
-  Model& model;
-  KeptSequence& kept;
-  const GenerateOptions& options;
-  const std::function<void(TokenId)>& on_token;
-  std::int64_t limit;  // tokens, at least 1
+class TextLoop {
+ public:
+  // limit: of tokens, at least 1.
+  TextLoop(Model& model, KeptSequence& kept, const GenerateOptions& options,
+           const std::function<void(TokenId)>& on_token, std::int64_t limit)
+      : model_(model),
+        kept_(kept),
+        options_(options),
+        on_token_(on_token),
+        limit_(limit),
+        sampler_(options.sampling) {}
 
-  // From the first choice on: a token a step. hidden: after the prompt's last token, which is what
-  // `out` was started with.
+  // From the first choice on. hidden: after the prompt's last token, which is what `out` was started
+  // with.
   void write(Hidden hidden, std::span<const TokenId> prompt, Clock::time_point start,
-             Generation& out) const {
-    Sampler sampler(options.sampling);
-    std::vector<float> logprobs(static_cast<std::size_t>(model.config().vocab_size));
-    std::vector<TokenId> history(prompt.begin(), prompt.end());
-    Clock::time_point first_token = start;
-    for (std::int64_t step = 0;; ++step) {
-      model.logits(hidden.row(0), logprobs);
-      if (options.constraint != nullptr) options.constraint->mask(logprobs);
-      const TokenId id = sampler.choose(logprobs, history);
-      if (step == 0) {
-        first_token = Clock::now();
-        out.prompt_seconds = seconds_since(start);
-      }
-      out.generation_steps = step;
-      history.push_back(id);
-      const std::optional<FinishReason> end = take(id, logprobs, out);
-      out.generation_seconds = seconds_since(first_token);
-      if (end) {
-        out.finish_reason = *end;
-        return;
-      }
+             Generation& out) {
+    start_ = start;
+    history_.assign(prompt.begin(), prompt.end());
+    while (!choose(hidden, out)) {
       check_interrupt();
-      hidden = kept.append({&id, 1}, true);
+      drafted_ = next_draft(out);
+      std::vector<TokenId> feed = {history_.back()};
+      feed.insert(feed.end(), drafted_.begin(), drafted_.end());
+      hidden = kept_.append_all(feed);
+      ++out.drafts.passes;
     }
+  }
+
+ private:
+  // Chooses tokens from the outputs of a pass as long as the draft has guessed them. True: the text is
+  // at its end.
+  bool choose(const Hidden& hidden, Generation& out) {
+    const auto vocab = static_cast<std::size_t>(model_.config().vocab_size);
+    logits_.resize(static_cast<std::size_t>(hidden.rows) * vocab);
+    model_.logits_rows(hidden, 0, hidden.rows, logits_);
+    std::size_t accepted = 0;
+    std::optional<FinishReason> end;
+    for (std::size_t row = 0; row <= drafted_.size() && row == accepted && !end; ++row) {
+      const std::span<float> logprobs = std::span(logits_).subspan(row * vocab, vocab);
+      const bool finite =
+          std::all_of(logprobs.begin(), logprobs.end(), [](float v) { return std::isfinite(v); });
+      // The one way to say what is wrong with them.
+      if (!finite) model_.logits(hidden.row(static_cast<std::int64_t>(row)), logprobs);
+      if (options_.constraint != nullptr) options_.constraint->mask(logprobs);
+      const TokenId id = sampler_.choose(logprobs, history_);
+      if (row < drafted_.size() && drafted_[row] == id) ++accepted;
+      note_time(out);
+      history_.push_back(id);
+      end = take(id, logprobs, out);
+      out.generation_seconds = seconds_since(first_token_);
+    }
+    // What the draft had wrong was read as well.
+    kept_.truncate(static_cast<std::int64_t>(history_.size()) - 1);
+    if (!drafted_.empty()) {
+      options_.drafter->judge(static_cast<std::int64_t>(accepted));
+      out.drafts.drafted += static_cast<std::int64_t>(drafted_.size());
+      out.drafts.accepted += static_cast<std::int64_t>(accepted);
+    }
+    if (end) out.finish_reason = *end;
+    return end.has_value();
+  }
+
+  // After a choice, before it is part of the history.
+  void note_time(Generation& out) {
+    out.generation_steps = static_cast<std::int64_t>(history_.size()) - out.prompt_tokens;
+    if (out.generation_steps > 0) return;
+    first_token_ = Clock::now();
+    out.prompt_seconds = seconds_since(start_);
+  }
+
+  std::vector<TokenId> next_draft(const Generation& out) const {
+    if (options_.drafter == nullptr) return {};
+    DraftRequest request;
+    request.history = history_;
+    // Each pass makes one token more than it has guesses.
+    request.most = limit_ - static_cast<std::int64_t>(out.tokens.size()) - 1;
+    request.vocab_size = model_.config().vocab_size;
+    request.sampler = &sampler_;
+    request.constraint = options_.constraint;
+    request.stop = options_.stop;
+    const std::span<const TokenId> draft = options_.drafter->draft(request);
+    return {draft.begin(), draft.end()};
   }
 
   // Adds the token to the text, unless it ends it; why the text ends here, if it does.
   std::optional<FinishReason> take(TokenId id, std::span<const float> logprobs,
                                    Generation& out) const {
-    if (std::find(options.stop.begin(), options.stop.end(), id) != options.stop.end()) {
+    if (std::find(options_.stop.begin(), options_.stop.end(), id) != options_.stop.end()) {
       return FinishReason::kStop;
     }
-    if (options.constraint != nullptr) options.constraint->accept(id);
+    if (options_.constraint != nullptr) options_.constraint->accept(id);
     out.tokens.push_back(id);
-    if (options.report_logprobs) {
-      out.logprobs.push_back(describe_step(logprobs, id, options.top_logprobs));
+    if (options_.report_logprobs) {
+      out.logprobs.push_back(describe_step(logprobs, id, options_.top_logprobs));
     }
-    if (options.on_logprobs) options.on_logprobs(logprobs);
-    on_token(id);
-    if (asked(options.finished)) return FinishReason::kStop;
-    if (options.constraint != nullptr && options.constraint->finished()) return FinishReason::kStop;
-    if (static_cast<std::int64_t>(out.tokens.size()) == limit) return FinishReason::kLength;
-    if (asked(options.cancelled)) return FinishReason::kCancelled;
+    if (options_.on_logprobs) options_.on_logprobs(logprobs);
+    on_token_(id);
+    if (asked(options_.finished)) return FinishReason::kStop;
+    if (options_.constraint != nullptr && options_.constraint->finished())
+      return FinishReason::kStop;
+    if (static_cast<std::int64_t>(out.tokens.size()) == limit_) return FinishReason::kLength;
+    if (asked(options_.cancelled)) return FinishReason::kCancelled;
     return std::nullopt;
   }
+
+  Model& model_;
+  KeptSequence& kept_;
+  const GenerateOptions& options_;
+  const std::function<void(TokenId)>& on_token_;
+  const std::int64_t limit_;
+  Sampler sampler_;
+  Clock::time_point start_, first_token_;
+  std::vector<float> logits_;
+  std::vector<TokenId> history_;  // prompt and text, the stop token included
+  std::vector<TokenId> drafted_;  // read by the last pass behind the last token of the history
 };
+
+// Lets the draft model read the prompt too. False when it was cancelled.
+bool read_for_drafts(std::span<const TokenId> prompt, const GenerateOptions& options) {
+  while (options.drafter != nullptr && !options.drafter->read(prompt, kPromptPiece)) {
+    check_interrupt();
+    if (asked(options.cancelled)) return false;
+  }
+  return true;
+}
 
 }  // namespace
 
@@ -190,11 +277,11 @@ Generation generate(Model& model, KeptSequence& kept, std::span<const TokenId> p
   out.reused_tokens = kept.keep_shared(prompt.first(prompt.size() - 1));
   Hidden hidden =
       read_prompt(kept, prompt.subspan(static_cast<std::size_t>(out.reused_tokens)), options);
-  if (hidden.rows == 0) {
+  if (hidden.rows == 0 || !read_for_drafts(prompt, options)) {
     out.finish_reason = FinishReason::kCancelled;
     return out;
   }
-  TextLoop{model, kept, options, on_token, limit}.write(std::move(hidden), prompt, start, out);
+  TextLoop(model, kept, options, on_token, limit).write(std::move(hidden), prompt, start, out);
   return out;
 }
 

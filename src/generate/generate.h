@@ -16,6 +16,8 @@
 
 namespace qx {
 
+class Drafter;  // generate/draft.h
+
 struct GenerateOptions {
   std::int64_t max_tokens = 100;
   SamplerOptions sampling = {};
@@ -27,6 +29,9 @@ struct GenerateOptions {
   // Says which tokens may come; the text ends, with kStop, where nothing may follow. Null: all.
   // Used up by one text.
   TokenConstraint* constraint = nullptr;
+  // Guesses what comes next, so that one pass may make several tokens. The text is the same to the last
+  // bit with and without. Null: nobody.
+  Drafter* drafter = nullptr;
   // Called before each on_token with the log-probabilities that the token was chosen by: [vocab_size],
   // after penalties and bias, before the filters, as mlx-lm reports them. Valid during the call.
   std::function<void(std::span<const float>)> on_logprobs = {};
@@ -45,15 +50,27 @@ struct StepLogprobs {
 enum class FinishReason { kStop, kLength, kCancelled };
 std::string_view finish_reason_name(FinishReason reason);  // "stop", "length", "cancelled"
 
+// What became of guesses.
+struct DraftCounts {
+  std::int64_t drafted = 0, accepted = 0;  // tokens; those accepted are part of the text
+  std::int64_t passes = 0;  // forward passes behind the prompt's, each of a token and its draft
+
+  double acceptance() const {
+    return drafted > 0 ? static_cast<double>(accepted) / static_cast<double>(drafted) : 0.0;
+  }
+};
+
 struct Generation {
   std::vector<TokenId> tokens;  // without the stop token
   std::vector<StepLogprobs> logprobs;
   FinishReason finish_reason = FinishReason::kLength;
   std::int64_t prompt_tokens = 0;
-  std::int64_t reused_tokens = 0;     // of the prompt: their keys and values were there already
-  double prompt_seconds = 0;          // until the first token was chosen
-  double generation_seconds = 0;      // all later steps
-  std::int64_t generation_steps = 0;  // steps in generation_seconds, the stop token's included
+  std::int64_t reused_tokens = 0;  // of the prompt: their keys and values were there already
+  double prompt_seconds = 0;       // until the first token was chosen
+  double generation_seconds = 0;   // all later steps
+  std::int64_t generation_steps =
+      0;  // tokens chosen in generation_seconds, the stop token's included
+  DraftCounts drafts = {};
 };
 
 // Keys and values that outlive one text: the next prompt computes only what follows the longest
@@ -70,16 +87,22 @@ class KeptSequence {
   // One forward pass over what follows. With want_output, the hidden state of the last token. An
   // exception leaves it as it was.
   Hidden append(std::span<const TokenId> tokens, bool want_output);
+  // The same, with the hidden state of every token.
+  Hidden append_all(std::span<const TokenId> tokens);
+  // Forgets all positions from `count` on, where there are some.
+  void truncate(std::int64_t count);
 
  private:
+  Hidden forward(std::span<const TokenId> tokens, std::span<const std::int32_t> outputs);
+
   Model* model_;
   std::int64_t context_;
   std::shared_ptr<KvSegment> segment_;
   std::vector<TokenId> tokens_;
 };
 
-// Reads the prompt in pieces of kPromptPiece tokens, then one token a step. on_token is called for
-// every token as it is chosen. Checks for an interrupt between steps. Fails: Error for an empty
+// Reads the prompt in pieces of kPromptPiece tokens, then one token a pass, or what a draft and the
+// token behind it give. on_token is called for every token as it is chosen. Checks for an interrupt between steps. Fails: Error for an empty
 // prompt, or one longer than the context; Error when options.sampling is not as
 // check_sampler_options() takes it.
 constexpr std::int64_t kPromptPiece = 512;

@@ -74,6 +74,13 @@ class Sampler {
   // applies. What is left is not renormalized.
   void filter(std::span<float> logprobs);
 
+  // One that will choose what this one would choose next: for guesses.
+  Sampler ahead() const {
+    Sampler other(options_);
+    other.random_ = random_;
+    return other;
+  }
+
   const SamplerOptions& options() const { return options_; }
 
  private:

@@ -28,6 +28,7 @@ struct ServeEngine::Row {
   EngineGroup* group = nullptr;
   EngineChoice* choice = nullptr;  // null: of the prompt
   std::int64_t position = 0;       // of the token whose output it is
+  bool guess = false;              // behind another row of the choice, which answers for it
   bool ends_prompt() const { return choice == nullptr && position + 1 == group->prompt_size(); }
 };
 
@@ -242,13 +243,36 @@ std::int64_t ServeEngine::prompt_budget() const {
   return std::max(static_cast<std::int64_t>(rows), kLeastBudget);
 }
 
-void ServeEngine::plan_pass(PassPlan& plan) {
+// Rows of other texts cost no more than guesses and are never wrong, so guesses are for when there are
+// few texts.
+void ServeEngine::plan_drafts() {
+  if (!limits_.drafts.wanted()) return;
+  std::int64_t texts = 0;
+  for (const auto& group : active_) {
+    texts += group->reading ? group->task.choices : 0;
+    for (const auto& choice : group->choices) texts += choice->done ? 0 : 1;
+  }
+  if (texts > limits_.draft_texts) return;
   for (const auto& group : active_) {
     for (const auto& choice : group->choices) {
       if (choice->done) continue;
-      plan.rows.push_back({group.get(), choice.get(), choice->chain.position});
-      choice->chain.append(model_, choice->tokens, 1, SequenceChain::Outputs::kLast, plan.chunks);
-      ++plan.tokens;
+      group->draft(*choice, limits_.drafts, model_.config().vocab_size, prompt_budget());
+    }
+  }
+}
+
+void ServeEngine::plan_pass(PassPlan& plan) {
+  plan_drafts();
+  for (const auto& group : active_) {
+    for (const auto& choice : group->choices) {
+      if (choice->done) continue;
+      const std::int64_t count = choice->rows(), first = choice->chain.position;
+      for (std::int64_t i = 0; i < count; ++i) {
+        plan.rows.push_back({group.get(), choice.get(), first + i, i > 0});
+      }
+      choice->chain.append(model_, choice->tokens, count, SequenceChain::Outputs::kAll,
+                           plan.chunks);
+      plan.tokens += count;
     }
   }
   share_prompts(plan);
@@ -321,10 +345,12 @@ void ServeEngine::step() {
 void ServeEngine::finish_rows(const PassPlan& plan, const Hidden& hidden) {
   QX_CHECK(hidden.rows == static_cast<std::int64_t>(plan.rows.size()));
   const auto vocab = static_cast<std::size_t>(model_.config().vocab_size);
-  for (std::int64_t first = 0; first < hidden.rows; first += kLogitRows) {
-    const std::int64_t count = std::min(kLogitRows, hidden.rows - first);
-    const auto rows = std::span(plan.rows).subspan(static_cast<std::size_t>(first),
-                                                   static_cast<std::size_t>(count));
+  std::int64_t count = 0;
+  for (std::int64_t first = 0; first < hidden.rows; first += count) {
+    count = std::min(kLogitRows, hidden.rows - first);
+    const auto rest = std::span(plan.rows).subspan(static_cast<std::size_t>(first));
+    while (first + count < hidden.rows && rest[static_cast<std::size_t>(count)].guess) ++count;
+    const auto rows = rest.first(static_cast<std::size_t>(count));
     logits_.resize(rows.size() * vocab);
     model_.logits_rows(hidden, first, count, logits_);
     for (const Row& row : rows) {
@@ -332,13 +358,18 @@ void ServeEngine::finish_rows(const PassPlan& plan, const Hidden& hidden) {
     }
     pool_.parallel_for(rows.size(), 1, [&](std::size_t begin, std::size_t end, int) {
       for (std::size_t i = begin; i < end; ++i) {
-        work(rows[i], std::span(logits_).subspan(i * vocab, vocab));
+        if (rows[i].guess) continue;
+        const std::int64_t own = rows[i].choice != nullptr ? rows[i].choice->rows() : 1;
+        work(rows[i], std::span(logits_).subspan(i * vocab, static_cast<std::size_t>(own) * vocab));
       }
     });
     for (const Row& row : rows) {
+      if (row.guess) continue;
       if (row.choice != nullptr && !row.group->finished) row.group->report(*row.choice);
       if (row.ends_prompt()) row.group->report_prompt();
       counts_.generated_tokens += std::exchange(row.group->made, 0);
+      counts_.drafted_tokens += std::exchange(row.group->drafted, 0);
+      counts_.accepted_tokens += std::exchange(row.group->accepted, 0);
     }
   }
 }

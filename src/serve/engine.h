@@ -19,6 +19,7 @@
 #include <thread>
 #include <vector>
 
+#include "generate/draft.h"
 #include "generate/generate.h"
 #include "model/model.h"
 #include "serve/compute_turn.h"
@@ -39,6 +40,10 @@ struct EngineLimits {
   // A pass should take no longer, so that streams stay lively and cancelling is prompt. Cuts the
   // prompts into smaller pieces on slow machines; results do not depend on it.
   std::chrono::milliseconds pass_time{250};
+  // Guesses what texts go on with, which changes none of them. A draft model may be shared by engines
+  // of one ComputeTurn.
+  DrafterOptions drafts = {};
+  std::int64_t draft_texts = 2;  // no guesses while more are made: rows of other texts pay better
 };
 
 // Counts since the start, and the state at hand.
@@ -47,6 +52,7 @@ struct EngineStats {
   std::int64_t positions = 0;            // reserved
   std::int64_t prefix_bytes = 0;
   std::int64_t prompt_tokens = 0, cached_tokens = 0, generated_tokens = 0;
+  std::int64_t drafted_tokens = 0, accepted_tokens = 0;
   std::int64_t passes = 0, pass_rows = 0;
   double busy_seconds = 0;
 };
@@ -91,6 +97,7 @@ class ServeEngine {
   void drop_cancelled();
   void step();
   void plan_pass(PassPlan& plan);
+  void plan_drafts();
   void share_prompts(PassPlan& plan);
   void finish_rows(const PassPlan& plan, const Hidden& hidden);
   void work(const Row& row, std::span<float> logits);

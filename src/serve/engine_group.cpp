@@ -77,6 +77,18 @@ void SequenceChain::commit(PrefixTree& tree, std::span<const TokenId> tokens) {
   filled.clear();
 }
 
+std::int64_t SequenceChain::revocable() const {
+  const std::int64_t room =
+      position == tail_end ? kPrefixBlock - position % kPrefixBlock : tail_end - position;
+  return room - 1;
+}
+
+void SequenceChain::take_back(std::int64_t count) {
+  if (count == 0) return;
+  position -= count;
+  tail->truncate(position);
+}
+
 EngineChoice::EngineChoice(int the_index, const GenerationTask& task, const Tokenizer& tokenizer)
     : index(the_index),
       tokens(task.prompt),
@@ -180,17 +192,48 @@ GenerationConstraint* EngineGroup::constraint_of(const EngineChoice& choice) con
   return task.constraints[static_cast<std::size_t>(choice.index)].get();
 }
 
+void EngineGroup::draft(EngineChoice& choice, const DrafterOptions& options,
+                        std::int64_t vocab_size, std::int64_t budget) const {
+  if (!choice.drafter) choice.drafter.emplace(options);
+  if (choice.drafter->unread(choice.tokens) > budget) {
+    choice.drafter->read(choice.tokens, budget);
+    return;
+  }
+  const DraftRequest request = {
+      .history = choice.tokens,
+      // Each pass makes one token more than it has guesses.
+      .most = std::min(task.max_tokens - choice.generated, choice.chain.revocable()) - 1,
+      .vocab_size = vocab_size,
+      .sampler = &choice.sampler,
+      .stop = task.stop_tokens};
+  const std::span<const TokenId> draft = choice.drafter->draft(request);
+  choice.draft.assign(draft.begin(), draft.end());
+  choice.tokens.insert(choice.tokens.end(), draft.begin(), draft.end());
+}
+
+// True: the text goes on.
+bool EngineGroup::sample_row(EngineChoice& choice, std::span<float> logits) const {
+  check_finite(logits);
+  GenerationConstraint* const constraint = constraint_of(choice);
+  if (constraint != nullptr) constraint->mask(logits);
+  EngineChoice::Choice& chosen = choice.chosen.emplace_back();
+  chosen.id = choice.sampler.choose(logits, choice.tokens);
+  if (task.logprobs) chosen.logprobs = describe_logprobs(logits, chosen.id, task.top_logprobs);
+  if (stops_at(chosen.id)) return false;
+  choice.tokens.push_back(chosen.id);
+  if (constraint == nullptr) return true;
+  constraint->accept(chosen.id);
+  chosen.whole = constraint->finished();
+  return !chosen.whole;
+}
+
 void EngineGroup::sample(EngineChoice& choice, std::span<float> logits) const {
   if (task.max_tokens == 0) return;
+  choice.tokens.resize(choice.tokens.size() - choice.draft.size());
+  const std::size_t vocab = logits.size() / static_cast<std::size_t>(choice.rows());
   try {
-    check_finite(logits);
-    GenerationConstraint* const constraint = constraint_of(choice);
-    if (constraint != nullptr) constraint->mask(logits);
-    choice.next = choice.sampler.choose(logits, choice.tokens);
-    if (constraint != nullptr && !stops_at(choice.next)) constraint->accept(choice.next);
-    choice.step.reset();
-    if (task.logprobs) {
-      choice.step = describe_logprobs(logits, choice.next, task.top_logprobs);
+    for (std::size_t row = 0; sample_row(choice, logits.subspan(row * vocab, vocab)); ++row) {
+      if (row == choice.draft.size() || choice.chosen[row].id != choice.draft[row]) break;
     }
   } catch (const std::exception& e) {
     choice.failure = e.what();
@@ -198,20 +241,38 @@ void EngineGroup::sample(EngineChoice& choice, std::span<float> logits) const {
 }
 
 void EngineGroup::report(EngineChoice& choice) {
-  if (!choice.failure.empty()) return fail(GenerationFailure::kInternal, choice.failure);
-  if (stops_at(choice.next)) {
-    return finish(choice, FinishReason::kStop, choice.stop.push(choice.detokenizer.finish()));
+  const std::vector<EngineChoice::Choice> chosen = std::exchange(choice.chosen, {});
+  const std::vector<TokenId> draft = std::exchange(choice.draft, {});
+  if (!draft.empty()) {
+    const auto right = std::mismatch(draft.begin(), draft.end(), chosen.begin(), chosen.end(),
+                                     [](TokenId id, const auto& c) { return id == c.id; });
+    const auto count = right.first - draft.begin();
+    choice.drafter->judge(count);
+    drafted += static_cast<std::int64_t>(draft.size());
+    accepted += count;
+    // Of the guesses that were wrong, and of those behind the end of the text.
+    choice.chain.take_back(static_cast<std::int64_t>(draft.size()) - count);
   }
-  choice.tokens.push_back(choice.next);
+  for (const EngineChoice::Choice& one : chosen) {
+    report_token(choice, one);
+    if (choice.done) return;
+  }
+  if (!choice.failure.empty()) fail(GenerationFailure::kInternal, choice.failure);
+}
+
+void EngineGroup::report_token(EngineChoice& choice, const EngineChoice::Choice& chosen) {
+  const StepLogprobs* const logprobs = chosen.logprobs ? &*chosen.logprobs : nullptr;
+  if (stops_at(chosen.id)) {
+    return finish(choice, FinishReason::kStop, choice.stop.push(choice.detokenizer.finish()),
+                  logprobs);
+  }
   ++choice.generated;
   ++made;
-  std::string text = choice.stop.push(choice.detokenizer.push(choice.next));
+  std::string text = choice.stop.push(choice.detokenizer.push(chosen.id));
   const bool last = choice.generated >= task.max_tokens;
-  task.sink->on_token(
-      {choice.index, choice.next, std::move(text), choice.step ? &*choice.step : nullptr});
+  task.sink->on_token({choice.index, chosen.id, std::move(text), logprobs});
   if (choice.stop.stopped()) return finish(choice, FinishReason::kStop, {});
-  const GenerationConstraint* const constraint = constraint_of(choice);
-  if (constraint != nullptr && constraint->finished()) {
+  if (chosen.whole) {
     return finish(choice, FinishReason::kStop, choice.stop.push(choice.detokenizer.finish()));
   }
   if (last) {
@@ -219,14 +280,15 @@ void EngineGroup::report(EngineChoice& choice) {
   }
 }
 
-void EngineGroup::finish(EngineChoice& choice, FinishReason reason, std::string text) {
+void EngineGroup::finish(EngineChoice& choice, FinishReason reason, std::string text,
+                         const StepLogprobs* stop_logprobs) {
   choice.done = true;
   // A stop string that the last bytes complete.
   if (choice.stop.stopped()) reason = FinishReason::kStop;
   text += choice.stop.finish();
   choice.chain = {};
-  task.sink->on_finish({choice.index, reason, std::move(text), choice.generated,
-                        stops_at(choice.next) && choice.step ? &*choice.step : nullptr});
+  choice.drafter.reset();
+  task.sink->on_finish({choice.index, reason, std::move(text), choice.generated, stop_logprobs});
   finished = std::all_of(choices.begin(), choices.end(), [](const auto& c) { return c->done; });
   if (finished) task.sink->on_all_finished();
 }

@@ -37,6 +37,10 @@ struct SequenceChain {
   void commit(PrefixTree& tree, std::span<const TokenId> tokens);
   // Another text goes on from here: the tail is shared from now on, and grows no more.
   void fork() { tail_end = position; }
+  // Of how many tokens the next append() may be, so that they can be taken back: none that fill a block.
+  std::int64_t revocable() const;
+  // Forgets the last `count` tokens of such an append(), after the pass.
+  void take_back(std::int64_t count);
 };
 
 struct EngineChoice {
@@ -52,10 +56,19 @@ struct EngineChoice {
   std::int64_t generated = 0;
   bool done = false;
 
-  // What the sampling of a step left for its report.
-  TokenId next = 0;
-  std::optional<StepLogprobs> step = {};
-  std::string failure = {};
+  // Guesses that the pass at hand reads behind the last token; until then they are the end of tokens.
+  std::vector<TokenId> draft = {};
+  std::optional<Drafter> drafter = {};
+  std::int64_t rows() const { return 1 + static_cast<std::int64_t>(draft.size()); }  // of the pass
+
+  // What the sampling of a step left for its report, which takes the tokens one after the other.
+  struct Choice {
+    TokenId id = 0;
+    std::optional<StepLogprobs> logprobs = {};
+    bool whole = false;  // the constraint lets nothing follow
+  };
+  std::vector<Choice> chosen = {};
+  std::string failure = {};  // what happened behind them
 };
 
 struct EngineGroup {
@@ -70,7 +83,7 @@ struct EngineGroup {
   std::vector<StepLogprobs> prompt_logprobs = {};  // by position, of the token behind it
   std::atomic<bool> failed{false};                 // scoring the prompt, by several threads
   std::vector<std::unique_ptr<EngineChoice>> choices = {};  // once the prompt is read
-  std::int64_t made = 0;  // tokens that the engine has not counted yet
+  std::int64_t made = 0, drafted = 0, accepted = 0;  // tokens that the engine has not counted yet
   bool finished = false;
   bool started = false;
 
@@ -85,7 +98,12 @@ struct EngineGroup {
   // Once the prompt is in the chain. report_prompt() follows the choices' first sample().
   void begin_choices(const Tokenizer& tokenizer);
   void report_prompt();
-  // Chooses the next token of a choice from its logits, which are changed.
+  // Guesses what a choice goes on with. budget: tokens that a draft model reads now, at most; there is no
+  // guess where more is left.
+  void draft(EngineChoice& choice, const DrafterOptions& options, std::int64_t vocab_size,
+             std::int64_t budget) const;
+  // Chooses the next tokens of a choice from the logits of its rows of the pass, which are changed: one,
+  // and one more for every guess that it was.
   void sample(EngineChoice& choice, std::span<float> logits) const;
   // Tells the sink what sample() chose.
   void report(EngineChoice& choice);
@@ -93,8 +111,11 @@ struct EngineGroup {
 
  private:
   bool stops_at(TokenId id) const;
+  bool sample_row(EngineChoice& choice, std::span<float> logits) const;
+  void report_token(EngineChoice& choice, const EngineChoice::Choice& chosen);
   GenerationConstraint* constraint_of(const EngineChoice& choice) const;  // or null
-  void finish(EngineChoice& choice, FinishReason reason, std::string text);
+  void finish(EngineChoice& choice, FinishReason reason, std::string text,
+              const StepLogprobs* stop_logprobs = nullptr);
 };
 
 // Of the id and of the `top` most probable ones, from log-probabilities.

@@ -101,10 +101,15 @@ class ServeEngineTest : public ::testing::Test {
     write_tiny_model(root_ / "m", {.layers = 2, .context = 2048});
     pool_ = std::make_unique<ThreadPool>(2);
     model_ = load_model(root_ / "m", *pool_, Precision::kReference);
+    same_ = load_model(root_ / "m", *pool_, Precision::kReference);
+    write_tiny_model(root_ / "other", {.seed = 9, .layers = 1, .context = 100});
+    other_ = load_model(root_ / "other", *pool_, Precision::kReference);
     tokenizer_ = std::make_unique<Tokenizer>(Tokenizer::load(root_ / "m"));
   }
   static void TearDownTestSuite() {
     model_.reset();
+    same_.reset();
+    other_.reset();
     pool_.reset();
     fs::remove_all(root_);
   }
@@ -146,7 +151,7 @@ class ServeEngineTest : public ::testing::Test {
 
   static inline fs::path root_;
   static inline std::unique_ptr<ThreadPool> pool_;
-  static inline std::unique_ptr<Model> model_;
+  static inline std::unique_ptr<Model> model_, same_, other_;
   static inline std::unique_ptr<Tokenizer> tokenizer_;
   ComputeTurn turn_;
 };
@@ -383,19 +388,128 @@ TEST_F(ServeEngineTest, AConstraintRulesWhatIsChosen) {
     bool finished() const override { return count == 6; }
     int count = 0;
   };
-  const auto engine = start();
-  const auto sink = std::make_shared<TestSink>();
-  GenerationTask task = task_of(prompt_of(5, 1), 20, sink);
-  task.choices = 2;
-  task.sampling.temperature = 1;
-  task.constraints = {std::make_shared<Even>(), std::make_shared<Even>()};
-  submit(*engine, std::move(task));
-  sink->wait();
-  for (auto& [choice, text] : sink->texts) {
-    EXPECT_EQ(text.tokens.size(), 6u);
-    EXPECT_EQ(text.reason, FinishReason::kStop);
-    for (const TokenId id : text.tokens) EXPECT_EQ(id % 2, 0);
+  for (Model* const draft : {static_cast<Model*>(nullptr), same_.get()}) {
+    const auto engine =
+        start({.drafts = {.model = draft, .context = 2048, .least_probability = 0}});
+    const auto sink = std::make_shared<TestSink>();
+    GenerationTask task = task_of(prompt_of(5, 1), 20, sink);
+    task.choices = 2;
+    task.sampling.temperature = 1;
+    task.sampling.logit_bias = {{64, 50.0}, {66, 50.0}};  // guesses know no constraint
+    task.constraints = {std::make_shared<Even>(), std::make_shared<Even>()};
+    submit(*engine, std::move(task));
+    sink->wait();
+    while (!engine->idle()) std::this_thread::yield();
+    EXPECT_EQ(engine->stats().accepted_tokens > 0, draft != nullptr);
+    for (auto& [choice, text] : sink->texts) {
+      EXPECT_EQ(text.tokens.size(), 6u);
+      EXPECT_EQ(text.reason, FinishReason::kStop);
+      for (const TokenId id : text.tokens) EXPECT_EQ(id % 2, 0);
+    }
   }
+}
+
+// Guesses that are always right, hardly ever, and by prompt lookup; several texts at once, each across
+// the borders of blocks.
+TEST_F(ServeEngineTest, TextsAreThoseOfThePlainLoopWithGuessesToo) {
+  const DrafterOptions drafters[] = {
+      {.model = same_.get(), .model_tokens = 5, .context = 2048, .least_probability = 0},
+      {.model = other_.get(), .model_tokens = 4, .context = 2048, .least_probability = 0},
+      {.lookup_tokens = 32, .context = 2048}};
+  for (const DrafterOptions& drafts : drafters) {
+    const auto engine = start({.parallel = 3,
+                               .prefix_bytes = 1 << 24,
+                               .pass_rows = 48,
+                               .drafts = drafts,
+                               .draft_texts = 3});
+    std::vector<std::shared_ptr<TestSink>> sinks;
+    for (unsigned i = 0; i < 6; ++i) {
+      sinks.push_back(std::make_shared<TestSink>());
+      GenerationTask task = task_of(prompt_of(90 + 20 * i, i), 150, sinks.back());
+      // Two tokens that alternate for a while, so that lookup has something to find.
+      task.sampling = {.temperature = i % 2 == 0 ? 0.0 : 1.0, .seed = i};
+      if (i > 2) task.sampling.logit_bias = {{65, 12.0}, {66, 12.0}};
+      task.logprobs = true;
+      task.choices = i == 5 ? 2 : 1;
+      submit(*engine, std::move(task));
+    }
+    for (const auto& sink : sinks) sink->wait();
+    while (!engine->idle()) std::this_thread::yield();
+    const EngineStats stats = engine->stats();
+    // The other model has a context of 100 positions.
+    EXPECT_GT(stats.drafted_tokens, drafts.model == other_.get() ? 10 : 100);
+    EXPECT_LE(stats.accepted_tokens, stats.drafted_tokens);
+    if (drafts.model != other_.get()) {
+      EXPECT_GT(stats.accepted_tokens, 100);
+    }
+    // Tokens that ended a text in the middle of a draft are guesses that were accepted.
+    if (drafts.model == same_.get()) {
+      EXPECT_EQ(stats.accepted_tokens, stats.drafted_tokens);
+    }
+    for (unsigned i = 0; i < sinks.size(); ++i) {
+      GenerateOptions options{.max_tokens = 150, .report_logprobs = true};
+      options.sampling = {.temperature = i % 2 == 0 ? 0.0 : 1.0, .seed = i};
+      if (i > 2) options.sampling.logit_bias = {{65, 12.0}, {66, 12.0}};
+      const Generation plain =
+          generate(*model_, prompt_of(90 + 20 * i, i), options, [](TokenId) {});
+      const TestSink::Text& text = sinks[i]->texts[0];
+      EXPECT_EQ(text.tokens, plain.tokens) << i;
+      EXPECT_EQ(text.reason, FinishReason::kLength);
+      ASSERT_EQ(text.logprobs.size(), plain.logprobs.size());
+      for (std::size_t t = 0; t < text.logprobs.size(); ++t) {
+        EXPECT_EQ(text.logprobs[t].logprob, plain.logprobs[t].logprob);
+      }
+    }
+    EXPECT_EQ(sinks[5]->texts[1].tokens.size(), 150u);
+  }
+}
+
+TEST_F(ServeEngineTest, ATextCanEndInTheMiddleOfADraft) {
+  const auto prompt = prompt_of(20, 1);
+  const auto free = alone(prompt, 40);
+  const std::string text = tokenizer_->decode(free, DecodeSpecial::kSkip);
+  const auto engine = start(
+      {.prefix_bytes = 1 << 24,
+       .drafts = {
+           .model = same_.get(), .model_tokens = 7, .context = 2048, .least_probability = 0}});
+  for (std::size_t at = 0; at < 12; ++at) {
+    const auto by_token = std::make_shared<TestSink>(), by_text = std::make_shared<TestSink>();
+    GenerationTask task = task_of(prompt, 40, by_token);
+    task.stop_tokens = {free[at]};
+    submit(*engine, std::move(task));
+    task = task_of(prompt, 40, by_text);
+    task.stop = {text.substr(at, 4)};
+    submit(*engine, std::move(task));
+    by_token->wait();
+    by_text->wait();
+    const auto end = std::find(free.begin(), free.end(), free[at]);
+    EXPECT_EQ(by_token->texts[0].tokens, std::vector<TokenId>(free.begin(), end));
+    EXPECT_EQ(by_token->texts[0].reason, FinishReason::kStop);
+    EXPECT_EQ(by_text->texts[0].text, text.substr(0, text.find(text.substr(at, 4))));
+    EXPECT_EQ(by_text->texts[0].reason, FinishReason::kStop);
+  }
+}
+
+TEST_F(ServeEngineTest, ManyTextsAtOnceGoWithoutGuesses) {
+  const auto engine =
+      start({.parallel = 2,
+             .drafts = {.model = same_.get(), .context = 2048, .least_probability = 0},
+             .draft_texts = 1});
+  const auto first = std::make_shared<TestSink>(), second = std::make_shared<TestSink>();
+  std::vector<GenerationTask> both;
+  both.push_back(task_of(prompt_of(5, 1), 30, first));
+  both.push_back(task_of(prompt_of(5, 2), 30, second));
+  ASSERT_EQ(engine->submit(std::move(both)), ServeEngine::Submitted::kAccepted);
+  first->wait();
+  second->wait();
+  while (!engine->idle()) std::this_thread::yield();
+  EXPECT_EQ(engine->stats().drafted_tokens, 0);
+  const auto third = std::make_shared<TestSink>();
+  submit(*engine, task_of(prompt_of(5, 1), 30, third));
+  third->wait();
+  while (!engine->idle()) std::this_thread::yield();
+  EXPECT_GT(engine->stats().drafted_tokens, 0);
+  EXPECT_EQ(third->texts[0].tokens, first->texts[0].tokens);
 }
 
 TEST_F(ServeEngineTest, WhatCannotRunIsRefusedBeforehand) {

@@ -89,6 +89,10 @@ std::string ServeMetrics::text(std::span<const std::pair<std::string, EngineStat
        [](const S& s) { return s.cached_tokens; });
   each("qx_generated_tokens_total", "counter", "Tokens made.",
        [](const S& s) { return s.generated_tokens; });
+  each("qx_drafted_tokens_total", "counter", "Guesses that went through the model.",
+       [](const S& s) { return s.drafted_tokens; });
+  each("qx_accepted_tokens_total", "counter", "Guesses that became part of a text.",
+       [](const S& s) { return s.accepted_tokens; });
   each("qx_passes_total", "counter", "Forward passes.", [](const S& s) { return s.passes; });
   each("qx_pass_rows_total", "counter", "Tokens of all forward passes.",
        [](const S& s) { return s.pass_rows; });

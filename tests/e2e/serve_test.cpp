@@ -306,5 +306,22 @@ TEST_F(ServeTest, BadOptionsAreRefused) {
   EXPECT_EQ(run_qx({"serve", "-m", model, "--host", "192.0.2.1", "--port", "0"}).exit_code, 1);
 }
 
+TEST_F(ServeTest, GuessesChangeNoAnswerAndAreCounted) {
+  const Json body = chat({{"max_tokens", 60}, {"temperature", 1}, {"seed", 4}, {"logprobs", true}});
+  start();
+  const Json plain = post("/v1/chat/completions", body).json()["choices"];
+  EXPECT_EQ(stop().exit_code, 130);
+  start({"--draft-model", (directory_ / "m").string(), "--prompt-lookup", "4"});
+  const Json guessed = post("/v1/chat/completions", body).json()["choices"];
+  EXPECT_EQ(guessed, plain);
+  // Letters that repeat are found by lookup.
+  const Json letters = chat({{"max_tokens", 60}, {"logit_bias", {{"97", 90}}}});
+  EXPECT_EQ(post("/v1/chat/completions", letters).status, 200);
+  const std::string metrics = ask("GET", "/metrics").body;
+  const std::size_t at = metrics.find("\nqx_accepted_tokens_total{model=\"tiny\"} ");
+  ASSERT_NE(at, std::string::npos) << metrics;
+  EXPECT_GT(std::stoi(metrics.substr(metrics.find("} ", at) + 2)), 20) << metrics;
+}
+
 }  // namespace
 }  // namespace qx::e2e
