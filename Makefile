@@ -54,6 +54,7 @@ test-browser: build  ## open report pages and the page of qx serve in a headless
 	@tests/browser/test_page.py
 
 test-python: build  ## build the Python wheel and test it in a new virtual environment (skipped where pip has no network)
+	@tools/install_deps.sh python
 	@tools/test_python.sh
 
 parity: build  ## compare with the real mlx-lm, lm-eval, transformers, tokenizers and jinja2

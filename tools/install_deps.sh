@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian or Ubuntu packages of a group that are missing; does nothing when all are there.
-# usage: install_deps.sh build|clang|bench|format|aarch64|browser
+# usage: install_deps.sh build|clang|bench|format|aarch64|browser|python
 set -euo pipefail
 
 case ${1:?group} in
@@ -13,6 +13,7 @@ case ${1:?group} in
   bench) packages=(libbenchmark-dev) ;;
   format) packages=(clang-format) ;;
   browser) packages=(chromium chromium-driver fonts-dejavu-core) ;;
+  python) packages=(python3-dev python3-pip python3-venv) ;;
   aarch64) packages=(g++-aarch64-linux-gnu qemu-user) ;;
   *) echo "install_deps.sh: unknown group '$1'" >&2; exit 2 ;;
 esac

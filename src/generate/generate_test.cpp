@@ -67,6 +67,22 @@ TEST_F(GenerateTest, GreedyFollowsTheModel) {
   }
 }
 
+TEST_F(GenerateTest, TheWholeRowOfLogProbabilitiesComesBeforeItsToken) {
+  std::vector<double> chosen_from;  // of the row, at the token that came next
+  std::vector<float> row;
+  GenerateOptions options{.max_tokens = 5, .report_logprobs = true};
+  options.on_logprobs = [&](std::span<const float> logprobs) {
+    row.assign(logprobs.begin(), logprobs.end());
+  };
+  const Generation g = generate(*model_, std::vector<TokenId>{1, 2, 3}, options, [&](TokenId id) {
+    ASSERT_EQ(static_cast<std::int64_t>(row.size()), model_->config().vocab_size);
+    chosen_from.push_back(row[static_cast<std::size_t>(id)]);
+    row.clear();
+  });
+  ASSERT_EQ(chosen_from.size(), 5u);
+  for (std::size_t i = 0; i < 5; ++i) EXPECT_EQ(chosen_from[i], g.logprobs[i].logprob);
+}
+
 TEST_F(GenerateTest, AStopTokenEndsTheTextAndIsNotPartOfIt) {
   const Generation free = run({1, 2, 3}, {.max_tokens = 6});
   GenerateOptions options{.max_tokens = 6};
