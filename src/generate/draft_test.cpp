@@ -166,6 +166,17 @@ TEST_F(DraftTest, WhatIsAlwaysWrongCostsPassesAlone) {
   EXPECT_EQ(g.drafts.drafted, 17 * 3 + 2 + 1);  // fewer where the text is to end
 }
 
+TEST_F(DraftTest, ARepetitionIsFoundByLookup) {
+  Drafter drafter({.lookup_tokens = 8, .context = 64});
+  const Generation g =
+      run({1, 2, 3}, {.max_tokens = 40, .sampling = {.logit_bias = {{7, 1e4}}}}, &drafter);
+  EXPECT_EQ(g.tokens, Ids(40, 7));
+  // The prompt gives one token and two passes another each, until there is something to agree with; then
+  // drafts of 4, 8, 8, 8 and what is left.
+  EXPECT_EQ(g.drafts.passes, 7);
+  EXPECT_EQ(g.drafts.accepted, 4 + 8 + 8 + 8 + 4);
+}
+
 TEST_F(DraftTest, AnUnsureModelGuessesNothing) {
   Drafter drafter({.model = other_.get(), .context = 64});
   const Generation g = run({1, 2, 3}, {.max_tokens = 20}, &drafter);
@@ -296,7 +307,8 @@ TEST_F(DraftTest, ASchemaRulesGuessesToo) {
           "properties": {"a": {"type": "array", "items": {"enum": [true, null]}, "minItems": 3, "maxItems": 3}}})");
   const auto tree = std::make_shared<const VocabularyTree>(*tokenizer_);
   const auto text = [&](Drafter* drafter, std::uint64_t seed) {
-    TokenConstraint constraint(std::make_shared<SchemaGrammar>(schema, "schema"), tree, Ids{*tokenizer_->eos_id()});
+    TokenConstraint constraint(std::make_shared<SchemaGrammar>(schema, "schema"), tree,
+                               Ids{*tokenizer_->eos_id()});
     GenerateOptions options{.max_tokens = 50, .sampling = {.temperature = 1.5, .seed = seed}};
     options.constraint = &constraint;
     return run({72, 105}, options, drafter);
