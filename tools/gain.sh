@@ -7,7 +7,7 @@
 #
 # QX_TEXT: wikitext-2's raw test set. QX_DATA: folder of TASK.jsonl. QX_GAIN_ITEMS (300) of each task. QX: another
 # program than build/qx. QX_GAIN_DOCS: another folder than docs/gain. QX_GAIN_STEPS: some of "prepare plain search
-# distances tasks tables" (default: all). What exists in WORK is used again.
+# distances more tasks tables" (default: all; more: distilled scales, and a search for mse codes). What exists in WORK is used again.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -15,7 +15,7 @@ qx=${QX:-$root/build/qx}
 docs=${QX_GAIN_DOCS:-$root/docs/gain}
 work=${1:-${TMPDIR:-/tmp}/qx-gain}
 items=${QX_GAIN_ITEMS:-300}
-steps=${QX_GAIN_STEPS:-prepare plain search distances tasks tables}
+steps=${QX_GAIN_STEPS:-prepare plain search distances more tasks tables}
 recipes=(q4-hi qx63-hi q3-hi)
 [[ -f ${QX_TEXT:-} ]] || { echo "gain.sh: set QX_TEXT to wikitext-2-raw-test.txt" >&2; exit 2; }
 [[ -d ${QX_DATA:-} ]] || { echo "gain.sh: set QX_DATA to a folder of TASK.jsonl: qx data fetch" >&2; exit 2; }
@@ -89,6 +89,19 @@ if wants distances; then
     distances "${domain%%.*}.json" divergence -m q4-hi -m q4-hi-gptq -m best-q4-hi --base base --text "$domain" \
       --chunks 16 --precision exact --quiet
   done
+fi
+
+if wants more; then
+  for name in q4-hi-gptq best-q4-hi; do
+    make_file "$name-distilled" distill -m "$name" --base base --calibration calibration -o "$name-distilled"
+  done
+  make_file sensitivity-mse.json sensitivity -m base --calibration calibration --fit mse -o sensitivity-mse.json --validate 0
+  make_file best-q4-hi-mse.json search -m base --calibration calibration --sensitivity sensitivity-mse.json \
+    --budget like:q4-hi -o best-q4-hi-mse.json
+  make_file best-q4-hi-mse convert -m base -o best-q4-hi-mse --recipe best-q4-hi-mse.json --fit mse \
+    --calibration calibration
+  distances wiki-more.json divergence -m q4-hi-gptq-distilled -m best-q4-hi-distilled -m best-q4-hi-mse --base base \
+    --text test.txt --chunks 16 --precision exact --quiet
 fi
 
 if wants tasks; then

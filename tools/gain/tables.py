@@ -66,7 +66,11 @@ def budget_section(work, wiki):
         plain = wiki["variants"][recipe]
         rows = [kl_row("plain (MLX's min-max)", plain)]
         for name, label in ((f"{recipe}-mse", "the recipe's bits, weighted fit alone"),
-                            (f"{recipe}-gptq", "the recipe's bits, `gptq`"), (f"best-{recipe}", "searched bits, `gptq`")):
+                            (f"{recipe}-gptq", "the recipe's bits, `gptq`"),
+                            (f"{recipe}-gptq-distilled", "the recipe's bits, `distill`"),
+                            (f"best-{recipe}-mse", "searched bits, weighted fit alone"),
+                            (f"best-{recipe}", "searched bits, `gptq`"),
+                            (f"best-{recipe}-distilled", "searched bits, `distill`")):
             if name in wiki["variants"]:
                 rows.append(kl_row(label, wiki["variants"][name], plain))
         out.append(f"### Bytes of {recipe}: {search['budget']['bytes']}, ours {search['chosen']['bytes']}\n"
@@ -119,7 +123,7 @@ def times_section(work):
     # Paths of this machine are of no use to a reader.
     text = re.sub(r"(?<=\s)/\S*/", "", (work / "times.txt").read_text(encoding="utf-8"))
     times = text.splitlines()
-    parts = {"calibrate": ("calibrate",), "sensitivity": ("sensitivity",), "search": ("search", "best-q4-hi.json"),
+    parts = {"calibrate": ("calibrate",), "sensitivity": ("sensitivity", "sensitivity.json"), "search": ("search", "best-q4-hi.json"),
              "convert": ("convert", "best-q4-hi")}
     seconds = {name: seconds_of(times, *words) for name, words in parts.items()}
     out = "## The commands\nWith their wall times, in which other work of the machine counts.\n"
@@ -132,6 +136,8 @@ def times_section(work):
 def main():
     work = pathlib.Path(sys.argv[1])
     wiki = variants(work, "wiki.json")
+    if (work / "wiki-more.json").exists():
+        wiki["variants"].update(variants(work, "wiki-more.json")["variants"])
     windows = len(wiki["variants"]["q4-hi"]["by_window"])
     print(f"""# The gain of a search, on SmolLM2-135M-Instruct with permuted channels
 Written by `make gain` (tools/gain.sh); not edited by hand. Calibration: the first 40 % of WikiText-2's test text.
