@@ -39,54 +39,79 @@ class Server:
             self.process.wait(60)
 
 
-def stream(server, model, tokens, text, stop_after=None):
-    """One streamed chat; (seconds to the first token, tokens made, seconds, error or None)."""
+def stream(server, model, tokens, text, stop_after=None, **members):
+    """One streamed chat; (seconds to the first token, tokens made, seconds, error or None).
+
+    Client and server share the processors, so bytes are only stamped while they come, and read as events afterwards."""
+    body = {"messages": [{"role": "user", "content": text}], "max_tokens": tokens, "temperature": 1, "seed": 1, "stream": True,
+            **(members or {"ignore_eos": True, "stream_options": {"include_usage": True}})}
+    if model:
+        body["model"] = model
+    data, headers = json.dumps(body), {"Content-Type": "application/json"}
     began = time.perf_counter()
-    first, events, done = None, 0, False
+    pieces = []  # (seconds, bytes)
     try:
-        connection = http.client.HTTPConnection(server.host, server.port, timeout=120)
-        body = {"messages": [{"role": "user", "content": text}], "max_tokens": tokens, "temperature": 1, "seed": 1,
-                "ignore_eos": True, "stream": True, "stream_options": {"include_usage": True}}
-        if model:
-            body["model"] = model
-        connection.request("POST", "/v1/chat/completions", json.dumps(body), {"Content-Type": "application/json"})
+        connection = http.client.HTTPConnection(server.host, server.port, timeout=1800)
+        connection.request("POST", "/v1/chat/completions", data, headers)
         response = connection.getresponse()
         if response.status != 200:
-            return None, 0, 0, f"status {response.status}"
-        usage = None
-        for line in response:
-            if not line.startswith(b"data: "):
-                continue
-            data = line[6:].strip()
-            if data == b"[DONE]":
-                done = True
-                continue
-            event = json.loads(data)
-            if "error" in event:
-                return first, events, 0, str(event["error"])
-            usage = event.get("usage") or usage
-            first = first or time.perf_counter() - began
-            events += 1
-            if stop_after and events >= stop_after:
+            return None, 0, 0, f"status {response.status}: {response.read(300)}"
+        while piece := response.read1(65536):
+            pieces.append((time.perf_counter() - began, piece))
+            if stop_after and sum(p.count(b"data: ") for _, p in pieces) >= stop_after:
                 connection.sock.close()
-                return first, events, time.perf_counter() - began, None
+                return pieces[0][0], stop_after, time.perf_counter() - began, None
+        took = time.perf_counter() - began
         connection.close()
-        if not done:
-            return first, events, 0, "the stream broke off"
-        made = usage["completion_tokens"] if usage else events
-        if server.process and made != tokens:  # other servers may not know ignore_eos
-            return first, made, 0, f"got {made} tokens, expected {tokens}"
-        return first, made, time.perf_counter() - began, None
+        first, made = read_events(pieces)
     except (OSError, ValueError, http.client.HTTPException) as error:
-        return first, events, 0, repr(error)
+        return None, 0, 0, repr(error)
+    if server.process and not members and made != tokens:
+        return first, made, 0, f"got {made} tokens, expected {tokens}"
+    return first, made, took, None
 
 
-def turn(server, model, clients, tokens):
+def read_events(pieces):
+    """(when the first text was there, tokens made) of a whole stream; every event must be JSON and the last [DONE]."""
+    ends, at = [], 0  # where each piece ends
+    for _, piece in pieces:
+        at += len(piece)
+        ends.append(at)
+    whole = b"".join(piece for _, piece in pieces).replace(b"\r\n", b"\n")
+    if len(whole) != at:  # some servers end lines with CR LF: then moments are those of pieces without
+        ends = []
+        for i in range(len(pieces)):
+            ends.append(len(b"".join(piece for _, piece in pieces[:i + 1]).replace(b"\r\n", b"\n")))
+    first, usage, events, done, at = None, None, 0, False, 0
+    for block in whole.split(b"\n\n"):
+        at += len(block) + 2
+        if not block.startswith(b"data: "):
+            continue
+        if done:
+            raise ValueError("an event after [DONE]")
+        if block[6:].strip() == b"[DONE]":
+            done = True
+            continue
+        event = json.loads(block[6:])
+        if "error" in event:
+            raise ValueError(str(event["error"]))
+        usage = event.get("usage") or usage
+        delta = event["choices"][0]["delta"] if event["choices"] else {}
+        if delta.get("content") or delta.get("reasoning_content") or delta.get("reasoning"):
+            events += 1
+            if first is None:
+                first = next(t for (t, _), end in zip(pieces, ends) if end >= min(at, ends[-1]))
+    if not done:
+        raise ValueError("the stream broke off")
+    return first, usage["completion_tokens"] if usage else events
+
+
+def turn(server, model, clients, tokens, **members):
     """Tokens a second of so many at once, all together, and their times to the first token."""
     results = [None] * clients
 
     def work(i):
-        results[i] = stream(server, model, tokens, f"Tell me about the number {i}.")
+        results[i] = stream(server, model, tokens, f"Tell me about the number {i}.", **members)
 
     began = time.perf_counter()
     threads = [threading.Thread(target=work, args=(i,)) for i in range(clients)]

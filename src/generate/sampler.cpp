@@ -15,8 +15,19 @@ namespace {
 
 constexpr float kDropped = -std::numeric_limits<float>::infinity();
 
+// Values that are summed together; a draw looks at one block's tokens alone.
+constexpr std::size_t kDrawBlock = 1024;
+
 std::size_t first_maximum(std::span<const float> values) {
-  return static_cast<std::size_t>(std::max_element(values.begin(), values.end()) - values.begin());
+  float max = 0;
+  std::int64_t index = 0;
+  kernels().max_index(values.data(), static_cast<std::int64_t>(values.size()), &max, &index);
+  return static_cast<std::size_t>(index);
+}
+
+// Sum of exp(v - max), as the kernels sum it.
+double sum_exp(std::span<const float> values, float max) {
+  return kernels().sum_exp(values.data(), static_cast<std::int64_t>(values.size()), max);
 }
 
 // The negated form also refuses NaN.
@@ -43,6 +54,20 @@ void distinct_tokens(std::span<const TokenId> tokens, std::vector<TokenId>& out)
   out.assign(tokens.begin(), tokens.end());
   std::sort(out.begin(), out.end());
   out.erase(std::unique(out.begin(), out.end()), out.end());
+}
+
+// The largest values are looked for this far below the maximum first, then deeper.
+constexpr float kFirstDepth = 8;
+
+float deeper(float depth) {
+  return depth < 100 ? 2 * depth : std::numeric_limits<float>::infinity();
+}
+
+void take_largest(std::span<const float> values, float least, std::vector<float>& out) {
+  out.clear();
+  for (const float v : values) {
+    if (v >= least) out.push_back(v);
+  }
 }
 
 }  // namespace
@@ -93,17 +118,25 @@ void log_softmax(std::span<const float> logits, std::span<float> out) {
 }
 
 void keep_top_p(std::span<float> logprobs, double top_p, std::vector<float>& sorted) {
-  sorted.assign(logprobs.begin(), logprobs.end());
-  std::sort(sorted.begin(), sorted.end(), std::greater<>());
-  double total = 0;
-  for (const float v : sorted) total += std::exp(static_cast<double>(v));
-  // A token stays while those above it hold less than top_p; the largest always does.
-  float threshold = sorted.front();
-  double above = 0;
-  for (const float v : sorted) {
-    if (above >= top_p * total) break;
-    threshold = v;
-    above += std::exp(static_cast<double>(v));
+  const float max = logprobs[first_maximum(logprobs)];
+  const auto weight = [&](float v) {
+    return std::exp(static_cast<double>(v) - static_cast<double>(max));
+  };
+  const double aim = top_p * sum_exp(logprobs, max);
+  // A token stays while those above it hold less than top_p; the largest always does. Sorting the
+  // few largest is enough, mostly: more are taken until they hold enough.
+  float threshold = max;
+  for (float depth = kFirstDepth;; depth = deeper(depth)) {
+    take_largest(logprobs, max - depth, sorted);
+    std::sort(sorted.begin(), sorted.end(), std::greater<>());
+    threshold = max;
+    double above = 0;
+    std::size_t i = 0;
+    for (; i < sorted.size() && above < aim; ++i) {
+      threshold = sorted[i];
+      above += weight(sorted[i]);
+    }
+    if (above >= aim || sorted.size() == logprobs.size()) break;
   }
   for (float& v : logprobs) v = v < threshold ? kDropped : v;
 }
@@ -136,7 +169,11 @@ void exclude_top_choices(std::span<float> logprobs, double threshold,
 void keep_top_k(std::span<float> logprobs, std::int64_t top_k, std::vector<float>& sorted) {
   const auto k = static_cast<std::size_t>(top_k);
   if (k >= logprobs.size()) return;
-  sorted.assign(logprobs.begin(), logprobs.end());
+  const float max = logprobs[first_maximum(logprobs)];
+  for (float depth = kFirstDepth;; depth = deeper(depth)) {
+    take_largest(logprobs, max - depth, sorted);
+    if (sorted.size() >= k) break;
+  }
   const auto kth = sorted.begin() + static_cast<std::ptrdiff_t>(k - 1);
   std::nth_element(sorted.begin(), kth, sorted.end(), std::greater<>());
   const float threshold = *kth;
@@ -189,21 +226,43 @@ TokenId Sampler::sample(std::span<const float> logprobs) {
   if (options_.temperature == 0) return static_cast<TokenId>(first_maximum(logprobs));
   kept_.assign(logprobs.begin(), logprobs.end());
   filter(kept_);
+  return draw();
+}
 
+// A token with probability in proportion to exp(kept_ / temperature).
+TokenId Sampler::draw() {
   const std::size_t best = first_maximum(kept_);
-  const auto weight = [&](float v) {
-    const double gap = static_cast<double>(v) - static_cast<double>(kept_[best]);
-    return std::exp(gap / options_.temperature);
-  };
-  double total = 0;
-  for (const float v : kept_) total += weight(v);
-  const double aim = random_.uniform() * total;
-  double passed = 0;
-  for (std::size_t i = 0; i < kept_.size(); ++i) {
-    passed += weight(kept_[i]);
-    if (passed > aim) return static_cast<TokenId>(i);
+  const double max = static_cast<double>(kept_[best]);
+  const double inverse = 1 / std::max(options_.temperature, 1e-30);
+  for (float& v : kept_) {
+    // What is a thousand below the best has no weight; more might not fit float32.
+    v = static_cast<float>(std::max((static_cast<double>(v) - max) * inverse, -1000.0));
   }
-  return static_cast<TokenId>(best);
+  sums_.clear();
+  double total = 0;
+  for (std::size_t i = 0; i < kept_.size(); i += kDrawBlock) {
+    const std::size_t size = std::min(kDrawBlock, kept_.size() - i);
+    sums_.push_back(sum_exp(std::span(kept_).subspan(i, size), 0));
+    total += sums_.back();
+  }
+  double left = random_.uniform() * total;
+  std::size_t block = 0;
+  for (; block < sums_.size() && sums_[block] <= left; ++block) left -= sums_[block];
+  if (block == sums_.size()) return static_cast<TokenId>(best);
+  std::size_t likeliest = best;
+  double heaviest = 0;
+  const std::size_t end = std::min(kept_.size(), (block + 1) * kDrawBlock);
+  for (std::size_t i = block * kDrawBlock; i < end; ++i) {
+    const double weight = std::exp(static_cast<double>(kept_[i]));
+    left -= weight;
+    if (left < 0) return static_cast<TokenId>(i);
+    if (weight > heaviest) {
+      heaviest = weight;
+      likeliest = i;
+    }
+  }
+  // The block's sum and that of its tokens one by one differ in the last bits.
+  return static_cast<TokenId>(likeliest);
 }
 
 }  // namespace qx

@@ -84,10 +84,13 @@ class Sampler {
   const SamplerOptions& options() const { return options_; }
 
  private:
+  TokenId draw();
+
   SamplerOptions options_;
   Random random_;
   std::vector<float> kept_;  // filtered copy
   std::vector<float> sorted_;
+  std::vector<double> sums_;     // of the weights, block by block
   std::vector<TokenId> recent_;  // distinct tokens of a penalty's context
 };
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <string>
 #include <utility>
@@ -79,6 +80,75 @@ TEST(Sampler, TopKKeepsExactlyKAndTheLowerIndexOfTies) {
   EXPECT_EQ(run(4), "0123");
   EXPECT_EQ(run(5), "01234");
   EXPECT_EQ(run(9), "01234");
+}
+
+// As many tokens as a vocabulary has: the filters look at the largest first, the draw at blocks.
+std::vector<float> many_logprobs(std::size_t count, double spread, std::uint64_t seed) {
+  Random random(seed);
+  std::vector<float> x(count);
+  for (float& v : x) v = static_cast<float>(spread * random.gaussian());
+  for (std::size_t i = 7; i < count; i += 11) x[i] = kGone;  // as a constraint masks
+  log_softmax(x, x);
+  return x;
+}
+
+std::vector<float> by_size(std::vector<float> x) {
+  std::sort(x.begin(), x.end(), std::greater<>());
+  return x;
+}
+
+TEST(Sampler, FiltersOfAWholeVocabularyEqualThoseOfASortedOne) {
+  std::vector<float> sorted;
+  for (const double spread : {0.0, 0.1, 3.0, 12.0, 60.0}) {
+    const auto x = many_logprobs(5003, spread, 11);
+    const auto order = by_size(x);
+    for (const double p : {0.01, 0.5, 0.9, 0.999}) {
+      double above = 0;
+      float threshold = order[0];
+      for (std::size_t i = 0; i < order.size() && above < p; ++i) {
+        threshold = order[i];
+        above += std::exp(static_cast<double>(order[i]));
+      }
+      auto y = x;
+      keep_top_p(y, p, sorted);
+      for (std::size_t i = 0; i < x.size(); ++i) {
+        // Values so near the border that the order of a sum decides are left out.
+        if (std::abs(x[i] - threshold) < 1e-3f && x[i] != threshold) continue;
+        ASSERT_EQ(y[i], x[i] < threshold ? kGone : x[i]) << spread << " " << p << " " << i;
+      }
+    }
+    for (const std::int64_t k : {1, 20, 4000, 4600}) {
+      auto y = x;
+      keep_top_k(y, k, sorted);
+      const auto left = by_size(y);
+      for (std::size_t i = 0; i < left.size(); ++i) {
+        ASSERT_EQ(left[i], static_cast<std::int64_t>(i) < k ? order[i] : kGone)
+            << spread << " " << k;
+      }
+    }
+  }
+}
+
+// The number that is drawn lies in the stretch of [0, 1) that the token has.
+TEST(Sampler, ADrawOfAWholeVocabularyTakesTheTokenThatItsNumberNames) {
+  constexpr std::size_t kCount = 5003;
+  for (const double temperature : {1e-40, 0.5, 1.0, 2.0}) {
+    const auto x = many_logprobs(kCount, 2.0, 12);
+    const double max = *std::max_element(x.begin(), x.end());
+    std::vector<double> begins(kCount + 1, 0.0);
+    for (std::size_t i = 0; i < kCount; ++i) {
+      begins[i + 1] = begins[i] + std::exp((x[i] - max) / temperature);
+    }
+    Sampler sampler({.temperature = temperature, .seed = 5});
+    Random same(5);
+    for (int i = 0; i < 500; ++i) {
+      const auto got = static_cast<std::size_t>(sampler.sample(x));
+      const double number = same.uniform() * begins[kCount];
+      ASSERT_NE(x[got], kGone);
+      ASSERT_GT(number, begins[got] - 1e-5 * begins[kCount]) << temperature;
+      ASSERT_LT(number, begins[got + 1] + 1e-5 * begins[kCount]) << temperature;
+    }
+  }
 }
 
 TEST(Sampler, ZeroTemperatureTakesTheFirstMaximum) {

@@ -130,6 +130,11 @@ TEST(IntegerLinear, EveryRowCount) {
     for (std::int64_t m = 1; m <= 27; ++m)
       check(matrix, random, m, {0, 37}, static_cast<int>(1 + m % 2));
   }
+  // Long rows, whose columns a kernel may take in pieces; the last is half a step.
+  for (const int bits : {2, 3, 4, 6}) {
+    const Matrix matrix = affine_matrix(random, bits, 32, ScaleKind::kBF16, 35, 1120);
+    for (const std::int64_t m : {5, 8, 9, 16, 17}) check(matrix, random, m, {0, 35}, 2);
+  }
   const Matrix matrix = affine_matrix(random, 4, 32, ScaleKind::kBF16, 70, 96);
   for (const std::int64_t m : {47, 48, 49, 63, 64, 65, 130}) check(matrix, random, m, {1, 70}, 2);
 }

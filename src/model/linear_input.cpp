@@ -12,7 +12,7 @@ namespace {
 constexpr std::int64_t kShortTileRows = 64;
 constexpr std::int64_t kTilesPerThread = 4;
 // Values that are worth waking another thread for.
-constexpr std::int64_t kInlineValues = std::int64_t{1} << 15;
+constexpr std::int64_t kInlineValues = std::int64_t{1} << 13;
 
 std::size_t index_of(int group) {
   QX_CHECK(group == 32 || group == 64 || group == 128);
