@@ -225,7 +225,7 @@ TEST_F(ChatSessionTest, APassThatWasInterruptedKeepsWhatWasSaid) {
 TEST_F(ChatSessionTest, AThoughtAloneIsKept) {
   write_tiny_model(root_ / "thinker", {.layers = 1});
   Json document = read_json_file(root_ / "thinker/tokenizer.json");
-  int id = 300;
+  int id = document["added_tokens"].back()["id"].get<int>() + 1;
   for (const char* text : {"<think>", "</think>"}) {
     Json token = document["added_tokens"].back();
     token["id"] = id++;

@@ -43,6 +43,7 @@ ANSWERS = {
     "reason": ["<think>", "\n", "well", " so", "\n", "</think>", "\n\n", "Shown", "."],
     "thoughts": {"small-q8": ["<think>", " one", "</think>", "Shown"], "small-q4": ["<think>", " two", "</think>", "Shown"]},
     "bare": ["No", " figures", "."],
+    "held": {"small-q8": ["a", " b", " c", " d", " e"], "small-q4": ["a", " b", " x", " d", " e"]},
     "long": [f" word{i}" for i in range(400)],
 }
 
@@ -127,7 +128,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                               "function": {"name": "get_weather", "arguments": '{"city": '}},
                              {"index": 0, "function": {"arguments": '"Oslo <b>"}'}}):
                     self.event({"choices": [{"index": 0, "delta": {"tool_calls": [part]}, "finish_reason": None}]})
-            if text == "long" and i == 3 and self.server.hold.is_set():
+            if text in ("long", "held") and i == 3 and self.server.hold.is_set():
                 # Goes on until the client goes away: comments are not events.
                 while not self.server.released.wait(0.05):
                     self.wfile.write(b": still here\n\n")
@@ -171,7 +172,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 class MockServer(http.server.ThreadingHTTPServer):
-    """requests: (path, body) of every POST. hold: answers to "long" stop after four tokens until the client goes, which
+    """requests: (path, body) of every POST. hold: answers to "long" and "held" stop after four tokens until the client goes, which
     sets gone, or until released."""
     daemon_threads = True
 

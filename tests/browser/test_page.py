@@ -465,6 +465,40 @@ class Page(PageTest):
         self.set(shade=True)
         self.assertEqual(len(self.js(seen)), self.js("return document.querySelectorAll('.markup').length"))
 
+    def test_a_mark_stays_when_its_block_is_drawn_again(self):
+        self.server.hold.set()
+        self.open(self.server.url)
+        self.set(other="small-q4", shade=True)
+        self.send("held", finished=False)
+        here = "return [...document.querySelectorAll('.token.here.parts')].map((e) => e.textContent)"
+        self.wait(here, [" c", " x"])
+        self.server.released.set()
+        self.wait("return document.documentElement.dataset.running", "false")
+        self.assertEqual(self.answers(), ["a b c d e", "a b x d e"])
+        self.assertEqual(self.js(here), [" c", " x"])
+        # exp(-0.05), exp(-0.35) ..: the mock's numbers, in five shades.
+        self.assertEqual(self.js("return [...document.querySelectorAll('article:first-child .token')].map((e) => "
+                                 "/p[0-4]/.exec(e.className)?.[0])"), ["p4", "p3", "p3", "p2", "p2"])
+        for formatted in (False, True):
+            self.set(formatted=formatted)
+            self.assertEqual(self.js(here), [" c", " x"])
+
+    def test_links_hold_no_links_and_emphasis_does_not_cross_them(self):
+        self.open(self.server.url)
+        outline = """return import('/markdown.js').then(({ readInline }) => {
+              const write = (text, parts) => parts.map((part) => Array.isArray(part) ? text.slice(...part)
+                : `<${part.type}>${write(text, part.parts)}</${part.type}>`).join('');
+              return arguments[0].map((text) => write(text, readInline(text, [[0, text.length]])));
+            });"""
+        cases = {"[a [b](https://x.org) c](https://y.org)": "[a <link>b</link> c](<link>https://y.org</link>)",
+                 "[*a](https://x.org)*": "<link>*a</link>*", "*a [b*](https://x.org)": "*a <link>b*</link>",
+                 "***a** b*": "<em><strong>a</strong> b</em>", "**a *b***": "<strong>a <em>b</em></strong>",
+                 "snake_case_name 2 * 3 * 4": "snake_case_name 2 * 3 * 4", "`` a`b ``": "<code>a`b</code>",
+                 "\\*a\\* \\(x\\)": "*a* \\(x\\)", "~~a~~ ~b~": "<del>a</del> ~b~",
+                 "see https://x.org/a_b. (https://y.org)": "see <link>https://x.org/a_b</link>. (<link>https://y.org</link>)",
+                 "[a](javascript:x) <b>c</b> &amp;": "[a](javascript:x) <b>c</b> &amp;"}
+        self.assertEqual(dict(zip(cases, self.js(outline, list(cases)))), cases)
+
     def test_markdown_of_any_kind_keeps_its_characters_in_order(self):
         self.open(self.server.url)
         self.assertEqual(self.js(MARKDOWN_CHECK.read_text(encoding="utf-8")), [])
