@@ -1,6 +1,5 @@
-// The verbs of the program as functions: plan, convert, evaluate, compare, audit. Each returns the document
-// of its --json.
-// SPDX-License-Identifier: Apache-2.0
+// The verbs of the program as functions: plan, convert, evaluate, compare, audit. Each returns the
+// document of its --json. SPDX-License-Identifier: Apache-2.0
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
