@@ -124,8 +124,8 @@ double per_second(std::int64_t count, double seconds) {
   return count > 0 && seconds > 0 ? static_cast<double>(count) / seconds : 0.0;
 }
 
-// (text, token, logprobs or None, prompt_tokens, prompt_tps, generation_tokens, generation_tps, peak GB,
-// finish_reason or None, reused_tokens)
+// (text, token, logprobs or None, prompt_tokens, prompt_tps, generation_tokens, generation_tps,
+// peak GB, finish_reason or None, reused_tokens)
 nb::tuple next_step(TextStream& self) {
   std::optional<TextStep> step = self.next();
   if (!step) throw nb::stop_iteration();

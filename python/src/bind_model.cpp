@@ -71,8 +71,8 @@ void check_tokens(const LoadedModel& self, std::span<const TokenId> tokens) {
   }
 }
 
-// Calls take(hidden, first position) for every piece of the tokens; with last_only for the last token alone.
-// Needs the GIL, which it gives up while it computes.
+// Calls take(hidden, first position) for every piece of the tokens; with last_only for the last
+// token alone. Needs the GIL, which it gives up while it computes.
 void run_tokens(LoadedModel& self, const std::vector<TokenId>& tokens, bool last_only,
                 const std::function<void(const Hidden&, std::size_t)>& take) {
   check_tokens(self, tokens);

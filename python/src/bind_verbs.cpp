@@ -1,6 +1,5 @@
-// The verbs of the program as functions: plan, convert, evaluate, compare, audit. Each returns the document
-// of its --json.
-// SPDX-License-Identifier: Apache-2.0
+// The verbs of the program as functions: plan, convert, evaluate, compare, audit. Each returns the
+// document of its --json. SPDX-License-Identifier: Apache-2.0
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
@@ -258,8 +257,8 @@ nb::any compare_run_folders(const std::vector<std::string>& runs, const Text& ba
     if (wanted == Format::kHtml) text = render_html(compared);
     if (wanted == Format::kCsv) text = render_csv(compared);
   }
-  if (wanted == Format::kDict) return to_python(document);
-  return nb::str(text.c_str(), text.size());
+  if (wanted == Format::kDict) return nb::borrow<nb::any>(to_python(document));
+  return nb::borrow<nb::any>(nb::str(text.c_str(), text.size()));
 }
 
 Document audit_card(const Text& path, const Text& text) {

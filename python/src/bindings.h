@@ -18,8 +18,8 @@
 
 namespace qx::python {
 
-// A model with the threads that compute it. Whoever uses `model` holds `mutex`, and takes it without the
-// GIL: one caller at a time.
+// A model with the threads that compute it. Whoever uses `model` holds `mutex`, and takes it
+// without the GIL: one caller at a time.
 struct LoadedModel {
   std::filesystem::path directory;
   Precision precision = Precision::kExact;

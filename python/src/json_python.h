@@ -19,8 +19,8 @@ nanobind::object to_python(const Json& json);
 // Of an object.
 Document document_to_python(const Json& object);
 
-// The same types, tuples too; keys are strings. place: of messages. Needs the GIL. Fails: Error for other
-// types, whole numbers beyond 64 bits, and nesting deeper than 200.
+// The same types, tuples too; keys are strings. place: of messages. Needs the GIL. Fails: Error for
+// other types, whole numbers beyond 64 bits, and nesting deeper than 200.
 Json from_python(nanobind::handle value, std::string_view place);
 
 }  // namespace qx::python

@@ -121,8 +121,8 @@ void TextStream::hand_over() {
   wake_.wait(lock, [this] { return !consumers_turn_; });
 }
 
-// Gives the loop its turn until it has a step. Without the GIL. False: a signal handler raised, the error is set
-// in failure_.
+// Gives the loop its turn until it has a step. Without the GIL. False: a signal handler raised, the
+// error is set in failure_.
 bool TextStream::wait_for_step() {
   const std::lock_guard<std::mutex> model_lock(model_->mutex);
   std::exception_ptr raised;
@@ -171,7 +171,8 @@ void TextStream::close() {
   if (taken_ && !thread_.joinable()) return;
   taken_ = true;
   if (thread_.joinable()) {
-    // Between steps the loop waits in hand_over(); told that it is cancelled, it computes nothing more.
+    // Between steps the loop waits in hand_over(); told that it is cancelled, it computes nothing
+    // more.
     const nb::gil_scoped_release release;
     {
       const std::lock_guard<std::mutex> lock(mutex_);

@@ -1,6 +1,6 @@
 // A text that is made one token at a time, as a Python generator wants it: the generation loop
-// (generate/generate.h) runs on a thread of its own, which works only while the consumer waits in next().
-// SPDX-License-Identifier: Apache-2.0
+// (generate/generate.h) runs on a thread of its own, which works only while the consumer waits in
+// next(). SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <condition_variable>
@@ -38,8 +38,8 @@ struct TextSettings {
   bool skip_special_tokens = false;
 };
 
-// Threads: one consumer at a time. It holds the model's mutex only in next(), so between steps the model
-// may be used for other things.
+// Threads: one consumer at a time. It holds the model's mutex only in next(), so between steps the
+// model may be used for other things.
 class TextStream {
  public:
   // cache may be null. Fails: Error when the cache is in use.
@@ -49,8 +49,8 @@ class TextStream {
   TextStream(const TextStream&) = delete;
   TextStream& operator=(const TextStream&) = delete;
 
-  // The next step; nothing after the last one. Called with the GIL, which it gives up. Fails: what the loop
-  // throws; nb::python_error when a signal handler raised, which ends the text.
+  // The next step; nothing after the last one. Called with the GIL, which it gives up. Fails: what
+  // the loop throws; nb::python_error when a signal handler raised, which ends the text.
   std::optional<TextStep> next();
   // Ends the text where it is. Called with the GIL. May be called twice.
   void close();

@@ -135,7 +135,7 @@ def test_a_prompt_cache_gives_the_same_text_and_reuses_the_prompt(loaded):
     model, tokenizer = loaded
     cache = make_prompt_cache(model, 256)
     first = tokenizer.encode("The first prompt is a long one")
-    sampling = dict(max_tokens=6, temp=1.0, seed=11)
+    sampling = dict(max_tokens=6, temp=8.0, seed=11)
     one = generate(model, tokenizer, first, prompt_cache=cache, **sampling)
     assert one == generate(model, tokenizer, first, **sampling) and len(set(one)) > 2
     held = cache.tokens
@@ -181,7 +181,7 @@ def test_a_cache_serves_one_text_at_a_time_and_one_model(loaded, tiny):
 
 def test_closing_a_stream_and_using_the_model_between_steps(loaded):
     model, tokenizer = loaded
-    sampling = dict(max_tokens=8, temp=1.0, seed=2)
+    sampling = dict(max_tokens=8, temp=8.0, seed=2)
     want = generate(model, tokenizer, "ab", **sampling)
     stream = stream_generate(model, tokenizer, "ab", **sampling)
     texts = []
@@ -205,7 +205,7 @@ def test_threads_share_a_model(loaded):
     model, tokenizer = loaded
 
     def text_of(prompt):
-        return generate(model, tokenizer, prompt, max_tokens=20, temp=1.0, seed=9)
+        return generate(model, tokenizer, prompt, max_tokens=20, temp=8.0, seed=9)
 
     want = {prompt: text_of(prompt) for prompt in ("one", "two", "three")}
     got = {}

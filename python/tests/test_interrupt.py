@@ -13,6 +13,14 @@ import pytest
 import qx
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c_interrupts():
+    """Where the tests run in the background of a shell, SIGINT is ignored, and Python leaves it so."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_a_callback_that_raises_stops_the_work(tiny, tmp_path):
     class Enough(Exception):
         pass
@@ -44,6 +52,7 @@ def test_ctrl_c_ends_a_text(tiny):
     code = f"""
         import os, signal, threading, time
         import qx
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         model, tokenizer = qx.load({str(tiny)!r}, threads=1)
         cache = qx.make_prompt_cache(model)
         threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()

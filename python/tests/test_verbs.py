@@ -47,7 +47,7 @@ def test_convert_is_the_verbs(tiny, program, tmp_path):
     assert {k: v for k, v in ours.items() if k not in times} == {k: v for k, v in theirs.items() if k not in times}
     assert heard[0].title == "converting"
     for file in ours["files"]:
-        if file != "README.md":
+        if file not in ("README.md", "qx_plan.json"):  # which name the build
             assert (tmp_path / "ours" / file).read_bytes() == (tmp_path / "theirs" / file).read_bytes(), file
 
 
