@@ -1,5 +1,6 @@
-// How often the first guess of a draft model is right, by the rule of acceptance: exact chances from both
-// models' probabilities p and q, averaged over the places of texts that the model sampled.
+// How often the first guess of a draft model is right, by the rule of acceptance: exact chances
+// from both models' probabilities p and q, averaged over the places of texts that the model
+// sampled.
 //   draft_rules DIR DRAFT_DIR [temperature] [tokens] < a prompt on each line
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>

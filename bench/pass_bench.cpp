@@ -1,5 +1,5 @@
-// What a forward pass of several tokens of one text costs over that of one, with the logits of every
-// token: what guesses (generate/draft.h) have to earn. Medians of rounds that take turns.
+// What a forward pass of several tokens of one text costs over that of one, with the logits of
+// every token: what guesses (generate/draft.h) have to earn. Medians of rounds that take turns.
 //   pass_bench DIR|SHAPE:RECIPE [exact|fast|reference] [positions before] [rounds] [threads]
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>

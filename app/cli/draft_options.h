@@ -33,7 +33,8 @@ struct DraftTarget {
   bool allow_swap = false;
 };
 // Null without --draft-model. Always in `fast` precision: a guess needs no exact arithmetic.
-// Fails: Error when the tokenizers differ (check_draft_tokenizer), or both models do not fit in memory.
+// Fails: Error when the tokenizers differ (check_draft_tokenizer), or both models do not fit in
+// memory.
 std::unique_ptr<Model> load_draft_model(const DraftOptions& options, const DraftTarget& target,
                                         const Tokenizer& tokenizer, ThreadPool& pool);
 // What load_draft_model does but the loading, for a further target.

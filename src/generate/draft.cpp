@@ -18,8 +18,8 @@ std::int64_t size_of(std::span<const TokenId> tokens) {
   return static_cast<std::int64_t>(tokens.size());
 }
 
-// Tokens that the text's first `end` and all of it have in common at their ends, up to the most that
-// count.
+// Tokens that the text's first `end` and all of it have in common at their ends, up to the most
+// that count.
 std::int64_t agreement(std::span<const TokenId> text, std::size_t end) {
   const std::size_t most = std::min<std::size_t>(end, kLongestAgreement);
   std::size_t n = 0;
@@ -116,8 +116,8 @@ bool Drafter::read(std::span<const TokenId> tokens, std::int64_t most) {
   return piece.size() == rest.size();
 }
 
-// Logits over the vocabulary of the model that is drafted for. Tokens that only one of the two has are
-// padding, and no guess.
+// Logits over the vocabulary of the model that is drafted for. Tokens that only one of the two has
+// are padding, and no guess.
 std::span<float> Drafter::guess_logits(const Hidden& hidden, std::int64_t vocab_size) {
   const std::int64_t own = options_.model->config().vocab_size;
   logits_.resize(static_cast<std::size_t>(std::max(own, vocab_size)));

@@ -1,12 +1,12 @@
-// Speculative decoding (Leviathan, Kalman, Matias: "Fast inference from transformers via speculative
-// decoding", arXiv 2211.17192): guesses of the tokens that a text goes on with, which the model then
-// reads in one pass.
+// Speculative decoding (Leviathan, Kalman, Matias: "Fast inference from transformers via
+// speculative decoding", arXiv 2211.17192): guesses of the tokens that a text goes on with, which
+// the model then reads in one pass.
 //
-// The rule of acceptance here is simpler than theirs: the text's own sampler chooses every token from
-// the model's own logits, as it does without drafts, and a guess is worth something where it is the
-// token that was chosen. So a text is the same to the last bit with and without drafts, for every
-// sampler, penalty, constraint and seed: a bad draft costs time and nothing else. What it costs
-// against theirs is told in docs/speculative.md.
+// The rule of acceptance here is simpler than theirs: the text's own sampler chooses every token
+// from the model's own logits, as it does without drafts, and a guess is worth something where it
+// is the token that was chosen. So a text is the same to the last bit with and without drafts, for
+// every sampler, penalty, constraint and seed: a bad draft costs time and nothing else. What it
+// costs against theirs is told in docs/speculative.md.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -23,10 +23,10 @@ namespace qx {
 constexpr std::int64_t kMostDrafts = 32;  // tokens of a draft
 
 // Prompt lookup (Saxena, "Prompt lookup decoding", 2023): finds the place where the last tokens of
-// the text came before and gives at most `most` tokens of what followed there. Of several places that
-// with the longest agreement (of up to 16 tokens) counts, the latest on a tie; none with less than
-// `least` tokens does. Where what followed runs into the end of the text, it goes on with itself, as a
-// repetition does.
+// the text came before and gives at most `most` tokens of what followed there. Of several places
+// that with the longest agreement (of up to 16 tokens) counts, the latest on a tie; none with less
+// than `least` tokens does. Where what followed runs into the end of the text, it goes on with
+// itself, as a repetition does.
 std::vector<TokenId> look_up_draft(std::span<const TokenId> text, std::int64_t least,
                                    std::int64_t most);
 
@@ -59,9 +59,9 @@ struct DraftRequest {
   std::span<const TokenId> stop = {};           // a draft ends before one of these
 };
 
-// Makes drafts for one text after another and keeps what its model has read of them. Drafts depend on
-// the texts alone, neither on time nor on threads. Threads: one caller at a time, and not while the
-// model is at work elsewhere.
+// Makes drafts for one text after another and keeps what its model has read of them. Drafts depend
+// on the texts alone, neither on time nor on threads. Threads: one caller at a time, and not while
+// the model is at work elsewhere.
 class Drafter {
  public:
   explicit Drafter(const DrafterOptions& options);
@@ -72,13 +72,13 @@ class Drafter {
   // Without it, draft() does so.
   bool read(std::span<const TokenId> tokens, std::int64_t most);
 
-  // The guess: up to request.most tokens, or none where there is nothing to go by. The model's are what
-  // the text's sampler would choose next from the model's logits, with the random numbers that it
-  // will choose with: two models that agree choose alike at every temperature.
+  // The guess: up to request.most tokens, or none where there is nothing to go by. The model's are
+  // what the text's sampler would choose next from the model's logits, with the random numbers that
+  // it will choose with: two models that agree choose alike at every temperature.
   std::span<const TokenId> draft(const DraftRequest& request);
 
-  // How many tokens of the last draft were right: prompt lookup asks for more agreement after a miss,
-  // and for longer drafts after a hit.
+  // How many tokens of the last draft were right: prompt lookup asks for more agreement after a
+  // miss, and for longer drafts after a hit.
   void judge(std::int64_t accepted);
 
   const DrafterOptions& options() const { return options_; }

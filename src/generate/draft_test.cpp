@@ -171,8 +171,8 @@ TEST_F(DraftTest, ARepetitionIsFoundByLookup) {
   const Generation g =
       run({1, 2, 3}, {.max_tokens = 40, .sampling = {.logit_bias = {{7, 1e4}}}}, &drafter);
   EXPECT_EQ(g.tokens, Ids(40, 7));
-  // The prompt gives one token and two passes another each, until there is something to agree with; then
-  // drafts of 4, 8, 8, 8 and what is left.
+  // The prompt gives one token and two passes another each, until there is something to agree with;
+  // then drafts of 4, 8, 8, 8 and what is left.
   EXPECT_EQ(g.drafts.passes, 7);
   EXPECT_EQ(g.drafts.accepted, 4 + 8 + 8 + 8 + 4);
 }
@@ -276,8 +276,8 @@ TEST_F(DraftTest, StopsInsideADraft) {
     Drafter by_text(by(same_.get())), by_user(by(same_.get()));
     expect_same(after(options.finished, &by_text), after(options.finished, nullptr));
     options.finished = {};
-    // The second question of cancelled() is the first behind a token; a draft model's reading asks none
-    // for a short prompt.
+    // The second question of cancelled() is the first behind a token; a draft model's reading asks
+    // none for a short prompt.
     expect_same(after(options.cancelled, &by_user), after(options.cancelled, nullptr));
     options.cancelled = {};
   }

@@ -129,8 +129,8 @@ class TextLoop {
         limit_(limit),
         sampler_(options.sampling) {}
 
-  // From the first choice on. hidden: after the prompt's last token, which is what `out` was started
-  // with.
+  // From the first choice on. hidden: after the prompt's last token, which is what `out` was
+  // started with.
   void write(Hidden hidden, std::span<const TokenId> prompt, Clock::time_point start,
              Generation& out) {
     start_ = start;
@@ -146,8 +146,8 @@ class TextLoop {
   }
 
  private:
-  // Chooses tokens from the outputs of a pass as long as the draft has guessed them. True: the text is
-  // at its end.
+  // Chooses tokens from the outputs of a pass as long as the draft has guessed them. True: the text
+  // is at its end.
   bool choose(const Hidden& hidden, Generation& out) {
     const auto vocab = static_cast<std::size_t>(model_.config().vocab_size);
     logits_.resize(static_cast<std::size_t>(hidden.rows) * vocab);

@@ -29,8 +29,8 @@ struct GenerateOptions {
   // Says which tokens may come; the text ends, with kStop, where nothing may follow. Null: all.
   // Used up by one text.
   TokenConstraint* constraint = nullptr;
-  // Guesses what comes next, so that one pass may make several tokens. The text is the same to the last
-  // bit with and without. Null: nobody.
+  // Guesses what comes next, so that one pass may make several tokens. The text is the same to the
+  // last bit with and without. Null: nobody.
   Drafter* drafter = nullptr;
   // Called before each on_token with the log-probabilities that the token was chosen by: [vocab_size],
   // after penalties and bias, before the filters, as mlx-lm reports them. Valid during the call.
@@ -102,9 +102,9 @@ class KeptSequence {
 };
 
 // Reads the prompt in pieces of kPromptPiece tokens, then one token a pass, or what a draft and the
-// token behind it give. on_token is called for every token as it is chosen. Checks for an interrupt between steps. Fails: Error for an empty
-// prompt, or one longer than the context; Error when options.sampling is not as
-// check_sampler_options() takes it.
+// token behind it give. on_token is called for every token as it is chosen. Checks for an interrupt
+// between steps. Fails: Error for an empty prompt, or one longer than the context; Error when
+// options.sampling is not as check_sampler_options() takes it.
 constexpr std::int64_t kPromptPiece = 512;
 Generation generate(Model& model, std::span<const TokenId> prompt, const GenerateOptions& options,
                     const std::function<void(TokenId)>& on_token);

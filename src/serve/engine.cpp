@@ -243,8 +243,8 @@ std::int64_t ServeEngine::prompt_budget() const {
   return std::max(static_cast<std::int64_t>(rows), kLeastBudget);
 }
 
-// Rows of other texts cost no more than guesses and are never wrong, so guesses are for when there are
-// few texts.
+// Rows of other texts cost no more than guesses and are never wrong, so guesses are for when there
+// are few texts.
 void ServeEngine::plan_drafts() {
   if (!limits_.drafts.wanted()) return;
   std::int64_t texts = 0;

@@ -40,8 +40,8 @@ struct EngineLimits {
   // A pass should take no longer, so that streams stay lively and cancelling is prompt. Cuts the
   // prompts into smaller pieces on slow machines; results do not depend on it.
   std::chrono::milliseconds pass_time{250};
-  // Guesses what texts go on with, which changes none of them. A draft model may be shared by engines
-  // of one ComputeTurn.
+  // Guesses what texts go on with, which changes none of them. A draft model may be shared by
+  // engines of one ComputeTurn.
   DrafterOptions drafts = {};
   std::int64_t draft_texts = 2;  // no guesses while more are made: rows of other texts pay better
 };

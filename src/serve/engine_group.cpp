@@ -220,15 +220,17 @@ bool EngineGroup::sample_row(EngineChoice& choice, std::span<float> logits) cons
   check_finite(logits);
   GenerationConstraint* const constraint = constraint_of(choice);
   if (constraint != nullptr) constraint->mask(logits);
-  EngineChoice::Choice& chosen = choice.chosen.emplace_back();
+  EngineChoice::Choice chosen;
   chosen.id = choice.sampler.choose(logits, choice.tokens);
   if (task.logprobs) chosen.logprobs = describe_logprobs(logits, chosen.id, task.top_logprobs);
-  if (stops_at(chosen.id)) return false;
-  choice.tokens.push_back(chosen.id);
-  if (constraint == nullptr) return true;
-  constraint->accept(chosen.id);
-  chosen.whole = constraint->finished();
-  return !chosen.whole;
+  const bool ends = stops_at(chosen.id);
+  if (!ends && constraint != nullptr) {
+    constraint->accept(chosen.id);
+    chosen.whole = constraint->finished();
+  }
+  if (!ends) choice.tokens.push_back(chosen.id);
+  choice.chosen.push_back(std::move(chosen));
+  return !ends && !choice.chosen.back().whole;
 }
 
 void EngineGroup::sample(EngineChoice& choice, std::span<float> logits) const {

@@ -37,7 +37,8 @@ struct SequenceChain {
   void commit(PrefixTree& tree, std::span<const TokenId> tokens);
   // Another text goes on from here: the tail is shared from now on, and grows no more.
   void fork() { tail_end = position; }
-  // Of how many tokens the next append() may be, so that they can be taken back: none that fill a block.
+  // Of how many tokens the next append() may be, so that they can be taken back: none that fill a
+  // block.
   std::int64_t revocable() const;
   // Forgets the last `count` tokens of such an append(), after the pass.
   void take_back(std::int64_t count);
@@ -56,7 +57,8 @@ struct EngineChoice {
   std::int64_t generated = 0;
   bool done = false;
 
-  // Guesses that the pass at hand reads behind the last token; until then they are the end of tokens.
+  // Guesses that the pass at hand reads behind the last token; until then they are the end of
+  // tokens.
   std::vector<TokenId> draft = {};
   std::optional<Drafter> drafter = {};
   std::int64_t rows() const { return 1 + static_cast<std::int64_t>(draft.size()); }  // of the pass
@@ -98,12 +100,12 @@ struct EngineGroup {
   // Once the prompt is in the chain. report_prompt() follows the choices' first sample().
   void begin_choices(const Tokenizer& tokenizer);
   void report_prompt();
-  // Guesses what a choice goes on with. budget: tokens that a draft model reads now, at most; there is no
-  // guess where more is left.
+  // Guesses what a choice goes on with. budget: tokens that a draft model reads now, at most; there
+  // is no guess where more is left.
   void draft(EngineChoice& choice, const DrafterOptions& options, std::int64_t vocab_size,
              std::int64_t budget) const;
-  // Chooses the next tokens of a choice from the logits of its rows of the pass, which are changed: one,
-  // and one more for every guess that it was.
+  // Chooses the next tokens of a choice from the logits of its rows of the pass, which are changed:
+  // one, and one more for every guess that it was.
   void sample(EngineChoice& choice, std::span<float> logits) const;
   // Tells the sink what sample() chose.
   void report(EngineChoice& choice);

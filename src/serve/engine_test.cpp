@@ -409,8 +409,8 @@ TEST_F(ServeEngineTest, AConstraintRulesWhatIsChosen) {
   }
 }
 
-// Guesses that are always right, hardly ever, and by prompt lookup; several texts at once, each across
-// the borders of blocks.
+// Guesses that are always right, hardly ever, and by prompt lookup; several texts at once, each
+// across the borders of blocks.
 TEST_F(ServeEngineTest, TextsAreThoseOfThePlainLoopWithGuessesToo) {
   const DrafterOptions drafters[] = {
       {.model = same_.get(), .model_tokens = 5, .context = 2048, .least_probability = 0},
