@@ -9,7 +9,7 @@ CACHE  ?= $(or $(QX_CACHE),$(HOME)/.cache/qx)
 FUZZ_SECONDS ?= 30
 FORMATTED := $(shell git ls-files '*.cpp' '*.h' 2>/dev/null)
 
-.PHONY: help deps build test test-aarch64 test-browser test-dev test-tsan test-clang parity parity-full fuzz demo example gain bench format \
+.PHONY: help deps build test test-aarch64 test-browser test-dev test-malformed test-tsan test-clang parity parity-full fuzz demo example gain bench format \
   format-check install clean
 
 help:  ## show this list
@@ -28,7 +28,8 @@ test: build  ## unit and end-to-end tests
 	@tools/fetch_smollm2.sh >/dev/null || echo "SmolLM2 cannot be fetched: the tests that need it are skipped"
 	@ctest --test-dir build --output-on-failure -j $(JOBS)
 
-test-dev: deps  ## the same tests under AddressSanitizer and UndefinedBehaviorSanitizer
+test-dev: deps  ## build all with clang for AddressSanitizer and UndefinedBehaviorSanitizer; the same tests
+	@tools/install_deps.sh clang
 	@cmake --preset dev >/dev/null
 	@cmake --build build-dev -j $(JOBS)
 	@ctest --test-dir build-dev --output-on-failure -j $(JOBS)
@@ -39,6 +40,13 @@ test-tsan: deps  ## the tests of everything that runs on several threads, under 
 	@cmake --preset tsan >/dev/null
 	@cmake --build build-tsan -j $(JOBS) --target $(TSAN_TESTS)
 	@ctest --test-dir build-tsan --output-on-failure -j $(JOBS) -R '^($(subst $() ,|,$(TSAN_TESTS)))$$'
+
+test-malformed: deps  ## 10,000 malformed requests and slow senders to qx serve, under AddressSanitizer and under ThreadSanitizer
+	@tools/install_deps.sh clang
+	@cmake --preset dev >/dev/null && cmake --build build-dev -j $(JOBS) --target qx e2e_test
+	@cmake --preset tsan >/dev/null && cmake --build build-tsan -j $(JOBS) --target qx
+	@for build in dev tsan; do \
+	  QX_SLOW_SENDERS=100 QX_TEST_PROGRAM=build-$$build/qx build-dev/tests/e2e_test --gtest_filter='MalformedTest.*'; done
 
 test-clang:  ## build libraries and program with clang, warnings as errors, not optimized
 	@tools/install_deps.sh clang
@@ -54,7 +62,7 @@ test-browser: build  ## open report pages and the page of qx serve in a headless
 	@tests/browser/test_page.py
 
 parity: build  ## compare with the real mlx-lm, lm-eval, transformers, tokenizers and jinja2
-	@tools/parity.sh
+	@JOBS=$(JOBS) tools/parity.sh
 
 parity-full: build  ## the long comparison with the peers on the real items of QX_DATA; keeps its result
 	@JOBS=$(JOBS) tools/parity_full.sh
@@ -90,4 +98,4 @@ install: build  ## install the program, its recipes and completions under PREFIX
 	@cmake --install build --prefix $(PREFIX)
 
 clean:  ## remove every build folder and the demo's output
-	@rm -rf build build-dev build-tsan build-clang build-aarch64 build-fuzz build-bench demo
+	@rm -rf build build-dev build-tsan build-clang build-aarch64 build-bench demo
