@@ -9,7 +9,7 @@ CACHE  ?= $(or $(QX_CACHE),$(HOME)/.cache/qx)
 FUZZ_SECONDS ?= 30
 FORMATTED := $(shell git ls-files '*.cpp' '*.h' 2>/dev/null)
 
-.PHONY: help deps build test test-aarch64 test-browser test-dev test-python test-tsan test-clang parity parity-full fuzz \
+.PHONY: help deps build test test-aarch64 test-browser test-dev test-malformed test-python test-tsan test-clang parity parity-full fuzz \
   demo example gain bench format format-check install clean
 
 help:  ## show this list
@@ -28,7 +28,8 @@ test: build  ## unit and end-to-end tests
 	@tools/fetch_smollm2.sh >/dev/null || echo "SmolLM2 cannot be fetched: the tests that need it are skipped"
 	@ctest --test-dir build --output-on-failure -j $(JOBS)
 
-test-dev: deps  ## the same tests under AddressSanitizer and UndefinedBehaviorSanitizer
+test-dev: deps  ## build all with clang for AddressSanitizer and UndefinedBehaviorSanitizer; the same tests
+	@tools/install_deps.sh clang
 	@cmake --preset dev >/dev/null
 	@cmake --build build-dev -j $(JOBS)
 	@ctest --test-dir build-dev --output-on-failure -j $(JOBS)
@@ -39,6 +40,13 @@ test-tsan: deps  ## the tests of everything that runs on several threads, under 
 	@cmake --preset tsan >/dev/null
 	@cmake --build build-tsan -j $(JOBS) --target $(TSAN_TESTS)
 	@ctest --test-dir build-tsan --output-on-failure -j $(JOBS) -R '^($(subst $() ,|,$(TSAN_TESTS)))$$'
+
+test-malformed: deps  ## 10,000 malformed requests and slow senders to qx serve, under AddressSanitizer and under ThreadSanitizer
+	@tools/install_deps.sh clang
+	@cmake --preset dev >/dev/null && cmake --build build-dev -j $(JOBS) --target qx e2e_test
+	@cmake --preset tsan >/dev/null && cmake --build build-tsan -j $(JOBS) --target qx
+	@for build in dev tsan; do \
+	  QX_SLOW_SENDERS=100 QX_TEST_PROGRAM=build-$$build/qx build-dev/tests/e2e_test --gtest_filter='MalformedTest.*'; done
 
 test-clang:  ## build libraries and program with clang, warnings as errors, not optimized
 	@tools/install_deps.sh clang
@@ -58,7 +66,7 @@ test-python: build  ## build the Python wheel and test it in a new virtual envir
 	@tools/test_python.sh
 
 parity: build  ## compare with the real mlx-lm, lm-eval, transformers, tokenizers and jinja2
-	@tools/parity.sh
+	@JOBS=$(JOBS) tools/parity.sh
 
 parity-full: build  ## the long comparison with the peers on the real items of QX_DATA; keeps its result
 	@JOBS=$(JOBS) tools/parity_full.sh

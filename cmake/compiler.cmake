@@ -9,6 +9,10 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   target_compile_options(qx_flags INTERFACE -Wno-null-dereference -Wno-restrict
     -Wno-stringop-overflow -Wno-array-bounds -Wno-maybe-uninitialized)
 endif()
+if(CMAKE_UNITY_BUILD)
+  # A local name may be that of another file's helper.
+  target_compile_options(qx_flags INTERFACE -Wno-shadow)
+endif()
 if(QX_WERROR)
   target_compile_options(qx_flags INTERFACE -Werror)
 endif()

@@ -19,6 +19,8 @@ function(qx_test name)
   cmake_parse_arguments(A "" "" "SOURCES;DEPS" ${ARGN})
   add_executable(${name} ${A_SOURCES})
   target_link_libraries(${name} PRIVATE ${A_DEPS} qx_flags qx_test_flags GTest::gtest_main)
+  # Tests name their helpers alike.
+  set_target_properties(${name} PROPERTIES UNITY_BUILD OFF)
   add_test(NAME ${name} COMMAND ${name})
 endfunction()
 

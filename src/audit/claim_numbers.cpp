@@ -11,11 +11,6 @@
 namespace qx {
 namespace {
 
-std::string_view text_at(const Clause& clause, std::size_t i) {
-  if (i >= clause.words.size() || clause.words[i].kind != Word::Kind::kText) return "";
-  return clause.words[i].text;
-}
-
 bool says(const Clause& clause, std::initializer_list<std::string_view> words) {
   return std::any_of(clause.words.begin(), clause.words.end(), [&](const Word& w) {
     return w.kind == Word::Kind::kText &&

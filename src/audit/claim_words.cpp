@@ -67,12 +67,6 @@ bool is_text(const Word& word) {
   return word.kind == Word::Kind::kText;
 }
 
-std::string_view text_at(const Clause& clause, std::size_t i) {
-  return i < clause.words.size() && is_text(clause.words[i])
-             ? std::string_view(clause.words[i].text)
-             : std::string_view();
-}
-
 // "within (the) noise"
 bool says_within(const Clause& clause, std::size_t i) {
   for (std::size_t back = 1; back <= 3 && back <= i; ++back) {
@@ -110,6 +104,12 @@ bool is_negated(const Clause& clause, std::size_t at) {
 }
 
 }  // namespace
+
+std::string_view text_at(const Clause& clause, std::size_t i) {
+  return i < clause.words.size() && is_text(clause.words[i])
+             ? std::string_view(clause.words[i].text)
+             : std::string_view();
+}
 
 std::optional<ClaimWord> find_claim_word(const Clause& clause) {
   std::optional<ClaimWord> found;

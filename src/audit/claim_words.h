@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <optional>
+#include <string_view>
 
 #include "audit/prose.h"
 
@@ -25,6 +26,9 @@ struct ClaimWord {
   std::size_t at = 0;    // index in Clause::words
   bool negated = false;  // "not better", "no improvement"
 };
+
+// The i-th word, or "" when there is none or it is no text.
+std::string_view text_at(const Clause& clause, std::size_t i);
 
 // The word that carries the clause's claim: the first that is about scores. "higher precision" and
 // "smaller size" are not.

@@ -203,7 +203,7 @@ Clause make_clause(std::string_view text, const ScoreTable& table,
   return clause;
 }
 
-std::string trimmed(std::string_view text) {
+std::string clause_text(std::string_view text) {
   constexpr std::string_view kEdge = " \t\r*#>|-";
   const std::size_t begin = text.find_first_not_of(kEdge);
   if (begin == std::string_view::npos) return "";
@@ -236,11 +236,11 @@ std::vector<std::string> split_clauses(const std::string& text) {
       current += text[i++];
       continue;
     }
-    clauses.push_back(trimmed(current));
+    clauses.push_back(clause_text(current));
     current.clear();
     i += border->size();
   }
-  clauses.push_back(trimmed(current));
+  clauses.push_back(clause_text(current));
   std::erase_if(clauses, [](const std::string& c) { return c.empty(); });
   return clauses;
 }
@@ -281,7 +281,7 @@ std::vector<Clause> find_clauses(const std::vector<std::string>& lines, const Sc
   std::vector<Clause> all;
   Clause heading;
   for (std::size_t i = 0; i < lines.size(); ++i) {
-    const std::string line = trimmed(without_emphasis(lines[i]));
+    const std::string line = clause_text(without_emphasis(lines[i]));
     if (!prose[i] || line.empty()) continue;
     const bool is_row = table_cells(lines[i]).size() >= 3;
     const bool is_rule = std::none_of(line.begin(), line.end(), is_alnum);  // of a table

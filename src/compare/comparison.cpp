@@ -12,7 +12,7 @@
 namespace qx {
 namespace {
 
-double to_double(std::int64_t x) {
+double real_of(std::int64_t x) {
   return static_cast<double>(x);
 }
 
@@ -52,7 +52,7 @@ std::vector<Flag> find_flags(const Score& score, const TaskSummary& task,
   const auto most =
       std::max_element(chosen.begin(), chosen.end(),
                        [](const auto& a, const auto& b) { return a.second < b.second; });
-  const double share = to_double(most->second) / to_double(score.n);
+  const double share = real_of(most->second) / real_of(score.n);
   if (most->second == score.n) {
     flags.push_back(
         {FlagKind::kConstantAnswer,
@@ -98,18 +98,18 @@ TaskSummary summarize_task(const std::string& name, const std::string& metric,
   std::map<int, std::int64_t> gold;
   for (const ItemResult* item : common.by_run[0]) {
     ++gold[item->gold];
-    if (item->choices > 1) task.chance += 1.0 / item->choices / to_double(task.n);
+    if (item->choices > 1) task.chance += 1.0 / item->choices / real_of(task.n);
   }
   for (const auto& [index, count] : gold) {
     if (task.chance == 0) break;
-    task.majority_share = std::max(task.majority_share, to_double(count) / to_double(task.n));
+    task.majority_share = std::max(task.majority_share, real_of(count) / real_of(task.n));
   }
   for (const auto& items : common.by_run) {
     Score score;
     score.n = task.n;
     score.right =
         std::count_if(items.begin(), items.end(), [](const ItemResult* i) { return i->right; });
-    score.accuracy = to_double(score.right) / to_double(score.n);
+    score.accuracy = real_of(score.right) / real_of(score.n);
     score.stderr_ = accuracy_stderr(score.right, score.n);
     score.interval = wilson_interval(score.right, score.n, kConfidence);
     if (!common.passages.empty()) score.clustered_stderr = clustered_stderr(items, common.passages);
@@ -134,12 +134,12 @@ void add_averages(PairSummary& pair, const std::vector<TaskSummary>& tasks,
     const Difference& d = pair.tasks[t];
     parts.push_back({d.counts, 1, d.design_effect, pairs[t].sums});
     differences.push_back(&d);
-    n += to_double(tasks[t].n);
+    n += real_of(tasks[t].n);
   }
   if (parts.empty()) return;
   for (TaskDifference& part : parts) part.weight = 1 / static_cast<double>(parts.size());
   pair.average = average_pair(parts, differences, margin);
-  for (TaskDifference& part : parts) part.weight = to_double(part.counts.n()) / n;
+  for (TaskDifference& part : parts) part.weight = real_of(part.counts.n()) / n;
   pair.micro = average_pair(parts, differences, margin);
 }
 

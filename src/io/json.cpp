@@ -16,8 +16,6 @@
 namespace qx {
 namespace {
 
-constexpr std::size_t kMaxDepth = 200;
-
 // Builds values on an explicit stack. nlohmann's own builder looks every new key up by scanning the
 // object, which takes minutes for a vocabulary of 150,000 entries; here a hash set per object does
 // it.
@@ -81,8 +79,8 @@ class Builder : public nlohmann::json_sax<Json> {
   }
 
   bool open(Json container) {
-    if (stack_.size() >= kMaxDepth) {
-      fail(origin_, "nested deeper than {} levels, expected fewer", kMaxDepth);
+    if (stack_.size() >= kMaxJsonDepth) {
+      fail(origin_, "nested deeper than {} levels, expected fewer", kMaxJsonDepth);
     }
     stack_.push_back({std::move(container), {}, {}});
     return true;

@@ -18,7 +18,10 @@ void append_member(Json& object, std::string key, Json value);
 
 bool is_valid_utf8(std::string_view text);
 
-// Parses UTF-8 text. Rejects invalid UTF-8, nesting deeper than 200, a key that occurs twice in
+// Levels of nesting that are read.
+inline constexpr std::size_t kMaxJsonDepth = 200;
+
+// Parses UTF-8 text. Rejects invalid UTF-8, nesting deeper than kMaxJsonDepth, a key that occurs twice in
 // one object, bare NaN and Infinity, and trailing characters.
 // Fails: Error whose place is `origin` and which gives the byte offset.
 Json parse_json(std::string_view text, std::string_view origin);

@@ -12,8 +12,6 @@
 namespace qx {
 namespace {
 
-constexpr std::size_t kMaxDepth = 200;  // as parse_json
-
 // Walks a text and leaves in *position how far the parser has read.
 class CountingIterator {
  public:
@@ -113,8 +111,8 @@ class LineRecorder : public nlohmann::json_sax<Json> {
     return true;
   }
   bool open(bool is_array) {
-    if (stack_.size() >= kMaxDepth) {
-      fail(place(0), "nested deeper than {} levels, expected fewer", kMaxDepth);
+    if (stack_.size() >= kMaxJsonDepth) {
+      fail(place(0), "nested deeper than {} levels, expected fewer", kMaxJsonDepth);
     }
     std::string path = begin_value(0);
     stack_.push_back({is_array, std::move(path), {}, 0, {}});

@@ -12,7 +12,7 @@ namespace qx {
 namespace {
 
 // Below this many multiply-adds, waking other threads costs more than it saves.
-constexpr std::int64_t kInlineWork = std::int64_t{1} << 15;
+constexpr std::int64_t kInlineAttention = std::int64_t{1} << 15;
 // Scores of a block of rows: 4 MB, a share of a usual last-level cache.
 constexpr std::int64_t kScoreFloats = std::int64_t{1} << 20;
 // More queries than this reuse nothing better; fewer than the second lose speed.
@@ -193,7 +193,7 @@ void attend(ThreadPool& pool, const AttentionJob& job, std::span<AttentionScratc
                   scratch[static_cast<std::size_t>(worker)]);
   };
   const std::int64_t tasks = count * job.kv_heads;
-  if (attention.work() <= kInlineWork) {
+  if (attention.work() <= kInlineAttention) {
     for (std::int64_t i = 0; i < tasks; ++i) run(i, 0);
     return;
   }

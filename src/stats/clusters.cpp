@@ -14,17 +14,17 @@
 namespace qx {
 namespace {
 
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+constexpr double kUndefined = std::numeric_limits<double>::quiet_NaN();
 
 double mean_of(std::span<const double> values) {
-  if (values.empty()) return kNaN;
+  if (values.empty()) return kUndefined;
   return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }
 
 }  // namespace
 
 MeanError mean_error(std::span<const double> values) {
-  MeanError result{mean_of(values), kNaN};
+  MeanError result{mean_of(values), kUndefined};
   if (values.size() < 2) return result;
   double squares = 0;
   for (const double x : values) squares += (x - result.mean) * (x - result.mean);
@@ -36,7 +36,7 @@ MeanError mean_error(std::span<const double> values) {
 MeanError clustered_mean_error(std::span<const double> values,
                                std::span<const std::int64_t> cluster) {
   QX_CHECK(values.size() == cluster.size());
-  MeanError result{mean_of(values), kNaN};
+  MeanError result{mean_of(values), kUndefined};
   std::map<std::int64_t, double> residues;
   for (std::size_t i = 0; i < values.size(); ++i) residues[cluster[i]] += values[i] - result.mean;
   if (residues.size() < 2) return result;
@@ -90,7 +90,7 @@ ClusteredTest clustered_mcnemar(std::span<const std::int64_t> sums) {
 }
 
 MeanError macro_average(std::span<const TaskMean> tasks) {
-  if (tasks.empty()) return {kNaN, kNaN};
+  if (tasks.empty()) return {kUndefined, kUndefined};
   const auto k = static_cast<double>(tasks.size());
   double sum = 0, variance = 0;
   for (const TaskMean& task : tasks) {
@@ -108,7 +108,7 @@ MeanError micro_average(std::span<const TaskMean> tasks) {
     sum += n * task.mean;
     variance += n * n * task.stderr_ * task.stderr_;
   }
-  if (items == 0) return {kNaN, kNaN};
+  if (items == 0) return {kUndefined, kUndefined};
   return {sum / items, std::sqrt(variance) / items};
 }
 

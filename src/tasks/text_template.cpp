@@ -37,7 +37,7 @@ std::string filter_names() {
   return names;
 }
 
-std::string_view trimmed(std::string_view text) {
+std::string_view trimmed_field(std::string_view text) {
   while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
   while (!text.empty() && text.back() == ' ') text.remove_suffix(1);
   return text;
@@ -65,11 +65,11 @@ std::optional<std::vector<std::string>> parse_arguments(std::string_view text) {
   if (text.size() < 2 || text.front() != '(' || text.back() != ')') return std::nullopt;
   text = text.substr(1, text.size() - 2);
   while (true) {
-    text = trimmed(text);
+    text = trimmed_field(text);
     std::optional<std::string> argument = take_quoted(text);
     if (!argument) return std::nullopt;
     arguments.push_back(std::move(*argument));
-    text = trimmed(text);
+    text = trimmed_field(text);
     if (text.empty()) return arguments;
     if (text.front() != ',') return std::nullopt;
     text.remove_prefix(1);
@@ -226,8 +226,8 @@ std::vector<std::string> FieldPath::strings(const Json& row, std::string_view pl
 }
 
 TextFilter parse_text_filter(std::string_view text, std::string_view place) {
-  text = trimmed(text);
-  const std::string_view name = trimmed(text.substr(0, text.find('(')));
+  text = trimmed_field(text);
+  const std::string_view name = trimmed_field(text.substr(0, text.find('(')));
   const auto* known = std::find_if(std::begin(kFilters), std::end(kFilters),
                                    [name](const FilterName& f) { return f.name == name; });
   if (known == std::end(kFilters)) {
@@ -278,7 +278,7 @@ TextTemplate::TextTemplate(std::string_view source, std::string_view place) : so
       }
       const std::vector<std::string_view> parts = split_filters(source.substr(i + 1, end - i - 1));
       piece.has_field = true;
-      piece.field = FieldPath(trimmed(parts[0]), place);
+      piece.field = FieldPath(trimmed_field(parts[0]), place);
       for (std::size_t f = 1; f < parts.size(); ++f) {
         piece.filters.push_back(parse_text_filter(parts[f], place));
       }

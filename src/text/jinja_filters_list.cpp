@@ -435,7 +435,7 @@ Value filter_select(Runtime& rt, const Value& self, Arguments& arguments) {
   return Value::iterator(generate(rt, step));
 }
 
-constexpr NativeEntry kFilters[] = {
+constexpr NativeEntry kListFilters[] = {
     {"attr", filter_attr},
     {"batch", filter_batch},
     {"count", filter_length},
@@ -464,7 +464,7 @@ constexpr NativeEntry kFilters[] = {
 }  // namespace
 
 Native find_list_filter(std::string_view name) {
-  for (const NativeEntry& entry : kFilters) {
+  for (const NativeEntry& entry : kListFilters) {
     if (entry.name == name) {
       return entry.function;
     }

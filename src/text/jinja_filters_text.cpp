@@ -306,7 +306,7 @@ Value filter_round(Runtime& rt, const Value& self, Arguments& arguments) {
   return arithmetic(rt, Op::kDiv, float_to_int(rt, whole), unit);
 }
 
-constexpr NativeEntry kFilters[] = {
+constexpr NativeEntry kTextFilters[] = {
     {"abs", filter_abs},
     {"capitalize", filter_map_text<capitalize>},
     {"center", filter_center},
@@ -335,7 +335,7 @@ constexpr NativeEntry kFilters[] = {
 }  // namespace
 
 Native find_text_filter(std::string_view name) {
-  for (const NativeEntry& entry : kFilters) {
+  for (const NativeEntry& entry : kTextFilters) {
     if (entry.name == name) {
       return entry.function;
     }

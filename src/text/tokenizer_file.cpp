@@ -10,7 +10,7 @@
 namespace qx {
 namespace {
 
-constexpr std::size_t kMaxDepth = 100;
+constexpr std::size_t kMaxFileNesting = 100;
 constexpr std::size_t kMaxKeys = 4096;
 
 // Builds the document from the parser's events and diverts vocabulary and merges into flat lists.
@@ -151,7 +151,8 @@ class Builder final : public nlohmann::json_sax<Json> {
 
   bool open(Json container, std::string_view got) {
     require_document(got);
-    if (open_.size() >= kMaxDepth) fail(origin_, "got nesting deeper than {}", kMaxDepth);
+    if (open_.size() >= kMaxFileNesting)
+      fail(origin_, "got nesting deeper than {}", kMaxFileNesting);
     if (open_.size() == 1) in_model_ = key_ == "model";
     // Stays valid while open: its parent grows no further until it is closed.
     open_.push_back(&place(std::move(container)));

@@ -11,7 +11,7 @@ namespace qx {
 namespace {
 
 constexpr std::size_t kMaxSteps = 64;
-constexpr int kMaxDepth = 8;
+constexpr int kMaxSequenceDepth = 8;
 
 // What ByteLevel with use_regex splits by: the pattern that GPT-2 defined.
 constexpr std::string_view kGpt2Pattern =
@@ -159,8 +159,8 @@ void PreTokenizer::parse(const Json& config, const std::string& where, int depth
     if (list == config.end() || !list->is_array()) {
       fail(origin_, "{}.pretokenizers: expected an array", where);
     }
-    if (depth >= kMaxDepth)
-      fail(origin_, "{}: got a Sequence too deep, expected {}", where, kMaxDepth);
+    if (depth >= kMaxSequenceDepth)
+      fail(origin_, "{}: got a Sequence too deep, expected {}", where, kMaxSequenceDepth);
     for (std::size_t i = 0; i < list->size(); ++i) {
       parse((*list)[i], fmt::format("{}.pretokenizers[{}]", where, i), depth + 1);
     }
