@@ -144,7 +144,7 @@ TEST(Attention, AgreesWithDouble) {
 
 TEST(Attention, CutsPackingsAndThreadsChangeNoBit) {
   constexpr std::int64_t kLength = 140;
-  for (const KvBits bits : {KvBits::k32, KvBits::k16, KvBits::k8}) {
+  for (const KvBits bits : {KvBits::k32, KvBits::k16, KvBits::k8, KvBits::k4}) {
     for (const Shape& s : kShapes) {
       SCOPED_TRACE(s.heads);
       const std::int64_t width = s.heads * s.dim;
@@ -174,7 +174,7 @@ TEST(Attention, CutsPackingsAndThreadsChangeNoBit) {
 TEST(Attention, TreesChangeNoBit) {
   constexpr std::int64_t kShared = 45;
   const std::int64_t lengths[] = {50, 46, 60, 53};
-  for (const KvBits bits : {KvBits::k32, KvBits::k16, KvBits::k8}) {
+  for (const KvBits bits : {KvBits::k32, KvBits::k16, KvBits::k8, KvBits::k4}) {
     for (const Shape& s : kShapes) {
       SCOPED_TRACE(s.heads);
       const Sequence stem = sequence(s, kShared, 3), other = sequence(s, 20, 4);
