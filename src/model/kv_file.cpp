@@ -334,7 +334,10 @@ std::map<std::string, std::string> file_metadata(const KvFileFacts& facts, const
       {"0.tokenizer_config", "{}"},
       {"2.0", ""}};  // before the first of the scalars
   for (std::int64_t layer = 0; layer < shape.layers; ++layer) {
-    out[fmt::format("1.{}", layer)] = has_codes(shape) ? "QuantizedKVCache" : "KVCache";
+    // mlx-lm has no rotated ones: it shall not take them for its own.
+    out[fmt::format("1.{}", layer)] = kv_rotated(shape.bits) ? "QxRotatedKVCache"
+                                      : has_codes(shape)     ? "QuantizedKVCache"
+                                                             : "KVCache";
   }
   int scalars = 0;
   for (const KvArray& array : arrays) {

@@ -1,6 +1,7 @@
 // Keys and values in a file, so that a text that was read once need not be read again. Safetensors; what
 // is in it in the layout of mlx-lm's prompt caches (mlx_lm/models/cache.py, save_prompt_cache, 0.32.2),
-// which reads a file of one sequence therefore. Of layer i, over n positions:
+// which reads a file of one sequence therefore (but of 4 bits, whose heads are rotated: kv_segment.h). Of
+// layer i, over n positions:
 //   32, 16 bits   "i.0" keys and "i.1" values, F32 or F16 [1, kv_heads, n, head_dim]; "i.2" n
 //   8, 4 bits     "i.0.0" codes of keys, U32 [1, kv_heads, n, head_dim * bits / 32], lowest bit first (U8
 //                 where a row is no multiple of 4 bytes), "i.0.1" scales and "i.0.2" biases, BF16 [1,

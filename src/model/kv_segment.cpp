@@ -143,6 +143,26 @@ void put_value_codes(const float* x, std::int64_t n, int bits, std::uint8_t* cod
 
 }  // namespace
 
+void rotate_head(float* head, std::int64_t n) {
+  for (std::int64_t left = n; left > 0;) {
+    std::int64_t size = kKvGroup;
+    while (size > left) size /= 2;
+    for (std::int64_t half = 1; half < size; half *= 2) {
+      for (std::int64_t i = 0; i < size; i += 2 * half) {
+        for (std::int64_t k = i; k < i + half; ++k) {
+          const float a = head[k], b = head[k + half];
+          head[k] = a + b;
+          head[k + half] = a - b;
+        }
+      }
+    }
+    const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(size)));
+    for (std::int64_t i = 0; i < size; ++i) head[i] *= scale;
+    head += size;
+    left -= size;
+  }
+}
+
 std::int64_t kv_groups(const KvShape& shape) {
   const bool codes = shape.bits == KvBits::k8 || shape.bits == KvBits::k4;
   return codes ? (shape.head_dim + kKvGroup - 1) / kKvGroup : 0;
@@ -260,6 +280,15 @@ void CpuSegment::store(std::int64_t layer, std::int64_t kv_head, std::int64_t sl
     case KvBits::k8:
     case KvBits::k4: {
       const int bits = static_cast<int>(shape_.bits);
+      std::vector<float> rotated;
+      if (kv_rotated(shape_.bits)) {
+        rotated.insert(rotated.end(), key, key + d);
+        rotated.insert(rotated.end(), value, value + d);
+        key = rotated.data();
+        value = rotated.data() + d;
+        rotate_head(rotated.data(), d);
+        rotate_head(rotated.data() + d, d);
+      }
       put_key_codes(key, d, bits,
                     reinterpret_cast<std::uint8_t*>(keys) + block * kKeyBlock * row_bytes() + lane,
                     scales(layer, 2 * kv_head) + block * groups() * 2 * kKeyBlock + lane);

@@ -28,6 +28,16 @@ constexpr std::int64_t kKeyBlock = 16;
 // the last group of a head may be shorter.
 constexpr std::int64_t kKvGroup = 64;
 
+// With 4 bits heads are kept rotated: an orthonormal Walsh-Hadamard transform of each group (of pieces
+// of it whose sizes are powers of two, the largest first) spreads what single elements have over all, so
+// that no large one takes the range of 63 others (QuaRot, arXiv 2404.00456, does it for the whole
+// head). Whoever reads keys and values rotates queries alike, and the weighted sums of values back.
+constexpr bool kv_rotated(KvBits bits) {
+  return bits == KvBits::k4;
+}
+// In place, a head of n elements; its own inverse.
+void rotate_head(float* head, std::int64_t n);
+
 // Layout: per layer and head, keys in blocks of 16 positions [reserved / 16, head_dim, 16], then
 // values [reserved, head_dim]. Elements are float32; or IEEE half, rounded to nearest even, beyond
 // the largest finite value that value; or codes of 8 or 4 bits, followed by bfloat16 scales and
@@ -65,7 +75,7 @@ class CpuSegment final : public KvSegment {
   void store(std::int64_t layer, std::int64_t kv_head, std::int64_t slot, const float* key,
              const float* value);
 
-  // Own positions [first, first + count) as float32: keys in blocks of 16, where first is a
+  // Own positions [first, first + count) as float32, rotated where kv_rotated(): keys in blocks of 16, where first is a
   // multiple of 16, and values in rows. Decoded into scratch, unless they are stored so and the
   // pointer leads to them; scratch holds count, rounded up to 16, times head_dim floats.
   const float* keys(std::int64_t layer, std::int64_t kv_head, std::int64_t first,

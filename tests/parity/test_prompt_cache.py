@@ -36,12 +36,13 @@ def cached_tokens(path):
 
 def as_arrays(state, bits):
     keys, values = state[0], state[1]
-    if bits in (4, 8):
-        keys, values = (mx.dequantize(*part, group_size=64, bits=bits) for part in (keys, values))
+    if bits == 8:
+        keys, values = (mx.dequantize(codes, scales.astype(mx.float32), biases.astype(mx.float32), group_size=64,
+                                      bits=bits) for codes, scales, biases in (keys, values))
     return np.array(keys.astype(mx.float32)), np.array(values.astype(mx.float32))
 
 
-@pytest.mark.parametrize("bits", [32, 16, 8, 4])
+@pytest.mark.parametrize("bits", [32, 16, 8])
 def test_mlx_lm_goes_on_from_the_file(qx, source, bits, tmp_path):
     file = tmp_path / "cache.safetensors"
     options = ["--ignore-chat-template", "--precision", "reference", "--kv-bits", bits]
@@ -55,18 +56,17 @@ def test_mlx_lm_goes_on_from_the_file(qx, source, bits, tmp_path):
 
     own = mlx_lm.models.cache.make_prompt_cache(model)
     model(mx.array(tokens)[None], cache=own)
-    # An element of a group of 64 is off by half a step, 1/510 or 1/30 of the group's range; float32 sums of several
-    # hundred terms differ in the fifth digit.
-    step = {32: 0, 16: 2**-11, 8: 1 / 255, 4: 1 / 15}[bits]
-    for ours, theirs in zip(cache, own):
-        mine = as_arrays(ours.state, bits)
-        for got, array in zip(mine, theirs.state[:2]):
+    # In the first layer nothing but the rounding of elements differs: half a step, 1/510 of the range of a group that
+    # is at most twice its largest element. Later layers have seen rounded keys and values.
+    step, later = {32: (0, 1e-3), 16: (2**-11, 5e-3), 8: (1 / 255, 5e-2)}[bits]
+    for layer, (ours, theirs) in enumerate(zip(cache, own)):
+        for got, array in zip(as_arrays(ours.state, bits), theirs.state[:2]):
             want = np.array(array[..., : len(tokens), :].astype(mx.float32))
             assert got.shape == want.shape
-            scale = np.abs(want).max(axis=-1, keepdims=True)
-            assert (np.abs(got - want) <= (step + 2e-3) * 2 * scale).all()
-            if bits >= 16:
-                assert np.abs(got - want).mean() <= 1e-4 * np.abs(want).mean() + step * scale.mean()
+            if layer == 0:
+                largest = np.abs(want).max(axis=-1, keepdims=True)
+                assert (np.abs(got - want) <= (1.02 * step + 1e-4) * largest).all()
+            assert np.abs(got - want).mean() <= later * np.abs(want).mean(), layer
 
     more = " After that"
     ours = qx.json("generate", "-m", source, "-p", more, "--prompt-cache-file", file, "--max-tokens", STEPS,
@@ -75,13 +75,20 @@ def test_mlx_lm_goes_on_from_the_file(qx, source, bits, tmp_path):
     ids = Tokenizer.from_file(str(source / "tokenizer.json")).encode(more, add_special_tokens=False).ids
     assert ours["prompt_tokens"] == len(tokens) + len(ids)
     # What qx chose is mlx-lm's best, or all but tied with it. Codes of the new tokens are mlx's own there, with its
-    # rule for scales: with few bits only the first step is comparable, and roughly.
-    steps, tie = {32: (STEPS, 5e-3), 16: (STEPS, 2e-2), 8: (1, 5e-2), 4: (1, 0.3)}[bits]
+    # rule for scales: with 8 bits only the first step is comparable.
+    steps, tie = {32: (STEPS, 5e-3), 16: (STEPS, 2e-2), 8: (1, 5e-2)}[bits]
     logits = model(mx.array(ids)[None], cache=cache)[0, -1]
     for at, token in enumerate(ours["tokens"][:steps]):
         row = np.array(logits.astype(mx.float32))
         assert row.max() - row[token] <= tie * row.std(), (at, token, int(row.argmax()))
         logits = model(mx.array([token])[None], cache=cache)[0, -1]
+
+
+def test_heads_that_are_rotated_are_not_taken_for_mlx_lms(qx, source, tmp_path):
+    file = tmp_path / "cache.safetensors"
+    qx("cache-prompt", "-m", source, "-p", TEXT, "-o", file, "--kv-bits", 4)
+    with pytest.raises(KeyError, match="QxRotatedKVCache"):
+        mlx_lm.models.cache.load_prompt_cache(str(file))
 
 
 def test_a_file_of_mlx_lm_is_refused(qx, source, tmp_path):
