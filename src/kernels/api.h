@@ -156,9 +156,9 @@ struct KernelTable {
                            const float* values, std::int64_t value_stride,
                            const std::int64_t* counts, std::int64_t head_dim, float* out,
                            std::int64_t out_stride);
-  // Keys and values of 8 or 4 bits, decoded: fma(scale, code, bias) of unsigned codes, with scales and
-  // biases in bfloat16 for each `group` elements of a key or value, a multiple of 32. A key or value
-  // takes kv_row_bytes(). Keys lie in the blocks above, element d of lane l:
+  // Keys and values of 8 or 4 bits, decoded: fma(scale, code, bias) of unsigned codes, with scales
+  // and biases in bfloat16 for each `group` elements of a key or value, a multiple of 32. A key or
+  // value takes kv_row_bytes(). Keys lie in the blocks above, element d of lane l:
   //   8 bits  codes[b][d][l]
   //   4 bits  codes[b][d / 2][l], an even d in the low half of the byte, an odd one in the high half
   //   scales[b][d / group][0][l], their biases scales[b][d / group][1][l];  out[b][d][l]
@@ -167,8 +167,8 @@ struct KernelTable {
                       std::int64_t blocks, std::int64_t head_dim, std::int64_t group, float* out);
   // Values, `count` rows, all dense: out[j][d].
   //   8 bits  codes[j][d]
-  //   4 bits  of each 32 elements, 16 bytes: the first 16 in their low halves, the others in the high
-  //           ones; of the r < 32 that are left, ceil(r / 2) bytes alike
+  //   4 bits  of each 32 elements, 16 bytes: the first 16 in their low halves, the others in the
+  //           high ones; of the r < 32 that are left, ceil(r / 2) bytes alike
   //   scales[j][d / group][0], biases scales[j][d / group][1]
   void (*decode_values)(const std::uint8_t* codes, const std::uint16_t* scales, int bits,
                         std::int64_t count, std::int64_t head_dim, std::int64_t group, float* out);

@@ -1,12 +1,13 @@
-// Keys and values in a file, so that a text that was read once need not be read again. Safetensors; what
-// is in it in the layout of mlx-lm's prompt caches (mlx_lm/models/cache.py, save_prompt_cache, 0.32.2),
-// which reads a file of one sequence therefore (but of 4 bits, whose heads are rotated: kv_segment.h). Of
-// layer i, over n positions:
+// Keys and values in a file, so that a text that was read once need not be read again. Safetensors;
+// what is in it in the layout of mlx-lm's prompt caches (mlx_lm/models/cache.py, save_prompt_cache,
+// 0.32.2), which reads a file of one sequence therefore (but of 4 bits, whose heads are rotated:
+// kv_segment.h). Of layer i, over n positions:
 //   32, 16 bits   "i.0" keys and "i.1" values, F32 or F16 [1, kv_heads, n, head_dim]; "i.2" n
-//   8, 4 bits     "i.0.0" codes of keys, U32 [1, kv_heads, n, head_dim * bits / 32], lowest bit first (U8
-//                 where a row is no multiple of 4 bytes), "i.0.1" scales and "i.0.2" biases, BF16 [1,
-//                 kv_heads, n, groups]; "i.1.0" to "i.1.2" of values; "i.2" n, "i.3" 64, "i.4" bits
-// with integers as I32 []. __metadata__ has what mlx-lm wants there, and under "0.qx" a JSON document:
+//   8, 4 bits     "i.0.0" codes of keys, U32 [1, kv_heads, n, head_dim * bits / 32], lowest bit
+//                 first (U8 where a row is no multiple of 4 bytes), "i.0.1" scales and "i.0.2"
+//                 biases, BF16 [1, kv_heads, n, groups]; "i.1.0" to "i.1.2" of values; "i.2" n,
+//                 "i.3" 64, "i.4" bits
+// with integers as I32 []. __metadata__ has what mlx-lm wants there, and under "0.qx" a document:
 //   format     "qx-kv-1"
 //   identity   all that the values depend on but the tokens
 //   layers, kv_heads, head_dim, bits
@@ -57,8 +58,8 @@ class KvFile {
   // Fails: Error, as parse_kv_file, or when the file cannot be read.
   explicit KvFile(const std::filesystem::path& path);
 
-  // Fails: Error unless the file's values are those of a model with this config under this identity; it
-  // names what differs.
+  // Fails: Error unless the file's values are those of a model with this config under this
+  // identity; it names what differs.
   void require(const Json& identity, const ModelConfig& config) const;
 
   const std::vector<KvFileSegment>& segments() const { return parsed_.segments; }
@@ -68,9 +69,9 @@ class KvFile {
   // The only sequence. Fails: Error for a file of several segments, as a server writes it.
   const KvFileSegment& only_sequence() const;
 
-  // A segment of the model that continues parent (null: begins a sequence) with positions [first, first +
-  // count) of a segment of the file, and has room for `capacity`. Fails: Error when the model keeps keys
-  // and values of another shape.
+  // A segment of the model that continues parent (null: begins a sequence) with positions [first,
+  // first + count) of a segment of the file, and has room for `capacity`. Fails: Error when the
+  // model keeps keys and values of another shape.
   std::shared_ptr<KvSegment> load(Model& model, const KvFileSegment& from, std::int64_t first,
                                   std::int64_t count, std::shared_ptr<const KvSegment> parent,
                                   std::int64_t capacity) const;
@@ -97,7 +98,8 @@ struct KvFileFacts {
 void write_kv_file(const std::filesystem::path& path, const KvFileFacts& facts,
                    std::span<const KvFileEntry> entries, bool replace);
 
-// Fails: Error when write_kv_file would not write there for what there is already. Before long work.
+// Fails: Error when write_kv_file would not write there for what there is already. Before long
+// work.
 void require_kv_target(const std::filesystem::path& path, bool replace);
 
 }  // namespace qx

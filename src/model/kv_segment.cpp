@@ -79,8 +79,8 @@ int code_of(float x, float bias, float inverse, float most) {
   return static_cast<int>(std::bit_cast<std::uint32_t>(rounded) & 0xFFu);
 }
 
-// A key's element d lies at codes[d * 16], or, of 4 bits, in half a byte of codes[d / 2 * 16], in which
-// other lanes of the same block are not: api.h has both layouts.
+// A key's element d lies at codes[d * 16], or, of 4 bits, in half a byte of codes[d / 2 * 16], in
+// which other lanes of the same block are not: api.h has both layouts.
 void put_key_codes(const float* x, std::int64_t n, int bits, std::uint8_t* codes,
                    std::uint16_t* scales) {
   const auto most = static_cast<float>((1 << bits) - 1);

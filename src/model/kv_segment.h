@@ -17,21 +17,22 @@ struct KvShape {
   KvBits bits = KvBits::k32;
 };
 
-// Of one key or value: groups that have a scale and a bias (0 with 32 and 16 bits), and bytes of its
-// elements.
+// Of one key or value: groups that have a scale and a bias (0 with 32 and 16 bits), and bytes of
+// its elements.
 std::int64_t kv_groups(const KvShape& shape);
 std::int64_t kv_element_row_bytes(const KvShape& shape);
 
 // Positions whose keys lie side by side, one a lane (kernels/api.h, attention_scores).
 constexpr std::int64_t kKeyBlock = 16;
-// With 8 and 4 bits, this many elements of one key or value share a scale and a bias (as in mlx-lm);
-// the last group of a head may be shorter.
+// With 8 and 4 bits, this many elements of one key or value share a scale and a bias (as in
+// mlx-lm); the last group of a head may be shorter.
 constexpr std::int64_t kKvGroup = 64;
 
-// With 4 bits heads are kept rotated: an orthonormal Walsh-Hadamard transform of each group (of pieces
-// of it whose sizes are powers of two, the largest first) spreads what single elements have over all, so
-// that no large one takes the range of 63 others (QuaRot, arXiv 2404.00456, does it for the whole
-// head). Whoever reads keys and values rotates queries alike, and the weighted sums of values back.
+// With 4 bits heads are kept rotated: an orthonormal Walsh-Hadamard transform of each group (of
+// pieces of it whose sizes are powers of two, the largest first) spreads what single elements have
+// over all, so that no large one takes the range of 63 others (QuaRot, arXiv 2404.00456, does it
+// for the whole head). Whoever reads keys and values rotates queries alike, and the weighted sums
+// of values back.
 constexpr bool kv_rotated(KvBits bits) {
   return bits == KvBits::k4;
 }
@@ -75,18 +76,19 @@ class CpuSegment final : public KvSegment {
   void store(std::int64_t layer, std::int64_t kv_head, std::int64_t slot, const float* key,
              const float* value);
 
-  // Own positions [first, first + count) as float32, rotated where kv_rotated(): keys in blocks of 16, where first is a
-  // multiple of 16, and values in rows. Decoded into scratch, unless they are stored so and the
-  // pointer leads to them; scratch holds count, rounded up to 16, times head_dim floats.
+  // Own positions [first, first + count) as float32, rotated where kv_rotated(): keys in blocks of
+  // 16, where first is a multiple of 16, and values in rows. Decoded into scratch, unless they are
+  // stored so and the pointer leads to them; scratch holds count, rounded up to 16, times head_dim
+  // floats.
   const float* keys(std::int64_t layer, std::int64_t kv_head, std::int64_t first,
                     std::int64_t count, float* scratch) const;
   const float* values(std::int64_t layer, std::int64_t kv_head, std::int64_t first,
                       std::int64_t count, float* scratch) const;
 
-  // The exact contents of own positions [first, first + count) of a head's keys, or values, for a file:
-  // elements in rows [count, kv_element_row_bytes()], float32 or half, or codes packed from the lowest
-  // bit on; with 8 and 4 bits scales and biases [count, groups] in bfloat16, otherwise none. elements
-  // are aligned to 4 bytes.
+  // The exact contents of own positions [first, first + count) of a head's keys, or values, for a
+  // file: elements in rows [count, kv_element_row_bytes()], float32 or half, or codes packed from
+  // the lowest bit on; with 8 and 4 bits scales and biases [count, groups] in bfloat16, otherwise
+  // none. elements are aligned to 4 bytes.
   struct Rows {
     std::byte* elements = nullptr;
     std::uint16_t* scales = nullptr;

@@ -77,9 +77,10 @@ class ServeEngine {
   void stop();   // abort, and end the thread: afterwards nobody hears from it
   bool idle() const;
 
-  // The tree of prefixes, from a file and to one. load: as much as fits, what was used last first; how
-  // many tokens that is. Before the first task. The file is one that KvFile::require took. Fails: Error for a file whose texts
-  // are not in whole blocks (but one of a single text may be), and as KvFile::load.
+  // The tree of prefixes, from a file and to one. load: as much as fits, what was used last first;
+  // how many tokens that is. Before the first task. The file is one that KvFile::require took.
+  // Fails: Error for a file whose texts are not in whole blocks (but one of a single text may be),
+  // and as KvFile::load.
   std::int64_t load_prefixes(const KvFile& file);
   // After stop(). Nothing is written when there is nothing. Fails: Error, as write_kv_file.
   void save_prefixes(const std::filesystem::path& path, const KvFileFacts& facts) const;
