@@ -136,7 +136,7 @@ const TensorView& find_array(const std::map<std::string_view, const TensorView*>
   return t;
 }
 
-// For the first member that differs: "precision: got "fast", expected "exact""; empty when none does.
+// Of the first member that differs: "precision: got "fast", expected "exact""; empty when none is.
 std::string identity_difference(const Json& got, const Json& expected, const std::string& path) {
   if (got == expected) return {};
   if (!got.is_object() || !expected.is_object()) {
