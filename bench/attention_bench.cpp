@@ -196,7 +196,7 @@ void attention_of(const ModelShape& s) {
   for (const Load& load : loads) {
     double macs = 0;
     fmt::print("{:<13} {:<21}", s.name, load.name);
-    for (const KvBits bits : {KvBits::k32, KvBits::k16, KvBits::k8}) {
+    for (const KvBits bits : {KvBits::k32, KvBits::k16, KvBits::k8, KvBits::k4}) {
       LayerPass pass(s, bits, load.shared, load.leaves, load.own);
       macs = 0;
       for (const RowPlace& place : pass.places) {

@@ -37,6 +37,7 @@ _qx() {
     --precision) COMPREPLY=($(compgen -W "reference exact fast" -- "$cur")); return ;;
     --license) COMPREPLY=($(compgen -W "apache-2.0 mit bsd-3-clause gemma llama3.2 cc-by-4.0 cc-by-nc-4.0 other" -- "$cur")); return ;;
     --with | --runs | --draft-model) COMPREPLY=($(compgen -d -- "$cur")); return ;;
+    --kv-bits | --base-kv-bits) COMPREPLY=($(compgen -W "32 16 8 4" -- "$cur")); return ;;
     --isa) COMPREPLY=($(compgen -W "scalar avx2 avxvnni avx512 avx512bf16" -- "$cur")); return ;;
   esac
   # The tasks of a run are the names of its answer logs.

@@ -38,6 +38,7 @@ constexpr qx::cli::AddVerb kVerbs[] = {
     qx::cli::add_distill,
     qx::cli::add_tokenize,
     qx::cli::add_generate,
+    qx::cli::add_cache_prompt,
     qx::cli::add_serve,
     qx::cli::add_chat,
     qx::cli::add_bench,

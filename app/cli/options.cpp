@@ -80,13 +80,13 @@ Precision parse_precision(const std::string& precision, Precision fallback) {
 
 void add_kv_bits_option(CLI::App& verb, int& kv_bits) {
   verb.add_option("--kv-bits", kv_bits,
-                  "bits of the keys and values kept: 32, or 16 or 8 for less memory")
-      ->check(CLI::IsMember({32, 16, 8}))
+                  "bits of the keys and values kept: 32, or 16, 8 or 4 for less memory")
+      ->check(CLI::IsMember({32, 16, 8, 4}))
       ->capture_default_str();
 }
 
 KvBits parse_kv_bits(int kv_bits) {
-  return kv_bits == 8 ? KvBits::k8 : kv_bits == 16 ? KvBits::k16 : KvBits::k32;
+  return static_cast<KvBits>(kv_bits);
 }
 
 CLI::Validator number_in(double least, double most) {

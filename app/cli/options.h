@@ -45,7 +45,7 @@ void add_precision_option(CLI::App& verb, std::string& precision,
 // Fails: UsageError.
 Precision parse_precision(const std::string& precision, Precision fallback = Precision::kExact);
 
-// --kv-bits: 32, 16 or 8
+// --kv-bits: 32, 16, 8 or 4
 void add_kv_bits_option(CLI::App& verb, int& kv_bits);
 KvBits parse_kv_bits(int kv_bits);  // of a value that the option let through
 

@@ -16,6 +16,7 @@
 #include "chat_display.h"
 #include "chat_signals.h"
 #include "draft_options.h"
+#include "generate/kept_file.h"
 #include "line_editor.h"
 #include "options.h"
 #include "sampling_options.h"
@@ -31,7 +32,7 @@ namespace fs = std::filesystem;
 constexpr std::int64_t kChatContext = 8192;
 
 struct Options {
-  std::string model, precision, template_config, history_file, load;
+  std::string model, precision, template_config, history_file, load, cache_file;
   std::optional<std::string> system;
   int kv_bits = 32;
   bool allow_swap = false, quiet = false, no_history = false;
@@ -44,6 +45,8 @@ struct Options {
 // A model and what is known of it; addresses stay, since the session refers to the others.
 struct ChatModel {
   std::string name;
+  Json
+      identity;  // of its keys and values, for --prompt-cache-file: the weights as they were loaded
   Tokenizer tokenizer;
   ChatTemplate chat_template;
   std::unique_ptr<Model> model, draft_model;
@@ -83,7 +86,12 @@ std::unique_ptr<ChatModel> open_model(const Options& o, const std::string& name,
          "has no chat template, expected a model made for chats; for others there is qx generate");
   }
   const KvBits kv_bits = parse_kv_bits(o.kv_bits);
+  Json identity;
+  if (!o.cache_file.empty()) {
+    identity = kv_identity(directory, parse_precision(o.precision), kv_bits);
+  }
   auto out = std::unique_ptr<ChatModel>(new ChatModel{name,
+                                                      std::move(identity),
                                                       Tokenizer::load(directory),
                                                       *std::move(chat_template),
                                                       nullptr,
@@ -112,6 +120,15 @@ std::unique_ptr<ChatModel> open_model(const Options& o, const std::string& name,
   out->session.emplace(*out->model, out->tokenizer, out->chat_template, context);
   add_drafter(o, *out, directory, context, first, pool);
   return out;
+}
+
+// What an earlier chat read need not be read again. How many tokens that are.
+std::int64_t load_cache(const Options& o, ChatModel& model) {
+  require_kv_target(o.cache_file, true);
+  if (!fs::exists(o.cache_file)) return 0;
+  const KvFile file(o.cache_file);
+  file.require(model.identity, model.model->config());
+  return restore_sequence(file, *model.model, model.session->kept());
 }
 
 fs::path with_home(const std::string& path) {
@@ -152,6 +169,10 @@ class Chat {
         display_(::isatty(STDOUT_FILENO), colours_wanted()) {}
 
   void run() {
+    if (!o_.cache_file.empty()) {
+      const std::int64_t tokens = load_cache(o_, *model_);
+      if (tokens > 0) say(fmt::format("{} tokens are there from {}", tokens, o_.cache_file));
+    }
     if (!o_.load.empty()) load(o_.load);
     if (o_.system) conversation_.system = o_.system;
     if (interactive_ && !o_.quiet) {
@@ -173,6 +194,7 @@ class Chat {
         report(e.what());
       }
     }
+    save_cache();
     if (failures_ > 0 && !interactive_) {
       fail("stdin", "{} of its messages and commands failed, as said above", failures_);
     }
@@ -292,6 +314,12 @@ class Chat {
     say(fmt::format("saved {} turns", conversation_.turns.size()));
   }
 
+  void save_cache() {
+    if (o_.cache_file.empty() || model_->session->kept().tokens().empty()) return;
+    save_sequence(model_->session->kept(), o_.cache_file,
+                  {model_->identity, Json{{"conversation", true}}, model_->name}, true);
+  }
+
   void load(const std::string& argument) {
     if (argument.empty()) fail("/load", "got no name, expected /load FILE");
     conversation_ = load_conversation(with_home(argument));
@@ -342,6 +370,10 @@ void add_chat(CLI::App& app) {
       ->required();
   verb->add_option("--system-prompt", o->system, "a system message before the conversation");
   verb->add_option("--load", o->load, "go on with a conversation that /save wrote");
+  verb->add_option(
+      "--prompt-cache-file", o->cache_file,
+      "load keys and values from this file, where there is one, and save them to it at "
+      "the end: what was read then is not read again");
   verb->add_option("--max-tokens", o->max_tokens, "of an answer, at most")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);

@@ -32,6 +32,7 @@ struct Options {
   std::vector<std::string> models;
   std::string base, base_cache, output, calibration;
   std::int64_t worst = 10;
+  int base_kv_bits = 0;  // 0: as the others
   bool together = false, force = false;
   DistanceOptions distance;
 };
@@ -40,7 +41,7 @@ struct Options {
 struct Setup {
   const Options& options;
   Precision precision;
-  KvBits kv_bits;
+  KvBits kv_bits, base_kv_bits;
   NamedModel base;
   std::vector<NamedModel> variants;
   std::unique_ptr<ThreadPool> pool;
@@ -52,6 +53,9 @@ struct Setup {
   const ChatTemplate* chat_or_null() const { return chat ? &*chat : nullptr; }
   std::unique_ptr<Model> load(const fs::path& directory) const {
     return load_model(directory, *pool, precision, kv_bits);
+  }
+  std::unique_ptr<Model> load_base() const {
+    return load_model(base.directory, *pool, precision, base_kv_bits);
   }
 };
 
@@ -69,7 +73,7 @@ Json states_identity(const Setup& s) {
   json["tokens_sha256"] = s.text.tokens_sha256;
   json["windows"] = windows_json(s.text);
   json["precision"] = precision_name(s.precision);
-  json["kv_bits"] = s.options.distance.kv_bits;
+  json["kv_bits"] = static_cast<int>(s.base_kv_bits);
   // The one precision whose bits may depend on the instruction set (docs/kernels.md).
   if (s.precision == Precision::kFast) json["kernels"] = kernels().name;
   return json;
@@ -92,6 +96,7 @@ void require_same_models(const Setup& s) {
 
 // Whether a variant is the base itself, which is at no distance from itself.
 bool is_base(const Setup& s, const NamedModel& variant) {
+  if (s.kv_bits != s.base_kv_bits) return false;
   return first_model_difference(model_facts_json(s.facts.at(s.base.directory)),
                                 model_facts_json(s.facts.at(variant.directory)), {})
       .empty();
@@ -170,6 +175,7 @@ Setup make_setup(const Options& options) {
   Setup s{options,
           precision,
           parse_kv_bits(o.kv_bits),
+          parse_kv_bits(options.base_kv_bits > 0 ? options.base_kv_bits : o.kv_bits),
           std::move(base),
           std::move(variants),
           std::move(pool),
@@ -200,7 +206,7 @@ BaseStates base_states(const Setup& s, const OnTokens& on_tokens) {
     }
     return states;
   }
-  const std::unique_ptr<Model> base = s.load(s.base.directory);
+  const std::unique_ptr<Model> base = s.load_base();
   StatesWriter writer(s.options.base_cache, identity, s.text.targets(), base->config().hidden_size);
   store_base_states(*base, s.text, kPassTokens, writer, on_tokens);
   return writer.commit();
@@ -218,7 +224,7 @@ std::vector<Divergence> measure(const Setup& s) {
   std::vector<std::string> names;
   for (const NamedModel& variant : s.variants) names.push_back(variant.name);
   if (s.options.together) {
-    const std::unique_ptr<Model> base = s.load(s.base.directory);
+    const std::unique_ptr<Model> base = s.load_base();
     std::vector<std::unique_ptr<Model>> models;
     std::vector<Model*> pointers;
     for (const NamedModel& variant : s.variants) {
@@ -230,7 +236,7 @@ std::vector<Divergence> measure(const Setup& s) {
   progress.note(s.base.name);
   const BaseStates states = base_states(s, on_tokens);
   // Loaded anew, so that of its mapped weights only the head is touched from here on.
-  const std::unique_ptr<Model> base = s.load(s.base.directory);
+  const std::unique_ptr<Model> base = s.load_base();
   std::vector<Divergence> all;
   for (std::size_t v = 0; v < count; ++v) {
     progress.note(names[v]);
@@ -310,6 +316,7 @@ Json document(const Setup& s, const std::vector<Divergence>& results, const Json
                                                        : s.options.base_cache;
   if (!overlap.is_null()) json["calibration_overlap"] = overlap;
   put_run_facts(json, s.options.distance, *s.pool);
+  if (s.base_kv_bits != s.kv_bits) json["base_kv_bits"] = static_cast<int>(s.base_kv_bits);
   // Of one variant, its fields stand at the top as well.
   if (results.size() == 1) {
     const Json only = json["variants"].front();
@@ -424,6 +431,11 @@ void add_divergence(CLI::App& app) {
       ->expected(1)
       ->take_all();
   verb->add_option("--base", o->base, "the model that they are compared with")->required();
+  verb->add_option(
+          "--base-kv-bits", o->base_kv_bits,
+          "bits of the base's keys and values (default: --kv-bits); the distance of a model "
+          "from itself is then what fewer bits do")
+      ->check(CLI::IsMember({32, 16, 8, 4}));
   verb->add_option("--calibration", o->calibration,
                    "of fitted variants: their calibration, to count what of this text was in it");
   verb->add_option(

@@ -3,18 +3,18 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
-#include <iostream>
-#include <iterator>
 #include <memory>
 #include <optional>
 
 #include "base/error.h"
 #include "draft_options.h"
 #include "generate/generate.h"
+#include "generate/kept_file.h"
 #include "generate/stop_text.h"
 #include "io/json.h"
 #include "kernels/api.h"
 #include "options.h"
+#include "prompt_text.h"
 #include "sampling_options.h"
 #include "text/chat_template.h"
 #include "verbs.h"
@@ -23,7 +23,7 @@ namespace qx::cli {
 namespace {
 
 struct Options {
-  std::string model, prompt, precision, template_config, json_schema;
+  std::string model, prompt, precision, template_config, json_schema, cache_file;
   std::optional<std::string> system_prompt, prefill;
   int kv_bits = 32;
   bool ignore_template = false, allow_swap = false;
@@ -35,20 +35,21 @@ struct Options {
   ComputeOptions compute;
 };
 
-void replace_all(std::string& text, std::string_view from, std::string_view to) {
-  for (std::size_t at = text.find(from); at != std::string::npos;
-       at = text.find(from, at + to.size())) {
-    text.replace(at, from.size(), to);
-  }
-}
-
-// mlx-lm's reading of -p: "\n" and "\t" typed as two characters are meant as one; "-" is stdin.
-std::string read_prompt(const std::string& option) {
-  if (option == "-") return {std::istreambuf_iterator<char>(std::cin), {}};
-  std::string prompt = option;
-  replace_all(prompt, "\\n", "\n");
-  replace_all(prompt, "\\t", "\t");
-  return prompt;
+std::string render_prompt(const Options& o, const ChatTemplate& chat, const Tokenizer& tokenizer,
+                          const std::string& prompt) {
+  Json messages = Json::array();
+  if (o.system_prompt) messages.push_back({{"role", "system"}, {"content", *o.system_prompt}});
+  messages.push_back({{"role", "user"}, {"content", prompt}});
+  if (o.prefill) messages.push_back({{"role", "assistant"}, {"content", *o.prefill}});
+  ChatOptions options;
+  options.add_generation_prompt = !o.prefill;
+  options.continue_final_message = o.prefill.has_value();
+  options.variables = template_variables(o.template_config, tokenizer);
+  // A document has no room for thoughts, unless the user says that the template should ask for
+  // them.
+  const bool says = o.template_config.find("enable_thinking") != std::string::npos;
+  if (!o.json_schema.empty() && !says) options.variables["enable_thinking"] = false;
+  return chat.render(messages, options);
 }
 
 std::vector<TokenId> encode_prompt(const Options& o, const std::filesystem::path& directory,
@@ -63,23 +64,55 @@ std::vector<TokenId> encode_prompt(const Options& o, const std::filesystem::path
           o.ignore_template ? "which --ignore-chat-template leaves out"
                             : "and " + directory.string() + " has none"));
     }
-    const std::string bos = tokenizer.bos_token();
-    const bool has_bos = !bos.empty() && prompt.starts_with(bos);
-    return tokenizer.encode(prompt, has_bos ? SpecialTokens::kNone : SpecialTokens::kAdd);
+    return encode_bare(prompt, tokenizer);
   }
-  Json messages = Json::array();
-  if (o.system_prompt) messages.push_back({{"role", "system"}, {"content", *o.system_prompt}});
-  messages.push_back({{"role", "user"}, {"content", prompt}});
-  if (o.prefill) messages.push_back({{"role", "assistant"}, {"content", *o.prefill}});
-  ChatOptions options;
-  options.add_generation_prompt = !o.prefill;
-  options.continue_final_message = o.prefill.has_value();
-  options.variables = template_variables(o.template_config, tokenizer);
-  // A document has no room for thoughts, unless the user says that the template should ask for
-  // them.
-  const bool says = o.template_config.find("enable_thinking") != std::string::npos;
-  if (!o.json_schema.empty() && !says) options.variables["enable_thinking"] = false;
-  return tokenizer.encode(chat->render(messages, options), SpecialTokens::kNone);
+  return tokenizer.encode(render_prompt(o, *chat, tokenizer, prompt), SpecialTokens::kNone);
+}
+
+// The prompt goes on from the text that qx cache-prompt read. As in mlx-lm: of the rendered template what
+// stands before the prompt is taken to be there.
+std::vector<TokenId> continue_cached(const Options& o, const std::filesystem::path& directory,
+                                     const Tokenizer& tokenizer, const KvFile& cache) {
+  const std::string prompt = read_prompt(o.prompt);
+  std::vector<TokenId> tokens = cache.only_sequence().tokens;
+  std::string text = prompt;
+  const Json& was_chat = json_member(cache.notes(), "chat");
+  if (was_chat == true && !o.ignore_template) {
+    const std::optional<ChatTemplate> chat = ChatTemplate::load(directory);
+    if (!chat)
+      fail(directory.string(), "has no chat template, expected the one of {}", o.cache_file);
+    constexpr const char* kQuery = "<query>";
+    const std::size_t at = render_prompt(o, *chat, tokenizer, kQuery).find(kQuery);
+    const std::string whole = render_prompt(o, *chat, tokenizer, prompt);
+    if (at == std::string::npos || at > whole.size()) {
+      fail(directory.string(),
+           "its chat template does not show the prompt as it is, as going on from "
+           "{} needs it",
+           o.cache_file);
+    }
+    text = whole.substr(at);
+  } else if (o.prefill || !o.template_config.empty()) {
+    throw UsageError(
+        "--prefill-response and --chat-template-config need a chat template, expected a "
+        "--prompt-cache-file that was made with one");
+  }
+  const std::vector<TokenId> more = tokenizer.encode(text, SpecialTokens::kNone);
+  tokens.insert(tokens.end(), more.begin(), more.end());
+  return tokens;
+}
+
+// The file's contents, when they are those of this model and these settings. Null: none is asked for.
+std::unique_ptr<KvFile> open_cache(const Options& o, const std::filesystem::path& directory) {
+  if (o.cache_file.empty()) return nullptr;
+  if (o.system_prompt) {
+    throw UsageError(
+        "--system-prompt and --prompt-cache-file: expected one of them; a system prompt is read by "
+        "qx cache-prompt");
+  }
+  auto cache = std::make_unique<KvFile>(o.cache_file);
+  cache->require(kv_identity(directory, parse_precision(o.precision), parse_kv_bits(o.kv_bits)),
+                 load_model_config(directory));
+  return cache;
 }
 
 double per_second(std::int64_t count, double seconds) {
@@ -102,8 +135,9 @@ Json result_json(const Options& o, const Model& model, const Generation& g,
                    {"tokens", g.tokens},
                    {"finish_reason", std::string(finish_reason_name(g.finish_reason))},
                    {"prompt_tokens", g.prompt_tokens},
+                   {"reused_tokens", g.reused_tokens},
                    {"generation_tokens", g.tokens.size()},
-                   {"prompt_tps", per_second(g.prompt_tokens, g.prompt_seconds)},
+                   {"prompt_tps", per_second(g.prompt_tokens - g.reused_tokens, g.prompt_seconds)},
                    {"generation_tps", per_second(g.generation_steps, g.generation_seconds)},
                    {"peak_memory_bytes", peak_memory_bytes()},
                    {"model", o.model},
@@ -131,8 +165,10 @@ std::shared_ptr<SchemaGrammar> read_schema(const Options& o) {
 }
 
 void print_statistics(const Options& o, const Generation& g, int threads) {
-  fmt::print(stderr, "Prompt: {} tokens, {:.1f} tokens-per-sec\n", g.prompt_tokens,
-             per_second(g.prompt_tokens, g.prompt_seconds));
+  const std::string reused =
+      g.reused_tokens > 0 ? fmt::format(" ({} of them from the file)", g.reused_tokens) : "";
+  fmt::print(stderr, "Prompt: {} tokens{}, {:.1f} tokens-per-sec\n", g.prompt_tokens, reused,
+             per_second(g.prompt_tokens - g.reused_tokens, g.prompt_seconds));
   fmt::print(stderr, "Generation: {} tokens, {:.1f} tokens-per-sec\n", g.tokens.size(),
              per_second(g.generation_steps, g.generation_seconds));
   if (o.draft.wanted()) fmt::print(stderr, "Drafts: {}\n", drafts_text(g));
@@ -142,7 +178,7 @@ void print_statistics(const Options& o, const Generation& g, int threads) {
 }
 
 // Shows the text as it comes, unless it is to be part of a document, and gives it whole.
-Generation write_text(Options& o, Model& model, const Tokenizer& tokenizer,
+Generation write_text(Options& o, Model& model, KeptSequence& kept, const Tokenizer& tokenizer,
                       std::span<const TokenId> prompt, std::string& text) {
   StreamDetokenizer detokenizer(tokenizer, DecodeSpecial::kKeep);
   const auto emit = [&](const std::string& piece) {
@@ -153,7 +189,7 @@ Generation write_text(Options& o, Model& model, const Tokenizer& tokenizer,
   };
   StopText stop(o.sampling.stop_texts);
   o.generate.finished = [&] { return stop.stopped(); };
-  Generation g = generate(model, prompt, o.generate,
+  Generation g = generate(model, kept, prompt, o.generate,
                           [&](TokenId id) { emit(stop.push(detokenizer.push(id))); });
   emit(stop.push(detokenizer.finish()));
   emit(stop.finish());
@@ -166,7 +202,10 @@ void run(Options o) {
   const std::filesystem::path directory = resolve_model(o.model);
   const std::unique_ptr<ThreadPool> pool = start_compute(o.compute);
   const Tokenizer tokenizer = Tokenizer::load(directory);
-  const std::vector<TokenId> prompt = encode_prompt(o, directory, tokenizer);
+  const std::unique_ptr<KvFile> cache = open_cache(o, directory);
+  const std::vector<TokenId> prompt = cache != nullptr
+                                          ? continue_cached(o, directory, tokenizer, *cache)
+                                          : encode_prompt(o, directory, tokenizer);
   const KvBits kv_bits = parse_kv_bits(o.kv_bits);
   const auto prompt_tokens = static_cast<std::int64_t>(prompt.size());
   const std::int64_t positions =
@@ -208,7 +247,9 @@ void run(Options o) {
     o.generate.constraint = &*constraint;
   }
   std::string text;
-  const Generation g = write_text(o, *model, tokenizer, prompt, text);
+  KeptSequence kept(*model, target.context);
+  if (cache != nullptr) restore_sequence(*cache, *model, kept);
+  const Generation g = write_text(o, *model, kept, tokenizer, prompt, text);
   if (constraint && !constraint->complete()) {
     fmt::print(stderr,
                "qx generate: warning: the text ended by '{}' before it was a whole document; raise "
@@ -246,6 +287,8 @@ void add_generate(CLI::App& app) {
                  "give the model the bare prompt, even when it has a chat template");
   verb->add_option("--chat-template-config", o->template_config,
                    "further variables of the template: '{\"enable_thinking\": false}'");
+  verb->add_option("--prompt-cache-file", o->cache_file,
+                   "go on from the text that qx cache-prompt read into this file");
   verb->add_option("--json-schema", o->json_schema,
                    "a file: the answer is one JSON document that this schema takes");
   verb->add_option("--ctx", o->generate.context,

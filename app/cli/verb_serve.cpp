@@ -15,6 +15,7 @@
 #include "base/interrupt.h"
 #include "draft_options.h"
 #include "eval/named_models.h"
+#include "generate/kept_file.h"
 #include "io/json.h"
 #include "kernels/api.h"
 #include "model/memory_need.h"
@@ -30,6 +31,7 @@ using Seconds = std::chrono::duration<double>;
 struct Options {
   std::vector<std::string> models;
   std::string host = "127.0.0.1", precision, key_file, kv_memory, prompt_cache = "256MB";
+  std::string cache_file;
   std::uint16_t port = 8080;
   std::int64_t context = kDefaultContext, parallel = 32, waiting = 128, chat_tokens = 1024;
   std::int64_t connections = 256, body_mb = 8;
@@ -146,6 +148,36 @@ std::vector<std::unique_ptr<ServedModel>> load_models(const Options& o, ThreadPo
   return models;
 }
 
+// The file that keeps the tree of prefixes from one server to the next.
+struct PrefixFile {
+  std::string path;
+  KvFileFacts facts;
+};
+
+void require_prefix_file(const Options& o) {
+  if (o.cache_file.empty()) return;
+  if (o.models.size() > 1) {
+    throw UsageError(fmt::format(
+        "--prompt-cache-file: got {} models, expected one; each needs a file of its own",
+        o.models.size()));
+  }
+  require_kv_target(o.cache_file, true);
+}
+
+// Loads the file, where there is one already.
+PrefixFile open_prefix_file(const Options& o, ServedModel& model) {
+  const std::filesystem::path directory = parse_named_models(o.models).front().directory;
+  PrefixFile out{o.cache_file,
+                 {kv_identity(directory, parse_precision(o.precision), parse_kv_bits(o.kv_bits)),
+                  Json{{"server", true}}, directory.string()}};
+  if (!std::filesystem::exists(o.cache_file)) return out;
+  const KvFile file(o.cache_file);
+  file.require(out.facts.identity, model.model->config());
+  const std::int64_t tokens = model.engine->load_prefixes(file);
+  if (!o.out.quiet) fmt::print(stderr, "Prompt cache: {} tokens from {}\n", tokens, o.cache_file);
+  return out;
+}
+
 // Names under which pages of this machine may call a server that only this machine reaches.
 std::vector<std::string> known_hosts(const Options& o, const HttpServer& server) {
   // Whoever has a key, or may reach the server from elsewhere, comes under any name.
@@ -211,6 +243,7 @@ void serve(const Options& o, HttpServer& server, ServeService& service) {
 }
 
 void run(const Options& o) {
+  require_prefix_file(o);
   const ApiKeys keys = o.key_file.empty() ? ApiKeys() : ApiKeys::load(o.key_file);
   const std::unique_ptr<ThreadPool> pool = start_compute(o.compute);
   ComputeTurn turn;
@@ -232,13 +265,18 @@ void run(const Options& o) {
   HttpServer server(o.host, o.port, limits);
   options.hosts = known_hosts(o, server);
   std::unique_ptr<Model> draft_model;
-  ServeService service(load_models(o, *pool, turn, draft_model), std::move(options));
+  std::vector<std::unique_ptr<ServedModel>> models = load_models(o, *pool, turn, draft_model);
+  ServeEngine& first_engine = *models.front()->engine;
+  std::optional<PrefixFile> prefixes;
+  if (!o.cache_file.empty()) prefixes = open_prefix_file(o, *models.front());
+  ServeService service(std::move(models), std::move(options));
   install_stop_handler();
   if (interrupt_requested()) throw Interrupted{};
   announce(o, server, service.model_names(), pool->threads());
   serve(o, server, service);
   server.close();
   service.stop();
+  if (prefixes) first_engine.save_prefixes(prefixes->path, prefixes->facts);
   throw Interrupted{"every answer was ended"};
 }
 
@@ -276,6 +314,10 @@ void add_limit_options(CLI::App& verb, Options& o) {
   verb.add_option("--prompt-cache", o.prompt_cache,
                   "keys and values kept for later prompts that begin alike; 0MB: none")
       ->capture_default_str();
+  verb.add_option(
+      "--prompt-cache-file", o.cache_file,
+      "the prompt cache is loaded from this file, where there is one, and saved to it at "
+      "the end; with one model");
   verb.add_option("--timeout", o.timeout, "seconds for a request, waiting included")
       ->capture_default_str()
       ->check(number_in(0.1, 1e6));

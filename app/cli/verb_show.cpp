@@ -123,7 +123,10 @@ void run(const Options& o) {
   ItemViewer viewer(recorded, o.task, options, *pool);
   if (!viewer.model_directory().empty() && !wanted.empty()) {
     const Json& kv_bits = recorded.setting("kv_bits");
-    const KvBits bits = kv_bits == 8 ? KvBits::k8 : kv_bits == 16 ? KvBits::k16 : KvBits::k32;
+    KvBits bits = KvBits::k32;
+    for (const KvBits fewer : {KvBits::k16, KvBits::k8, KvBits::k4}) {
+      if (kv_bits == static_cast<int>(fewer)) bits = fewer;
+    }
     require_memory("show", viewer.model_directory(), kDefaultContext, bits, o.allow_swap);
   }
 

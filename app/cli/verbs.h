@@ -23,6 +23,7 @@ void add_diff(CLI::App& app);
 void add_distill(CLI::App& app);
 void add_tokenize(CLI::App& app);
 void add_generate(CLI::App& app);
+void add_cache_prompt(CLI::App& app);
 void add_chat(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_score(CLI::App& app);

@@ -57,6 +57,8 @@ class ChatSession {
   void restart() { first_turn_ = 0; }
   std::size_t first_turn() const { return first_turn_; }  // the first one that the model sees
   std::int64_t context() const { return kept_.context(); }
+  // What is kept from turn to turn, to be saved, and replaced by what was saved.
+  KeptSequence& kept() { return kept_; }
 
  private:
   struct Prompt {

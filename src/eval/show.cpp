@@ -34,8 +34,8 @@ Precision recorded_precision(const RecordedRun& run) {
 KvBits recorded_kv_bits(const RecordedRun& run) {
   const std::string place = (run.folder() / "run.json").string();
   const std::int64_t bits = json_int_or(run.run(), "kv_bits", 32, place);
-  if (bits != 8 && bits != 16 && bits != 32) {
-    fail(place, "key 'kv_bits': got {}, expected 32, 16 or 8", bits);
+  if (bits != 4 && bits != 8 && bits != 16 && bits != 32) {
+    fail(place, "key 'kv_bits': got {}, expected 32, 16, 8 or 4", bits);
   }
   return static_cast<KvBits>(bits);
 }

@@ -89,6 +89,12 @@ std::int64_t KeptSequence::keep_shared(std::span<const TokenId> tokens) {
   return count;
 }
 
+void KeptSequence::adopt(std::shared_ptr<KvSegment> segment, std::vector<TokenId> tokens) {
+  QX_CHECK(segment->begin() == 0 && segment->end() == static_cast<std::int64_t>(tokens.size()));
+  segment_ = std::move(segment);
+  tokens_ = std::move(tokens);
+}
+
 Hidden KeptSequence::forward(std::span<const TokenId> tokens,
                              std::span<const std::int32_t> outputs) {
   const Chunk chunk{segment_.get(), tokens, outputs};

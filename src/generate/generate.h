@@ -82,6 +82,10 @@ class KeptSequence {
 
   std::span<const TokenId> tokens() const { return tokens_; }  // whose keys and values are there
   std::int64_t context() const { return context_; }
+  const KvSegment& segment() const { return *segment_; }
+  // Takes a segment of the same model, without a parent and with room for context() positions, in which
+  // the keys and values of `tokens` are.
+  void adopt(std::shared_ptr<KvSegment> segment, std::vector<TokenId> tokens);
   // Forgets all positions behind the beginning shared with `tokens`; how many stay.
   std::int64_t keep_shared(std::span<const TokenId> tokens);
   // One forward pass over what follows. With want_output, the hidden state of the last token. An

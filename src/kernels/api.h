@@ -78,6 +78,10 @@ constexpr std::int64_t plane_bytes(std::int64_t cols) {
 constexpr std::int64_t padded_groups(std::int64_t cols, int group) {
   return (cols / group + 3) / 4 * 4;
 }
+// Bytes of the codes of one key or value.
+constexpr std::int64_t kv_row_bytes(std::int64_t head_dim, int bits) {
+  return (head_dim * bits + 7) / 8;
+}
 constexpr std::int64_t padded_bf16(std::int64_t cols) {
   return (cols + 31) / 32 * 32;
 }
@@ -152,14 +156,22 @@ struct KernelTable {
                            const float* values, std::int64_t value_stride,
                            const std::int64_t* counts, std::int64_t head_dim, float* out,
                            std::int64_t out_stride);
-  // Keys and values of 8 bits, decoded: code * scale, rounded once. Keys, in the blocks above:
-  // out[b][d][l] = codes[b][d][l] * scales[b][d / group][l] for `blocks` blocks of 16 positions
-  // with `head_dim` rows of 16 lanes, ceil(head_dim / group) rows of scales a block.
-  void (*decode_keys_i8)(const std::int8_t* codes, const float* scales, std::int64_t blocks,
-                         std::int64_t head_dim, std::int64_t group, float* out);
-  // out[j][d] = codes[j][d] * scales[j][d / group], all dense. group is a multiple of 16.
-  void (*decode_values_i8)(const std::int8_t* codes, const float* scales, std::int64_t count,
-                           std::int64_t head_dim, std::int64_t group, float* out);
+  // Keys and values of 8 or 4 bits, decoded: fma(scale, code, bias) of unsigned codes, with scales
+  // and biases in bfloat16 for each `group` elements of a key or value, a multiple of 32. A key or
+  // value takes kv_row_bytes(). Keys lie in the blocks above, element d of lane l:
+  //   8 bits  codes[b][d][l]
+  //   4 bits  codes[b][d / 2][l], an even d in the low half of the byte, an odd one in the high half
+  //   scales[b][d / group][0][l], their biases scales[b][d / group][1][l];  out[b][d][l]
+  // for `blocks` blocks.
+  void (*decode_keys)(const std::uint8_t* codes, const std::uint16_t* scales, int bits,
+                      std::int64_t blocks, std::int64_t head_dim, std::int64_t group, float* out);
+  // Values, `count` rows, all dense: out[j][d].
+  //   8 bits  codes[j][d]
+  //   4 bits  of each 32 elements, 16 bytes: the first 16 in their low halves, the others in the
+  //           high ones; of the r < 32 that are left, ceil(r / 2) bytes alike
+  //   scales[j][d / group][0], biases scales[j][d / group][1]
+  void (*decode_values)(const std::uint8_t* codes, const std::uint16_t* scales, int bits,
+                        std::int64_t count, std::int64_t head_dim, std::int64_t group, float* out);
   // Maximum of n >= 1 logits and its first index. NaN never wins; if all are NaN, the index is 0
   // and max is logits[0].
   void (*max_index)(const float* logits, std::int64_t n, float* max, std::int64_t* index);

@@ -231,6 +231,21 @@ inline __m256 widen_bf16(__m128i v) {
 inline V16 load_bf16(const std::byte* p) {
   return {widen_bf16(load_16(p)), widen_bf16(load_16(p + 16))};
 }
+inline __m256 widen_codes(__m128i bytes) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
+}
+inline V16 widen_16_codes(__m128i bytes) {
+  return {widen_codes(bytes), widen_codes(_mm_srli_si128(bytes, 8))};
+}
+inline V16 load_codes(const std::uint8_t* p) {
+  return widen_16_codes(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+inline void load_nibbles(const std::uint8_t* p, V16* low, V16* high) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  const __m128i mask = _mm_set1_epi8(15);
+  *low = widen_16_codes(_mm_and_si128(bytes, mask));
+  *high = widen_16_codes(_mm_and_si128(_mm_srli_epi16(bytes, 4), mask));
+}
 inline V16 load_bytes_part(const std::byte* p, int n) {
   return load_part(reinterpret_cast<const float*>(p), n);
 }
@@ -349,7 +364,7 @@ struct Codes<8> {
 }  // namespace
 }  // namespace qx
 
-#include "kernels/linear_inl.h"
+#include "kernels/kv_inl.h"
 
 namespace qx {
 
@@ -366,8 +381,8 @@ constexpr KernelTable kAvx2Table = {"avx2",
                                     attention_scores,
                                     softmax_unnormalized,
                                     attention_values,
-                                    decode_keys_i8,
-                                    decode_values_i8,
+                                    decode_keys,
+                                    decode_values,
                                     max_index,
                                     sum_exp};
 

@@ -187,6 +187,15 @@ inline V16 load_f16(const std::byte* p) {
 inline V16 load_bf16(const std::byte* p) {
   return widen_bf16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
+inline V16 load_codes(const std::uint8_t* p) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes));
+}
+inline void load_nibbles(const std::uint8_t* p, V16* low, V16* high) {
+  const __m512i codes = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  *low = _mm512_cvtepi32_ps(_mm512_and_si512(codes, _mm512_set1_epi32(15)));
+  *high = _mm512_cvtepi32_ps(_mm512_srli_epi32(codes, 4));
+}
 inline V16 load_f16_part(const std::byte* p, int n) {
   return _mm512_cvtph_ps(load_halves(p, n));
 }
@@ -340,7 +349,7 @@ struct Codes<8> {
 }  // namespace
 }  // namespace qx
 
-#include "kernels/linear_inl.h"
+#include "kernels/kv_inl.h"
 
 namespace qx {
 
@@ -357,8 +366,8 @@ constexpr KernelTable kAvx512Table = {"avx512",
                                       attention_scores,
                                       softmax_unnormalized,
                                       attention_values,
-                                      decode_keys_i8,
-                                      decode_values_i8,
+                                      decode_keys,
+                                      decode_values,
                                       max_index,
                                       sum_exp};
 

@@ -258,6 +258,20 @@ inline V16 load_bf16(const std::byte* p) {
   return {widen_bf16(vget_low_u16(low)), widen_bf16(vget_high_u16(low)),
           widen_bf16(vget_low_u16(high)), widen_bf16(vget_high_u16(high))};
 }
+inline V16 widen_codes(uint8x16_t bytes) {
+  const uint16x8_t low = vmovl_u8(vget_low_u8(bytes)), high = vmovl_u8(vget_high_u8(bytes));
+  return {vcvtq_f32_u32(vmovl_u16(vget_low_u16(low))), vcvtq_f32_u32(vmovl_u16(vget_high_u16(low))),
+          vcvtq_f32_u32(vmovl_u16(vget_low_u16(high))),
+          vcvtq_f32_u32(vmovl_u16(vget_high_u16(high)))};
+}
+inline V16 load_codes(const std::uint8_t* p) {
+  return widen_codes(vld1q_u8(p));
+}
+inline void load_nibbles(const std::uint8_t* p, V16* low, V16* high) {
+  const uint8x16_t bytes = vld1q_u8(p);
+  *low = widen_codes(vandq_u8(bytes, vdupq_n_u8(15)));
+  *high = widen_codes(vshrq_n_u8(bytes, 4));
+}
 template <V16 (*kLoad)(const std::byte*), int kBytes>
 inline V16 load_padded(const std::byte* p, int n) {
   std::byte padded[16 * kBytes] = {};
@@ -299,7 +313,7 @@ struct Codes {
 }  // namespace
 }  // namespace qx
 
-#include "kernels/linear_inl.h"
+#include "kernels/kv_inl.h"
 
 namespace qx {
 namespace {
@@ -322,8 +336,8 @@ constexpr KernelTable neon_table(const char* name, QuantizeRow quantize_row,
           attention_scores,
           softmax_unnormalized,
           attention_values,
-          decode_keys_i8,
-          decode_values_i8,
+          decode_keys,
+          decode_values,
           max_index,
           sum_exp};
 }

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "base/half.h"
 #include "kernels/codec.h"
 #include "kernels/exp_constants.h"
 #include "kernels/integer.h"
@@ -127,25 +128,38 @@ void attention_values(const float* probabilities, std::int64_t stride, std::int6
   }
 }
 
-void decode_keys_i8(const std::int8_t* codes, const float* scales, std::int64_t blocks,
-                    std::int64_t head_dim, std::int64_t group, float* out) {
+int kv_code(std::uint8_t byte, int bits, bool high) {
+  return bits == 8 ? byte : high ? byte >> 4 : byte & 15;
+}
+
+void decode_keys(const std::uint8_t* codes, const std::uint16_t* scales, int bits,
+                 std::int64_t blocks, std::int64_t head_dim, std::int64_t group, float* out) {
   const std::int64_t groups = (head_dim + group - 1) / group;
   for (std::int64_t row = 0; row < blocks * head_dim; ++row) {
     const std::int64_t b = row / head_dim, d = row % head_dim;
+    const std::int64_t code_row = b * kv_row_bytes(head_dim, bits) + d * bits / 8;
     for (std::int64_t l = 0; l < kLanes; ++l) {
-      out[row * kLanes + l] = static_cast<float>(codes[row * kLanes + l]) *
-                              scales[(b * groups + d / group) * kLanes + l];
+      const std::uint16_t* scale = scales + (b * groups + d / group) * 2 * kLanes + l;
+      const int code = kv_code(codes[code_row * kLanes + l], bits, d % 2 == 1);
+      out[row * kLanes + l] =
+          std::fma(bf16_to_f32(scale[0]), static_cast<float>(code), bf16_to_f32(scale[kLanes]));
     }
   }
 }
 
-void decode_values_i8(const std::int8_t* codes, const float* scales, std::int64_t count,
-                      std::int64_t head_dim, std::int64_t group, float* out) {
+void decode_values(const std::uint8_t* codes, const std::uint16_t* scales, int bits,
+                   std::int64_t count, std::int64_t head_dim, std::int64_t group, float* out) {
   const std::int64_t groups = (head_dim + group - 1) / group;
   for (std::int64_t j = 0; j < count; ++j) {
     for (std::int64_t d = 0; d < head_dim; ++d) {
+      // Of 4 bits, a piece of 32 elements, or what is left, is two halves in the same bytes.
+      const std::int64_t half = (std::min<std::int64_t>(32, head_dim - d / 32 * 32) + 1) / 2;
+      const bool high = bits == 4 && d % 32 >= half;
+      const std::int64_t at = bits == 8 ? d : d / 32 * 16 + d % 32 - (high ? half : 0);
+      const std::uint16_t* scale = scales + (j * groups + d / group) * 2;
+      const int code = kv_code(codes[j * kv_row_bytes(head_dim, bits) + at], bits, high);
       out[j * head_dim + d] =
-          static_cast<float>(codes[j * head_dim + d]) * scales[j * groups + d / group];
+          std::fma(bf16_to_f32(scale[0]), static_cast<float>(code), bf16_to_f32(scale[1]));
     }
   }
 }
@@ -184,8 +198,8 @@ const KernelTable kScalarTable = {"scalar",
                                   attention_scores,
                                   softmax_unnormalized,
                                   attention_values,
-                                  decode_keys_i8,
-                                  decode_values_i8,
+                                  decode_keys,
+                                  decode_values,
                                   max_index,
                                   sum_exp};
 

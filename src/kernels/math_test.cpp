@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "base/half.h"
 #include "kernels/ref.h"
 #include "kernels/test_support.h"
 
@@ -371,28 +372,49 @@ TEST(Attention, ValuesBeyondTheCountAreNotTouched) {
   });
 }
 
-TEST(Attention, DecodeEightBits) {
+// The code of element d of value j, from the layout as api.h has it.
+int value_code(const std::uint8_t* row, int bits, std::int64_t dim, std::int64_t d) {
+  if (bits == 8) return row[d];
+  const std::int64_t piece = d / 32 * 32, half = (std::min<std::int64_t>(32, dim - piece) + 1) / 2;
+  const std::uint8_t* at = row + piece / 2;
+  return d - piece < half ? at[d - piece] & 15 : at[d - piece - half] >> 4;
+}
+
+TEST(Attention, DecodeKeysAndValuesOfFewBits) {
   Random random(10);
   for (const std::int64_t dim : kHeadDims) {
-    for (const std::int64_t group : {16, 32, 64}) {
-      const std::int64_t groups = (dim + group - 1) / group, count = 16 * 2;
-      GuardedBuffer<std::int8_t> codes(count * dim);
-      for (std::size_t i = 0; i < codes.size(); ++i) {
-        codes[i] = static_cast<std::int8_t>(random.below(256));
-      }
-      const Floats scales = guarded(gaussians(random, count * groups, 0.01));
-      for_each_table([&](const KernelTable& table) {
-        Floats keys(count * dim), values(count * dim);
-        table.decode_keys_i8(codes.data(), scales.data(), count / 16, dim, group, keys.data());
-        table.decode_values_i8(codes.data(), scales.data(), count, dim, group, values.data());
-        EXPECT_TRUE(keys.front_intact() && values.front_intact());
-        for (std::int64_t i = 0; i < count * dim; ++i) {
-          const auto code = static_cast<float>(codes[i]);
-          const std::int64_t block = i / 16 / dim, d = i / 16 % dim;
-          ASSERT_EQ(keys[i], code * scales.data()[(block * groups + d / group) * 16 + i % 16]);
-          ASSERT_EQ(values[i], code * scales.data()[i / dim * groups + i % dim / group]);
+    for (const std::int64_t group : {32, 64}) {
+      for (const int bits : {8, 4}) {
+        const std::int64_t groups = (dim + group - 1) / group, count = 16 * 2;
+        const std::int64_t row = kv_row_bytes(dim, bits);
+        GuardedBuffer<std::uint8_t> codes(static_cast<std::size_t>(count * row));
+        for (std::size_t i = 0; i < codes.size(); ++i) {
+          codes[i] = static_cast<std::uint8_t>(random.below(256));
         }
-      });
+        GuardedBuffer<std::uint16_t> scales(static_cast<std::size_t>(count * groups * 2));
+        for (std::size_t i = 0; i < scales.size(); ++i) {
+          scales[i] = f32_to_bf16(static_cast<float>(random.gaussian()));
+        }
+        for_each_table([&](const KernelTable& table) {
+          Floats keys(count * dim), values(count * dim);
+          table.decode_keys(codes.data(), scales.data(), bits, count / 16, dim, group, keys.data());
+          table.decode_values(codes.data(), scales.data(), bits, count, dim, group, values.data());
+          EXPECT_TRUE(keys.front_intact() && values.front_intact());
+          for (std::int64_t i = 0; i < count * dim; ++i) {
+            const std::int64_t block = i / 16 / dim, d = i / 16 % dim, lane = i % 16;
+            const std::uint8_t byte = codes[(block * row + (bits == 8 ? d : d / 2)) * 16 + lane];
+            const int code = bits == 8 ? byte : d % 2 == 0 ? byte & 15 : byte >> 4;
+            const std::uint16_t* of_key = scales.data() + (block * groups + d / group) * 32 + lane;
+            ASSERT_EQ(keys[i], std::fma(bf16_to_f32(of_key[0]), static_cast<float>(code),
+                                        bf16_to_f32(of_key[16])));
+            const std::int64_t j = i / dim, e = i % dim;
+            const std::uint16_t* of_value = scales.data() + (j * groups + e / group) * 2;
+            const int own = value_code(codes.data() + j * row, bits, dim, e);
+            ASSERT_EQ(values[i], std::fma(bf16_to_f32(of_value[0]), static_cast<float>(own),
+                                          bf16_to_f32(of_value[1])));
+          }
+        });
+      }
     }
   }
 }

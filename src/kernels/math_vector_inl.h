@@ -356,38 +356,6 @@ inline void attention_values(const float* probabilities, std::int64_t stride, st
   }
 }
 
-// Loops over 16 elements, which the compiler turns into vectors of the instruction set at hand.
-inline void decode_keys_i8(const std::int8_t* codes, const float* scales, std::int64_t blocks,
-                           std::int64_t head_dim, std::int64_t group, float* out) {
-  for (std::int64_t b = 0; b < blocks; ++b) {
-    for (std::int64_t d = 0; d < head_dim; d += group) {
-      const std::int64_t end = head_dim - d < group ? head_dim : d + group;
-      for (std::int64_t i = d; i < end; ++i) {
-        for (int l = 0; l < kLanes; ++l) out[l] = static_cast<float>(codes[l]) * scales[l];
-        codes += kLanes;
-        out += kLanes;
-      }
-      scales += kLanes;
-    }
-  }
-}
-
-inline void decode_values_i8(const std::int8_t* codes, const float* scales, std::int64_t count,
-                             std::int64_t head_dim, std::int64_t group, float* out) {
-  for (std::int64_t j = 0; j < count; ++j) {
-    for (std::int64_t d = 0; d < head_dim; d += group) {
-      std::int64_t left = head_dim - d < group ? head_dim - d : group;
-      const float scale = *scales++;
-      for (; left >= kLanes; left -= kLanes) {
-        for (int l = 0; l < kLanes; ++l) out[l] = static_cast<float>(codes[l]) * scale;
-        codes += kLanes;
-        out += kLanes;
-      }
-      for (; left > 0; --left) *out++ = static_cast<float>(*codes++) * scale;
-    }
-  }
-}
-
 inline void max_index(const float* logits, std::int64_t n, float* max, std::int64_t* index) {
   const float best = maximum(logits, n);
   const V16 wanted = splat(best);

@@ -139,6 +139,8 @@ void Attention::run(const RowBlock& block, std::int64_t kv_head, AttentionScratc
     std::memcpy(queries + (m - block.begin) * group_ * d,
                 job_.q + (m * job_.heads + kv_head * group_) * d, row_bytes);
   }
+  const bool rotated = kv_rotated(chain(block.begin).own->shape().bits);
+  for (std::int64_t i = 0; rotated && i < n; ++i) rotate_head(queries + i * d, d);
 
   for_each_segment(
       block, scratch,
@@ -169,6 +171,7 @@ void Attention::run(const RowBlock& block, std::int64_t kv_head, AttentionScratc
                       });
       });
   for (std::int64_t i = 0; i < n; ++i) {
+    if (rotated) rotate_head(sums + i * d, d);
     float* out = head_row(job_.out, block.begin + i / group_, kv_head) + i % group_ * d;
     for (std::int64_t k = 0; k < d; ++k) out[k] = sums[i * d + k] * factors[i];
   }

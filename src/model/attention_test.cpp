@@ -142,9 +142,37 @@ TEST(Attention, AgreesWithDouble) {
   }
 }
 
+// Fewer bits are near: off by what an element may be off, averaged over keys.
+TEST(Attention, FewerBitsAreNear) {
+  constexpr std::int64_t kLength = 150;
+  struct Case {
+    KvBits bits;
+    double most;  // relative RMS
+  };
+  for (const Case& c : {Case{KvBits::k16, 1e-3}, {KvBits::k8, 2e-2}, {KvBits::k4, 0.2}}) {
+    for (const Shape& s : kShapes) {
+      SCOPED_TRACE(s.dim);
+      const Sequence from = sequence(s, kLength, 1);
+      const auto segment = chain_of(s, c.bits, from, {20, 37, kLength});
+      const auto out = attended(s, {{segment.get(), &from, range(37, kLength)}}, 2);
+      double error = 0, all = 0;
+      for (const std::int64_t p : {37, 38, 52, 100, 149}) {
+        const std::vector<double> truth = in_double(s, from, p);
+        for (std::size_t i = 0; i < truth.size(); ++i) {
+          const double off = static_cast<double>(out[(p - 37) * truth.size() + i]) - truth[i];
+          error += off * off;
+          all += truth[i] * truth[i];
+        }
+      }
+      EXPECT_LT(std::sqrt(error / all), c.most);
+      EXPECT_GT(error, 0);
+    }
+  }
+}
+
 TEST(Attention, CutsPackingsAndThreadsChangeNoBit) {
   constexpr std::int64_t kLength = 140;
-  for (const KvBits bits : {KvBits::k32, KvBits::k16, KvBits::k8}) {
+  for (const KvBits bits : {KvBits::k32, KvBits::k16, KvBits::k8, KvBits::k4}) {
     for (const Shape& s : kShapes) {
       SCOPED_TRACE(s.heads);
       const std::int64_t width = s.heads * s.dim;
@@ -174,7 +202,7 @@ TEST(Attention, CutsPackingsAndThreadsChangeNoBit) {
 TEST(Attention, TreesChangeNoBit) {
   constexpr std::int64_t kShared = 45;
   const std::int64_t lengths[] = {50, 46, 60, 53};
-  for (const KvBits bits : {KvBits::k32, KvBits::k16, KvBits::k8}) {
+  for (const KvBits bits : {KvBits::k32, KvBits::k16, KvBits::k8, KvBits::k4}) {
     for (const Shape& s : kShapes) {
       SCOPED_TRACE(s.heads);
       const Sequence stem = sequence(s, kShared, 3), other = sequence(s, 20, 4);

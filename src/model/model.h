@@ -27,9 +27,9 @@ namespace qx {
 enum class Precision { kReference, kExact, kFast };
 std::string_view precision_name(Precision precision);  // "reference", "exact", "fast"
 
-// Bits of an element of the keys and values that a model keeps: float32, IEEE half, or integers with
-// a scale for each 32 elements. What is computed with them is float32.
-enum class KvBits { k8 = 8, k16 = 16, k32 = 32 };
+// Bits of an element of the keys and values that a model keeps: float32, IEEE half, or unsigned
+// codes with a scale and a bias for each 64 elements. What is computed with them is float32.
+enum class KvBits { k4 = 4, k8 = 8, k16 = 16, k32 = 32 };
 
 // Keys and values of a run of positions. A segment continues its parent, if any: position p of the
 // sequence lies in the chain. Several children may share one parent, which must not grow once it

@@ -164,9 +164,10 @@ MemoryNeeds memory_needs(const ModelConfig& config, std::int64_t weight_bytes, s
   MemoryNeeds needs;
   needs.weights = weight_bytes;
   // Hostile sizes times a long context exceed int64; the config's own limits bound all else here.
-  const std::int64_t scales = kv_bits == 8 ? (config.head_dim + 31) / 32 * kFloat : 0;
+  // A scale and a bias of 2 bytes each for 64 elements (model/kv_segment.h).
+  const std::int64_t scales = kv_bits <= 8 ? (config.head_dim + 63) / 64 * 4 : 0;
   const std::int64_t heads = 2 * config.num_hidden_layers * config.num_key_value_heads;
-  const std::int64_t head = config.head_dim * kv_bits / 8 + scales;
+  const std::int64_t head = (config.head_dim * kv_bits + 7) / 8 + scales;
   const double cache =
       static_cast<double>(heads) * static_cast<double>(head) * static_cast<double>(context);
   needs.cache = cache < 0x1p61 ? heads * head * context : std::int64_t{1} << 61;

@@ -58,7 +58,8 @@ TEST(Summary, Memory) {
   EXPECT_EQ(needs.weights, 1000);
   EXPECT_EQ(needs.cache, 2LL * 36 * 8 * 128 * 4 * 8192);
   EXPECT_EQ(memory_needs(config(), 1000, 8192, 16).cache, needs.cache / 2);
-  EXPECT_EQ(memory_needs(config(), 1000, 8192, 8).cache, 2LL * 36 * 8 * (128 + 4 * 4) * 8192);
+  EXPECT_EQ(memory_needs(config(), 1000, 8192, 8).cache, 2LL * 36 * 8 * (128 + 2 * 4) * 8192);
+  EXPECT_EQ(memory_needs(config(), 1000, 8192, 4).cache, 2LL * 36 * 8 * (64 + 2 * 4) * 8192);
   EXPECT_EQ(needs.activations, 4LL * (512 * (4 * 4096 + 2 * 4096 + 2 * 1024 + 2 * 12288) + 151936));
   EXPECT_EQ(memory_needs(config(), 0, 1).activations,
             4LL * (4 * 4096 + 2 * 4096 + 2 * 1024 + 2 * 12288 + 151936));

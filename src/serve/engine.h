@@ -21,6 +21,7 @@
 
 #include "generate/draft.h"
 #include "generate/generate.h"
+#include "model/kv_file.h"
 #include "model/model.h"
 #include "serve/compute_turn.h"
 #include "serve/generation_task.h"
@@ -81,6 +82,14 @@ class ServeEngine {
   void abort();  // fail all
   void stop();   // abort, and end the thread: afterwards nobody hears from it
   bool idle() const;
+
+  // The tree of prefixes, from a file and to one. load: as much as fits, what was used last first;
+  // how many tokens that is. Before the first task. The file is one that KvFile::require took.
+  // Fails: Error for a file whose texts are not in whole blocks (but one of a single text may be),
+  // and as KvFile::load.
+  std::int64_t load_prefixes(const KvFile& file);
+  // After stop(). Nothing is written when there is nothing. Fails: Error, as write_kv_file.
+  void save_prefixes(const std::filesystem::path& path, const KvFileFacts& facts) const;
 
   EngineStats stats() const;
   const EngineLimits& limits() const { return limits_; }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "serve/prefix_tree.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/error.h"
@@ -40,6 +41,24 @@ PrefixTree::Node* PrefixTree::add(Node* parent, std::span<const TokenId> block,
   node->used = ++clock_;
   bytes_ += block_bytes_;
   return (level[std::move(key)] = std::move(node)).get();
+}
+
+std::vector<PrefixTree::Entry> PrefixTree::entries() const {
+  std::vector<Entry> out;
+  collect(roots_, -1, out);
+  return out;
+}
+
+void PrefixTree::collect(const Children& children, std::int64_t parent, std::vector<Entry>& out) {
+  for (const auto& [tokens, node] : children) {
+    out.push_back({parent, tokens, node.get()});
+    collect(node->children, static_cast<std::int64_t>(out.size()) - 1, out);
+  }
+}
+
+void PrefixTree::set_used(Node& node, std::uint64_t used) {
+  node.used = used;
+  clock_ = std::max(clock_, used);
 }
 
 bool PrefixTree::make_room() {

@@ -46,10 +46,22 @@ class PrefixTree {
   Node* add(Node* parent, std::span<const TokenId> block, std::shared_ptr<KvSegment> segment);
 
   std::int64_t bytes() const { return bytes_; }
+  bool full() const { return bytes_ + block_bytes_ > max_bytes_; }
+
+  // All blocks, parents before their children. They stay until the next add().
+  struct Entry {
+    std::int64_t parent = -1;  // its place in the list
+    std::span<const TokenId> tokens;
+    const Node* node = nullptr;
+  };
+  std::vector<Entry> entries() const;
+  // As if the node had been used then; later uses are later than all that were set so.
+  void set_used(Node& node, std::uint64_t used);
 
  private:
   bool make_room();
   Node* oldest_free(Children& children);
+  static void collect(const Children& children, std::int64_t parent, std::vector<Entry>& out);
 
   const std::int64_t block_bytes_, max_bytes_;
   std::int64_t bytes_ = 0;

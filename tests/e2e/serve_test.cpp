@@ -191,6 +191,37 @@ TEST_F(ServeTest, ThePageIsThereForAllAndItsQuestionsNeedTheKey) {
   EXPECT_EQ(ask("GET", "/page.html", "", "Authorization: Bearer secret-key-1\r\n").status, 404);
 }
 
+TEST_F(ServeTest, ThePromptCacheOutlivesTheServer) {
+  const std::string file = (fresh_directory("serve_cache") / "prefixes.safetensors").string();
+  std::string text;
+  for (int i = 0; i < 400; ++i) text += static_cast<char>('a' + i * 7 % 26);
+  const Json question = {{"prompt", text}, {"temperature", 0}, {"max_tokens", 6}};
+  Json first;
+  for (const bool again : {false, true}) {
+    start({"--prompt-cache-file", file});
+    const Json answer = post("/v1/completions", question).json();
+    const std::int64_t cached = answer["usage"]["prompt_tokens_details"]["cached_tokens"];
+    EXPECT_EQ(cached, again ? 384 : 0);
+    if (again) {
+      EXPECT_EQ(answer["choices"], first["choices"]);
+    }
+    first = answer;
+    const Outcome outcome = stop();
+    EXPECT_EQ(outcome.exit_code, 130) << outcome.err;
+    EXPECT_EQ(outcome.err.find("384 tokens from") != std::string::npos, again) << outcome.err;
+  }
+  const std::string model = (directory_ / "m").string();
+  const auto refused = [&](std::vector<std::string> more) {
+    std::vector<std::string> arguments = {"serve", "--port", "0",
+                                          "-m",    model,    "--prompt-cache-file"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run_qx(arguments).exit_code;
+  };
+  EXPECT_EQ(refused({file, "--kv-bits", "8"}), 1);
+  EXPECT_EQ(refused({model + "/config.json"}), 1);
+  EXPECT_EQ(refused({file, "-m", "b=" + model}), 2);
+}
+
 TEST_F(ServeTest, BadOptionsAreRefused) {
   const std::filesystem::path directory = fresh_directory("serve_bad");
   write_tiny_model(directory / "m", {});
