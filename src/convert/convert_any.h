@@ -12,8 +12,8 @@ namespace qx {
 void check_fit(const ConvertRequest& request);
 
 // As convert(); a source that is a GGUF file becomes a Hugging Face directory beside the target
-// first, which is removed again whatever happens. source_name, when empty, becomes the source's own.
-// Fails: as check_fit, import_gguf and convert.
+// first, which is removed again whatever happens. source_name, when empty, becomes the source's
+// own. Fails: as check_fit, import_gguf and convert.
 ConvertResult convert_any(const ConvertRequest& request, ThreadPool& pool);
 
 // The documents of `qx convert --json`. seconds: of the whole command.

@@ -27,8 +27,9 @@ struct GenerateOptions {
   // Says which tokens may come; the text ends, with kStop, where nothing may follow. Null: all.
   // Used up by one text.
   TokenConstraint* constraint = nullptr;
-  // Called before each on_token with the log-probabilities that the token was chosen by: [vocab_size],
-  // after penalties and bias, before the filters, as mlx-lm reports them. Valid during the call.
+  // Called before each on_token with the log-probabilities that the token was chosen by:
+  // [vocab_size], after penalties and bias, before the filters, as mlx-lm reports them. Valid
+  // during the call.
   std::function<void(std::span<const float>)> on_logprobs = {};
   // Asked after each on_token: true ends the text there, with kStop (a stop string came).
   std::function<bool()> finished = {};
