@@ -37,12 +37,13 @@ class Progress {
 };
 
 struct ProgressFacts;
-// Hears how far work is, for programs that show it in their own way. Threads: called on any, one call at a
-// time for one Progress; it must not throw, nor use Progress.
+// Hears how far work is, for programs that show it in their own way. Threads: called on any, one
+// call at a time for one Progress; it must not throw, nor use Progress.
 using ProgressListener = std::function<void(const ProgressFacts& facts, const std::string& label)>;
 
-// While one lives, every Progress that this thread makes tells the listener too, quiet or not: at its
-// start, then at most ten times a second, and when it reaches its total. The innermost one counts.
+// While one lives, every Progress that this thread makes tells the listener too, quiet or not: at
+// its start, then at most ten times a second, and when it reaches its total. The innermost one
+// counts.
 class ListenToProgress {
  public:
   explicit ListenToProgress(ProgressListener listener);

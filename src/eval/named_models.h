@@ -13,9 +13,9 @@ struct NamedModel {
   std::filesystem::path directory;
 };
 
-// DIR, a Hub id, or NAME=DIR; a path that exists and holds '=' is a path. Without a name: the last part
-// of the directory's canonical path; of a Hub id, the repository's name.
-// Fails: as resolve_model; UsageError for a name that is not fit for a folder.
+// DIR, a Hub id, or NAME=DIR; a path that exists and holds '=' is a path. Without a name: the last
+// part of the directory's canonical path; of a Hub id, the repository's name. Fails: as
+// resolve_model; UsageError for a name that is not fit for a folder.
 NamedModel parse_named_model(const std::string& given);
 
 // Fails: UsageError also when two have one name.

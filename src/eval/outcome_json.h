@@ -12,8 +12,8 @@ namespace qx {
 // {TASK: {"data", "origin", "data_hash", "items", "rows"}}
 Json data_used_json(const std::vector<DataUsed>& data);
 
-// The document of `qx eval --json`: "data", and of each model under "models" its results (results_json),
-// "folder" and "run".
+// The document of `qx eval --json`: "data", and of each model under "models" its results
+// (results_json), "folder" and "run".
 Json outcome_json(const EvalOutcome& outcome);
 
 }  // namespace qx
