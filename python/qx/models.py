@@ -20,7 +20,7 @@ def load(
     """A model directory (or the Hub id of one in the local cache) as (model, tokenizer).
 
     precision: arithmetic of linear layers: "reference" (float32), "exact" (activations of 16 bits) or "fast" (8 bits).
-    kv_bits: bits of the keys and values that are kept: 32, 16 or 8.
+    kv_bits: bits of the keys and values that are kept: 32, 16, 8 or 4.
     threads: None for the machine's physical cores.
     context: positions that must fit in memory beside the weights; a model that does not fit is refused unless
     allow_swap. It limits no text.

@@ -49,6 +49,9 @@ def convert(
     damping: float = 0.01,
     column_order: str = "natural",
     fit_memory: int | None = None,
+    steps: int = 40,
+    rate: float = 0.0012,
+    seed: int = 1,
     resume: bool = False,
     force: bool = False,
     allow_requantize: bool = False,
@@ -62,8 +65,8 @@ def convert(
     """
     return _qx.convert(
         os.fspath(model), os.fspath(output), _path(recipe), _path(like), group_size, dtype, rounding, fit,
-        _path(calibration), damping, column_order, fit_memory or 0, resume, force, allow_requantize, threads or 0,
-        listener(progress),
+        _path(calibration), damping, column_order, fit_memory or 0, steps, rate, seed, resume, force, allow_requantize,
+        threads or 0, listener(progress),
     )  # fmt: skip
 
 

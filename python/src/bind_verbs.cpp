@@ -18,6 +18,7 @@
 #include "compare/compare_folders.h"
 #include "convert/convert_any.h"
 #include "convert/plan_model.h"
+#include "distill/convert_distilled.h"
 #include "eval/evaluate.h"
 #include "eval/named_models.h"
 #include "eval/outcome_json.h"
@@ -85,6 +86,8 @@ Document plan(const std::string& model, const Text& recipe, const Text& like,
   return document_to_python(document);
 }
 
+constexpr const char* kDistill = "distill";  // a fit that is gptq's, and more
+
 struct ConvertArguments {
   std::string rounding, fit, column_order;
   Text calibration;
@@ -95,9 +98,11 @@ struct ConvertArguments {
 void put_fit(const ConvertArguments& a, ConvertRequest& request) {
   request.rounding =
       one_of<Rounding>("rounding", a.rounding, {{"cpu", Rounding::kCpu}, {"gpu", Rounding::kGpu}});
-  request.fit.method = one_of<FitMethod>(
-      "fit", a.fit,
-      {{"minmax", FitMethod::kMinMax}, {"mse", FitMethod::kMse}, {"gptq", FitMethod::kGptq}});
+  request.fit.method = one_of<FitMethod>("fit", a.fit,
+                                         {{"minmax", FitMethod::kMinMax},
+                                          {"mse", FitMethod::kMse},
+                                          {"gptq", FitMethod::kGptq},
+                                          {kDistill, FitMethod::kGptq}});
   request.fit.order = one_of<ColumnOrder>(
       "column_order", a.column_order,
       {{"natural", ColumnOrder::kNatural}, {"importance", ColumnOrder::kImportance}});
@@ -110,15 +115,30 @@ void put_fit(const ConvertArguments& a, ConvertRequest& request) {
   request.fit.damping = a.damping;
   request.fit.memory_bytes = a.fit_memory_mb * 1'000'000;
   request.fit.calibration = a.calibration.value_or("");
-  check_fit(request);
+  check_fit(request, a.fit);
+}
+
+DistillRequest training_of(std::int64_t steps, double rate, std::uint64_t seed) {
+  if (steps < 1 || steps > std::int64_t{1} << 30) {
+    throw UsageError(fmt::format("steps: got {}, expected 1 or more", steps));
+  }
+  if (!(rate >= 0 && rate <= 1)) {
+    throw UsageError(fmt::format("rate: got {}, expected 0 to 1", rate));
+  }
+  DistillRequest training;
+  training.steps = steps;
+  training.rate = rate;
+  training.seed = seed;
+  training.quiet = true;
+  return training;
 }
 
 Document convert_model(const std::string& model, const std::string& output, const Text& recipe,
                        const Text& like, std::optional<int> group_size, const Text& dtype,
                        const std::string& rounding, const std::string& fit, const Text& calibration,
                        double damping, const std::string& column_order, std::int64_t fit_memory_mb,
-                       bool resume, bool force, bool allow_requantize, int threads,
-                       const nb::object& progress) {
+                       std::int64_t steps, double rate, std::uint64_t seed, bool resume, bool force,
+                       bool allow_requantize, int threads, const nb::object& progress) {
   const auto start = std::chrono::steady_clock::now();
   ConvertRequest request;
   request.source = resolve_model(model, true);
@@ -130,10 +150,26 @@ Document convert_model(const std::string& model, const std::string& output, cons
   request.allow_requantize = allow_requantize;
   request.quiet = true;
   const std::unique_ptr<ThreadPool> pool = make_pool(threads);
-  const ConvertResult result = interruptible([&] { return convert_any(request, *pool); }, progress);
+  const DistillRequest training = training_of(steps, rate, seed);
+  std::optional<DistillReport> distilled;
+  const auto distill = [&](const ConvertRequest& whole, ThreadPool& threads_of) {
+    DistilledConversion made = convert_distilled(whole, training, threads_of);
+    distilled = std::move(made.distilled);
+    return std::move(made.converted);
+  };
+  const ConvertResult result = interruptible(
+      [&] {
+        return fit == kDistill ? convert_any(request, *pool, distill) : convert_any(request, *pool);
+      },
+      progress);
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  return document_to_python(convert_json(result, request, seconds));
+  Json document = convert_json(result, request, seconds);
+  if (distilled) {
+    document["fit"] = fit;
+    document["distilled"] = distilled->record;
+  }
+  return document_to_python(document);
 }
 
 Selection selection_of(std::int64_t offset, std::optional<std::int64_t> limit,
@@ -281,8 +317,8 @@ void bind_verbs(nb::module_& m) {
         "dtype"_a.none(), "ctx"_a, "kv_bits"_a, "fit"_a.none());
   m.def("convert", &convert_model, "model"_a, "output"_a, "recipe"_a.none(), "like"_a.none(),
         "group_size"_a.none(), "dtype"_a.none(), "rounding"_a, "fit"_a, "calibration"_a.none(),
-        "damping"_a, "column_order"_a, "fit_memory"_a, "resume"_a, "force"_a, "allow_requantize"_a,
-        "threads"_a, "progress"_a.none());
+        "damping"_a, "column_order"_a, "fit_memory"_a, "steps"_a, "rate"_a, "seed"_a, "resume"_a,
+        "force"_a, "allow_requantize"_a, "threads"_a, "progress"_a.none());
   m.def("evaluate", &evaluate_models, "models"_a, "tasks"_a, "output"_a, "data"_a.none(),
         "offset"_a, "limit"_a.none(), "sample"_a.none(), "seed"_a, "indices"_a.none(),
         "shard"_a.none(), "chat"_a.none(), "convention"_a.none(), "chat_template_config"_a.none(),

@@ -81,10 +81,10 @@ Precision precision_of(const std::string& name) {
 }
 
 KvBits kv_bits_of(int bits) {
-  for (const KvBits known : {KvBits::k8, KvBits::k16, KvBits::k32}) {
+  for (const KvBits known : {KvBits::k4, KvBits::k8, KvBits::k16, KvBits::k32}) {
     if (bits == static_cast<int>(known)) return known;
   }
-  throw UsageError(fmt::format("kv_bits: got {}, expected 32, 16 or 8", bits));
+  throw UsageError(fmt::format("kv_bits: got {}, expected 32, 16, 8 or 4", bits));
 }
 
 std::unique_ptr<ThreadPool> make_pool(int threads) {
