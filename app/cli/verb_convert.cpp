@@ -218,7 +218,7 @@ void add_convert(CLI::App& app) {
   verb->add_option("--rate", o.training.rate,
                    "distill: how far a step moves weights at first, as a part of the distance "
                    "between codes")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(number_in(0, 1))
       ->capture_default_str();
   verb->add_option("--seed", o.training.seed, "distill: of the order of windows")
       ->capture_default_str();

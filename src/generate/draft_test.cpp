@@ -244,14 +244,19 @@ TEST_F(DraftTest, AShorterContextEndsTheGuessesAlone) {
 TEST_F(DraftTest, PaddedVocabulariesMayDiffer) {
   const auto small = make("small", {.layers = 1, .vocab = 320});
   const auto large = make("large", {.layers = 1, .vocab = 448});
-  const GenerateOptions options{
+  GenerateOptions options{
       .max_tokens = 20,
       .sampling = {.temperature = 1, .logit_bias = {{383, 1.0}}, .repetition_penalty = 1.1}};
   for (Model* draft : {small.get(), large.get()}) {
-    Drafter drafter(by(draft));
-    const Generation g = run({1, 2, 3}, options, &drafter);
-    expect_same(g, run({1, 2, 3}, options, nullptr));
-    EXPECT_GT(g.drafts.drafted, 0);
+    // None where a text begins with a token that the small model has not.
+    std::int64_t drafted = 0;
+    for (options.sampling.seed = 1; options.sampling.seed <= 4; ++options.sampling.seed) {
+      Drafter drafter(by(draft));
+      const Generation g = run({1, 2, 3}, options, &drafter);
+      expect_same(g, run({1, 2, 3}, options, nullptr));
+      drafted += g.drafts.drafted;
+    }
+    EXPECT_GT(drafted, 0);
   }
   // A token that the draft model has not: it cannot read the text.
   Drafter drafter(by(small.get()));
