@@ -62,9 +62,9 @@ TEST_P(Card, IsJudgedAsExpected) {
   const Expected expected = read_expected(text);
   const Audit audit = audit_text(text, GetParam().filename().string());
   for (const auto& [verdict, part] : expected.claims) {
-    const auto claim = std::find_if(audit.claims.begin(), audit.claims.end(), [&](const Claim& c) {
-      return c.text.find(part) != std::string::npos;
-    });
+    const auto claim = std::find_if(
+        audit.claims.begin(), audit.claims.end(),
+        [&part = part](const Claim& c) { return c.text.find(part) != std::string::npos; });
     if (claim == audit.claims.end()) {
       ADD_FAILURE() << "no claim with: " << part;
       continue;

@@ -172,7 +172,7 @@ TEST(Selection, WrongListsNameFileAndLine) {
       {"[]", "[list] names no row"},
   };
   for (const auto& [text, message] : cases) {
-    const std::string error = error_of([&] { parse_index_list(text, "list"); });
+    const std::string error = error_of([&text = text] { parse_index_list(text, "list"); });
     EXPECT_NE(error.find(message), std::string::npos) << text << " gave " << error;
   }
   EXPECT_NE(error_of([] {
