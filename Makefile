@@ -28,8 +28,7 @@ test: build  ## unit and end-to-end tests
 	@tools/fetch_smollm2.sh >/dev/null || echo "SmolLM2 cannot be fetched: the tests that need it are skipped"
 	@ctest --test-dir build --output-on-failure -j $(JOBS)
 
-test-dev: deps  ## build all with clang for AddressSanitizer and UndefinedBehaviorSanitizer; the same tests
-	@tools/install_deps.sh clang
+test-dev: deps  ## the same tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@cmake --preset dev >/dev/null
 	@cmake --build build-dev -j $(JOBS)
 	@ctest --test-dir build-dev --output-on-failure -j $(JOBS)
@@ -42,7 +41,6 @@ test-tsan: deps  ## the tests of everything that runs on several threads, under 
 	@ctest --test-dir build-tsan --output-on-failure -j $(JOBS) -R '^($(subst $() ,|,$(TSAN_TESTS)))$$'
 
 test-malformed: deps  ## 10,000 malformed requests and slow senders to qx serve, under AddressSanitizer and under ThreadSanitizer
-	@tools/install_deps.sh clang
 	@cmake --preset dev >/dev/null && cmake --build build-dev -j $(JOBS) --target qx e2e_test
 	@cmake --preset tsan >/dev/null && cmake --build build-tsan -j $(JOBS) --target qx
 	@for build in dev tsan; do \

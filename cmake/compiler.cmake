@@ -10,8 +10,8 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     -Wno-stringop-overflow -Wno-array-bounds -Wno-maybe-uninitialized)
 endif()
 if(CMAKE_UNITY_BUILD)
-  # A local name may be that of another file's helper.
-  target_compile_options(qx_flags INTERFACE -Wno-shadow)
+  # A local name may be that of another file's helper; g++ takes a file that is included for a header.
+  target_compile_options(qx_flags INTERFACE -Wno-shadow $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
 endif()
 if(QX_WERROR)
   target_compile_options(qx_flags INTERFACE -Werror)

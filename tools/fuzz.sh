@@ -9,10 +9,10 @@ seconds=${1:?seconds}
 export FUZZ_RUNS=${FUZZ_RUNS:-}
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
-cmake --preset dev >/dev/null
+cmake --preset fuzz >/dev/null
 targets=$(for f in fuzz/*_fuzz.cpp; do basename "$f" .cpp; done)
 # shellcheck disable=SC2086
-cmake --build build-dev -j "${JOBS:-$(nproc)}" --target $targets
+cmake --build build-fuzz -j "${JOBS:-$(nproc)}" --target $targets
 
 run_one() {
   local target=$1 name=$2 seconds=$3 work
@@ -33,5 +33,5 @@ run_one() {
 }
 export -f run_one
 
-find build-dev/fuzz -maxdepth 1 -name '*_fuzz' -type f | sort |
+find build-fuzz/fuzz -maxdepth 1 -name '*_fuzz' -type f | sort |
   xargs -P "$(nproc)" -I{} bash -c 'run_one "$1" "$(basename "$1" _fuzz)" "$2"' _ {} "$seconds"
