@@ -109,19 +109,11 @@ void dry_run(const ConvertRequest& request, const Options& o) {
   fmt::print("nothing was written (--dry-run)\n");
 }
 
-// `distilled` is filled where --fit distill asks for it.
-ConvertResult convert_or_explain(const ConvertRequest& request, const Options& o, ThreadPool& pool,
-                                 std::optional<DistillReport>& distilled) {
-  const auto distill = [&](const ConvertRequest& whole, ThreadPool& threads) {
-    DistillRequest training = o.training;
-    training.quiet = o.output.quiet;
-    DistilledConversion made = convert_distilled(whole, training, threads);
-    distilled = std::move(made.distilled);
-    return std::move(made.converted);
-  };
+FittedConversion convert_or_explain(const ConvertRequest& request, const Options& o,
+                                    ThreadPool& pool) {
   try {
-    if (o.fit == "distill") return convert_any(request, pool, distill);
-    return convert_any(request, pool);
+    const bool distill = o.fit == "distill";
+    return convert_fitted(request, distill ? std::optional(o.training) : std::nullopt, pool);
   } catch (const Interrupted&) {
     fmt::print(stderr, "qx convert: {} was kept; --resume goes on from there\n",
                o.fit == "distill" ? "an unfinished conversion (not what distilling had learned)"
@@ -144,19 +136,14 @@ void run(const Options& o) {
   }
   require_absent(o.target, o.force);
   const std::unique_ptr<ThreadPool> pool = start_compute(o.compute);
-  std::optional<DistillReport> distilled;
-  const ConvertResult result = convert_or_explain(request, o, *pool, distilled);
+  const FittedConversion made = convert_or_explain(request, o, *pool);
+  const ConvertResult& result = made.converted;
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   warn(result.plan.warnings);
   for (const std::string& note : result.notes) fmt::print(stderr, "{}\n", note);
   if (o.output.json) {
-    Json json = convert_json(result, request, seconds);
-    if (distilled) {
-      json["fit"] = o.fit;
-      json["distilled"] = distilled->record;
-    }
-    fmt::print("{}\n", dump_json(json, 2, false, true));
+    fmt::print("{}\n", dump_json(fitted_json(made, request, seconds), 2, false, true));
     return;
   }
   print_summary(result.plan, o);
@@ -165,7 +152,7 @@ void run(const Options& o) {
       o.target, result.files.size(), seconds, result.make_seconds, bytes_text(result.source_bytes),
       static_cast<double>(result.source_bytes) / 1e9 / std::max(result.make_seconds, 1e-9),
       result.sync_seconds);
-  if (distilled) {
+  if (const auto& distilled = made.distilled) {
     fmt::print(
         "{}: {} distilling steps over {} windows; KL on {} other windows {:.5f}, was {:.5f}\n",
         o.target, o.training.steps, distilled->windows, distilled->validation, distilled->kl,

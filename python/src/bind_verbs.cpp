@@ -129,7 +129,6 @@ DistillRequest training_of(std::int64_t steps, double rate, std::uint64_t seed) 
   training.steps = steps;
   training.rate = rate;
   training.seed = seed;
-  training.quiet = true;
   return training;
 }
 
@@ -151,25 +150,15 @@ Document convert_model(const std::string& model, const std::string& output, cons
   request.quiet = true;
   const std::unique_ptr<ThreadPool> pool = make_pool(threads);
   const DistillRequest training = training_of(steps, rate, seed);
-  std::optional<DistillReport> distilled;
-  const auto distill = [&](const ConvertRequest& whole, ThreadPool& threads_of) {
-    DistilledConversion made = convert_distilled(whole, training, threads_of);
-    distilled = std::move(made.distilled);
-    return std::move(made.converted);
-  };
-  const ConvertResult result = interruptible(
+  const FittedConversion made = interruptible(
       [&] {
-        return fit == kDistill ? convert_any(request, *pool, distill) : convert_any(request, *pool);
+        return convert_fitted(request, fit == kDistill ? std::optional(training) : std::nullopt,
+                              *pool);
       },
       progress);
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  Json document = convert_json(result, request, seconds);
-  if (distilled) {
-    document["fit"] = fit;
-    document["distilled"] = distilled->record;
-  }
-  return document_to_python(document);
+  return document_to_python(fitted_json(made, request, seconds));
 }
 
 Selection selection_of(std::int64_t offset, std::optional<std::int64_t> limit,

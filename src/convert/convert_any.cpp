@@ -3,11 +3,11 @@
 
 #include <filesystem>
 #include <optional>
-#include <system_error>
 
 #include "base/error.h"
 #include "convert/import_gguf.h"
 #include "convert/output_files.h"
+#include "io/staged.h"
 
 namespace qx {
 namespace {
@@ -19,28 +19,6 @@ DType import_dtype(const PlanRequest& plan) {
   if (plan.recipe == "f32") return DType::kF32;
   return plan.recipe == "f16" ? DType::kF16 : DType::kBF16;
 }
-
-class ImportedSource {
- public:
-  ImportedSource(const fs::path& gguf, const ConvertRequest& request, ThreadPool& pool) {
-    fs::path target = fs::absolute(request.target).lexically_normal();
-    if (!target.has_filename()) target = target.parent_path();
-    path_ = target.parent_path() / ("." + target.filename().string() + ".qx-import");
-    import_gguf(gguf, path_,
-                {.dtype = import_dtype(request.plan), .force = true, .quiet = request.quiet}, pool);
-  }
-  ~ImportedSource() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  ImportedSource(const ImportedSource&) = delete;
-  ImportedSource& operator=(const ImportedSource&) = delete;
-
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
 
 }  // namespace
 
@@ -71,10 +49,11 @@ ConvertResult convert_any(const ConvertRequest& request, ThreadPool& pool,
   if (own.source_name.empty()) {
     own.source_name = fs::weakly_canonical(request.source).filename().string();
   }
-  std::optional<ImportedSource> imported;
+  std::optional<SideDirectory> imported;
   if (!fs::is_directory(request.source)) {
-    imported.emplace(request.source, request, pool);
-    own.source = imported->path();
+    own.source = imported.emplace(request.target, ".qx-import").path();
+    import_gguf(request.source, own.source,
+                {.dtype = import_dtype(request.plan), .force = true, .quiet = request.quiet}, pool);
   }
   return make(own, pool);
 }

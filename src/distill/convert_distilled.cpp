@@ -1,36 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "distill/convert_distilled.h"
 
-#include <system_error>
+#include <utility>
 
 #include "base/error.h"
+#include "convert/convert_any.h"
+#include "io/staged.h"
 
 namespace qx {
-namespace {
 namespace fs = std::filesystem;
-
-// A directory beside the target, removed at the end.
-class StartDirectory {
- public:
-  explicit StartDirectory(const fs::path& target) {
-    fs::path whole = fs::absolute(target).lexically_normal();
-    if (!whole.has_filename()) whole = whole.parent_path();
-    path_ = whole.parent_path() / ("." + whole.filename().string() + ".qx-start");
-  }
-  ~StartDirectory() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  StartDirectory(const StartDirectory&) = delete;
-  StartDirectory& operator=(const StartDirectory&) = delete;
-
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
-
-}  // namespace
 
 DistilledConversion convert_distilled(const ConvertRequest& request, const DistillRequest& training,
                                       ThreadPool& pool) {
@@ -38,7 +16,7 @@ DistilledConversion convert_distilled(const ConvertRequest& request, const Disti
   if (fs::exists(request.target) && !request.force) {
     fail(request.target.string(), "exists already, expected a new path; remove it or add --force");
   }
-  const StartDirectory start(request.target);
+  const SideDirectory start(request.target, ".qx-start");
   ConvertRequest codes = request;
   codes.target = start.path();
   codes.force = true;  // what a killed attempt left there
@@ -60,6 +38,30 @@ DistilledConversion convert_distilled(const ConvertRequest& request, const Disti
         out.distilled.start_kl));
   }
   return out;
+}
+
+FittedConversion convert_fitted(const ConvertRequest& request,
+                                const std::optional<DistillRequest>& training, ThreadPool& pool) {
+  FittedConversion out;
+  if (!training) {
+    out.converted = convert_any(request, pool);
+    return out;
+  }
+  out.converted = convert_any(request, pool, [&](const ConvertRequest& whole, ThreadPool& threads) {
+    DistilledConversion made = convert_distilled(whole, *training, threads);
+    out.distilled = std::move(made.distilled);
+    return std::move(made.converted);
+  });
+  return out;
+}
+
+Json fitted_json(const FittedConversion& made, const ConvertRequest& request, double seconds) {
+  Json json = convert_json(made.converted, request, seconds);
+  if (made.distilled) {
+    json["fit"] = "distill";
+    json["distilled"] = made.distilled->record;
+  }
+  return json;
 }
 
 }  // namespace qx

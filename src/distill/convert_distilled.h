@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
+
 #include "base/thread_pool.h"
 #include "convert/convert.h"
 #include "distill/distill.h"
@@ -21,5 +23,19 @@ struct DistilledConversion {
 // Fails: as both do. The target is whole or absent.
 DistilledConversion convert_distilled(const ConvertRequest& request, const DistillRequest& training,
                                       ThreadPool& pool);
+
+// A conversion with any fit, as a user asks for it.
+struct FittedConversion {
+  ConvertResult converted;
+  std::optional<DistillReport> distilled;
+};
+
+// convert_any(), which with `training` calls convert_distilled() in the place of convert(). Fails: as
+// these do.
+FittedConversion convert_fitted(const ConvertRequest& request,
+                                const std::optional<DistillRequest>& training, ThreadPool& pool);
+
+// The document of `qx convert --json`. seconds: of the whole command.
+Json fitted_json(const FittedConversion& made, const ConvertRequest& request, double seconds);
 
 }  // namespace qx

@@ -194,4 +194,12 @@ void StagedDirectory::commit() {
   if (replaces) remove_or_fail(old);
 }
 
+SideDirectory::SideDirectory(const fs::path& target, std::string_view suffix)
+    : path_(sibling(normalized(target), suffix)) {}
+
+SideDirectory::~SideDirectory() {
+  std::error_code ignored;
+  fs::remove_all(path_, ignored);
+}
+
 }  // namespace qx

@@ -35,4 +35,20 @@ class StagedDirectory {
   bool force_ = false, keep_ = false, committed_ = false;
 };
 
+// The place of a directory that a step towards `target` needs and the result does not: `.NAMESUFFIX`
+// beside it. Whoever uses it makes it; it is removed at the end, whatever happens. Fails: Error for a
+// target without a name.
+class SideDirectory {
+ public:
+  SideDirectory(const std::filesystem::path& target, std::string_view suffix);
+  ~SideDirectory();
+  SideDirectory(const SideDirectory&) = delete;
+  SideDirectory& operator=(const SideDirectory&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
 }  // namespace qx

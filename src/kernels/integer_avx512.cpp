@@ -110,7 +110,7 @@ namespace integer_avx512 {
 
 void quantize_row(const float* x, std::int64_t cols, int group, int planes, std::int8_t* codes,
                   float* scales, float* sums) {
-  const std::int64_t plane = local_plane_bytes(cols), groups = cols / group;
+  const std::int64_t plane = plane_bytes(cols), groups = cols / group;
   for (std::int64_t g = 0; g < groups; ++g) {
     const float* from = x + g * group;
     std::int8_t* to = codes + g * group;

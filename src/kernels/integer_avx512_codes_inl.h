@@ -12,13 +12,6 @@ namespace {
 constexpr std::int64_t kChunk = 64;   // codes that one vector holds
 constexpr std::int64_t kVector = 64;  // bytes
 
-// plane_bytes(), in a copy of this file's own: an unoptimized build makes it a function, and the one
-// of a header would be shared with files for other instruction sets (no_shared_symbols.cmake).
-constexpr std::int64_t local_plane_bytes(std::int64_t cols) {
-  return (cols + 63) / 64 * 64;
-}
-static_assert(local_plane_bytes(64) == plane_bytes(64) && local_plane_bytes(65) == plane_bytes(65));
-
 inline __mmask64 first_bytes(std::int64_t n) {
   return n >= 64 ? ~__mmask64{0} : (__mmask64{1} << n) - 1;
 }

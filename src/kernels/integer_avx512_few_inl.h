@@ -154,7 +154,7 @@ inline void few_step(const Job& job, const FourRows& rows, const UnpackBlock<Bit
                      std::int64_t g, std::int64_t count, __m512 (&p)[M]) {
   const WeightRows& w = *job.w;
   constexpr int kBlocks = Group / 32;
-  const std::int64_t plane = local_plane_bytes(w.cols), k = g * Group, columns = count * Group;
+  const std::int64_t plane = plane_bytes(w.cols), k = g * Group, columns = count * Group;
   const std::int8_t* x = job.x->codes + job.m_begin * job.x->row_bytes + k;
   __m512i sums[M][kRowsAtOnce][kBlocks];
 #pragma GCC unroll 4

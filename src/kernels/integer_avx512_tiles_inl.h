@@ -342,7 +342,7 @@ void multiply_piece(const Job& job, const Piece& piece, std::int64_t m, float* s
                     TileFetch& fetch) {
   constexpr int V = kTileVectors;
   const IntegerRows& x = *job.x;
-  const std::int64_t plane = local_plane_bytes(x.cols);
+  const std::int64_t plane = plane_bytes(x.cols);
   const int quads = job.w->group / 4;
   XRows<M> rows(x.codes + m * x.row_bytes + piece.begin * job.w->group, x.row_bytes);
   const float* a = x.sums + m * x.groups_stride;
