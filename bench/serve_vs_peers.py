@@ -80,8 +80,7 @@ def versions(args):
         code = f"import importlib.metadata as m; print(*(p + ' ' + m.version(p) for p in {packages}), sep=', ')"
         return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
-    found = [json.loads(subprocess.run([args.qx, "--version", "--json"], capture_output=True, text=True).stdout or "{}").get("version")
-             or subprocess.run([args.qx, "--version"], capture_output=True, text=True).stdout.strip()]
+    found = [subprocess.run([args.qx, "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]]
     if args.gguf:
         found.append(of(args.llama_python, "llama-cpp-python", "uvicorn"))
     if args.mlx_python:
