@@ -6,7 +6,7 @@ Every run is the peer's own main() with its own defaults except for what RUNS sa
 - its load_data gives the windows that `qx calibrate --share 0.4 --windows 48` reads: the first 40 % of the text's tokens, 48 windows of
   512 at even distances. (The peers fetch texts of their own from the network.)
 - it runs on a float32 copy of the model and the result is rounded to bfloat16: without a GPU mlx multiplies bfloat16 14 times slower.
-- dwq: quantized_matmul is replaced by a product with the dequantized matrix (the same function): mlx's own takes 30 times as long here.
+- dwq, awq: quantized_matmul is replaced by a product with the dequantized matrix (the same function): mlx's own takes 30 times as long here.
 - batches of one window in place of several, for memory; sums over windows are the same.
 mlx's wheel for Linux multiplies with the reference BLAS, on one thread, 20 times slower than OpenBLAS; if the library is found
 (Debian: libopenblas0-pthread), it is put before it with LD_PRELOAD.
@@ -131,6 +131,8 @@ def run_one(name, args):
         matmul_with_dequantized()
         if origin != "float32":
             argv += ["--quantized-model", str(args.work / (origin + "-f32"))]
+    elif method == "awq":
+        matmul_with_dequantized()
     sys.argv = argv
     module.main()
     round_to_bfloat16(target)
