@@ -219,11 +219,13 @@ TEST_F(ServeTest, ThePromptCacheOutlivesTheServer) {
     std::vector<std::string> arguments = {"serve", "--port", "0",
                                           "-m",    model,    "--prompt-cache-file"};
     arguments.insert(arguments.end(), more.begin(), more.end());
-    return run_qx(arguments).exit_code;
+    return run_qx(arguments);
   };
-  EXPECT_EQ(refused({file, "--kv-bits", "8"}), 1);
-  EXPECT_EQ(refused({model + "/config.json"}), 1);
-  EXPECT_EQ(refused({file, "-m", "b=" + model}), 2);
+  const Outcome other = refused({file, "--kv-bits", "8"});
+  EXPECT_EQ(other.exit_code, 1);
+  EXPECT_NE(other.err.find("of another model or setting, kv_bits"), std::string::npos) << other.err;
+  EXPECT_EQ(refused({model + "/config.json"}).exit_code, 1);
+  EXPECT_EQ(refused({file, "-m", "b=" + model}).exit_code, 2);
 }
 
 TEST_F(ServeTest, BadOptionsAreRefused) {
