@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/interrupt.h"
 #include "convert/convert_any.h"
 #include "io/staged.h"
 
@@ -16,21 +17,26 @@ DistilledConversion convert_distilled(const ConvertRequest& request, const Disti
   if (fs::exists(request.target) && !request.force) {
     fail(request.target.string(), "exists already, expected a new path; remove it or add --force");
   }
-  const SideDirectory start(request.target, ".qx-start");
-  ConvertRequest codes = request;
-  codes.target = start.path();
-  codes.force = true;  // what a killed attempt left there
+  SideDirectory start(request.target, ".qx-start", request.resume);
   DistilledConversion out;
-  out.converted = convert(codes, pool);
-  DistillRequest learn = training;
-  learn.base = request.source;
-  learn.quantized = start.path();
-  learn.calibration = request.fit.calibration;
-  learn.target = request.target;
-  learn.keep_start = true;
-  learn.force = request.force;
-  learn.quiet = request.quiet;
-  out.distilled = distill(learn, pool);
+  try {
+    ConvertRequest codes = request;
+    codes.target = start.path();
+    codes.force = true;  // what a killed attempt left there
+    out.converted = convert(codes, pool);
+    DistillRequest learn = training;
+    learn.base = request.source;
+    learn.quantized = start.path();
+    learn.calibration = request.fit.calibration;
+    learn.target = request.target;
+    learn.keep_start = true;
+    learn.force = request.force;
+    learn.quiet = request.quiet;
+    out.distilled = distill(learn, pool);
+  } catch (const Interrupted&) {
+    start.keep();
+    throw;
+  }
   if (out.distilled.kept_step == 0) {
     out.converted.notes.push_back(fmt::format(
         "distillation never came below the KL of {:.5f} that the fitted codes have on the "

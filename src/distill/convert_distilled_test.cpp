@@ -9,6 +9,7 @@
 #include "calibrate/calibrate.h"
 #include "fit/fitted_with.h"
 #include "io/safetensors.h"
+#include "io/staged.h"
 #include "io/test_files.h"
 #include "support/tiny_model.h"
 
@@ -16,6 +17,7 @@ namespace qx {
 namespace {
 namespace fs = std::filesystem;
 using testing_files::error_of;
+using testing_files::read_text;
 using testing_files::Scratch;
 using testing_files::write_text;
 
@@ -107,6 +109,21 @@ TEST_F(ConvertDistilled, GivesTheCodesWhereNothingIsGained) {
   convert(request("gptq"), pool);
   EXPECT_EQ(weights("d"), weights("gptq"));
   EXPECT_FALSE(fs::exists(dir_ / ".d.qx-start"));
+}
+
+TEST_F(ConvertDistilled, AnotherOneOfTheSameTargetIsToldAndSpoilsNothing) {
+  ThreadPool pool(1);
+  const SideDirectory others(dir_ / "d", ".qx-start");
+  fs::create_directories(others.path());
+  write_text(others.path() / "config.json", "codes of another process");
+  for (const bool force : {false, true}) {
+    ConvertRequest r = request("d");
+    r.force = force;
+    EXPECT_NE(error_of([&] { convert_distilled(r, training(), pool); }).find("another qx process"),
+              std::string::npos);
+  }
+  EXPECT_EQ(read_text(others.path() / "config.json"), "codes of another process");
+  EXPECT_FALSE(fs::exists(dir_ / "d"));
 }
 
 TEST_F(ConvertDistilled, BadRequestsLeaveNothing) {
