@@ -163,6 +163,7 @@ class Chat {
       : o_(o),
         pool_(start_compute(o.compute)),
         model_(open_model(o, o.model, *pool_, true)),
+        first_identity_(model_->identity),
         interactive_(::isatty(STDIN_FILENO) && ::isatty(STDOUT_FILENO)),
         signals_(interactive_),
         lines_(interactive_ ? edited_lines(signals_, history_path(o)) : plain_lines(signals_)),
@@ -325,7 +326,13 @@ class Chat {
   }
 
   void save_cache() {
-    if (o_.cache_file.empty() || model_->session->kept().tokens().empty()) return;
+    if (o_.cache_file.empty()) return;
+    if (model_->identity != first_identity_) {
+      display_.note(fmt::format("({} was left alone: it is of {}, not of {})", o_.cache_file,
+                                o_.model, model_->name));
+      return;
+    }
+    if (model_->session->kept().tokens().empty()) return;
     save_sequence(model_->session->kept(), o_.cache_file,
                   {model_->identity, Json{{"conversation", true}}, model_->name}, true);
   }
@@ -363,6 +370,7 @@ class Chat {
   Options o_;
   std::unique_ptr<ThreadPool> pool_;
   std::unique_ptr<ChatModel> model_;
+  Json first_identity_;  // of the command line's model, whose keys and values the file holds
   bool interactive_;
   ChatSignals signals_;
   std::unique_ptr<LineSource> lines_;

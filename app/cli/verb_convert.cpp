@@ -8,7 +8,6 @@
 #include <tuple>
 
 #include "base/error.h"
-#include "base/interrupt.h"
 #include "base/thread_pool.h"
 #include "convert/convert_any.h"
 #include "distill/convert_distilled.h"
@@ -109,19 +108,6 @@ void dry_run(const ConvertRequest& request, const Options& o) {
   fmt::print("nothing was written (--dry-run)\n");
 }
 
-FittedConversion convert_or_explain(const ConvertRequest& request, const Options& o,
-                                    ThreadPool& pool) {
-  try {
-    const bool distill = o.fit == "distill";
-    return convert_fitted(request, distill ? std::optional(o.training) : std::nullopt, pool);
-  } catch (const Interrupted&) {
-    fmt::print(stderr, "qx convert: {} was kept; --resume goes on from there\n",
-               o.fit == "distill" ? "an unfinished conversion (not what distilling had learned)"
-                                  : "what is finished");
-    throw;
-  }
-}
-
 void run(const Options& o) {
   const auto start = std::chrono::steady_clock::now();
   check(o);
@@ -136,7 +122,8 @@ void run(const Options& o) {
   }
   require_absent(o.target, o.force);
   const std::unique_ptr<ThreadPool> pool = start_compute(o.compute);
-  const FittedConversion made = convert_or_explain(request, o, *pool);
+  const FittedConversion made =
+      convert_fitted(request, o.fit == "distill" ? std::optional(o.training) : std::nullopt, *pool);
   const ConvertResult& result = made.converted;
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

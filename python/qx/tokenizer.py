@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, overload
+from typing import Any, SupportsIndex, overload
 
 from . import _qx
 
@@ -13,6 +14,16 @@ def token_list(tokens: Iterable[int]) -> list[int]:
     if hasattr(tokens, "tolist"):
         tokens = tokens.tolist()
     return [int(token) for token in tokens]
+
+
+def one_token(tokens: SupportsIndex | Iterable[int]) -> int | None:
+    """The token id, where this is one rather than several: an int, or a number of NumPy's or another package's."""
+    if getattr(tokens, "ndim", 0):  # an array of one number is an array all the same
+        return None
+    try:
+        return operator.index(tokens)  # type: ignore[arg-type]
+    except TypeError:
+        return None
 
 
 class Tokenizer:
@@ -69,20 +80,22 @@ class Tokenizer:
         """Token ids of a text. Special tokens that occur in it are recognized."""
         return self._raw.encode(text, add_special_tokens)
 
-    def decode(self, token_ids: int | Iterable[int], skip_special_tokens: bool = False) -> str:
+    def decode(self, token_ids: SupportsIndex | Iterable[int], skip_special_tokens: bool = False) -> str:
         """The text of token ids."""
-        ids = [token_ids] if isinstance(token_ids, int) else token_list(token_ids)
+        token = one_token(token_ids)
+        ids = token_list(token_ids) if token is None else [token]  # type: ignore[arg-type]
         return self._raw.decode(ids, skip_special_tokens)
 
     @overload
-    def convert_ids_to_tokens(self, ids: int) -> str: ...
+    def convert_ids_to_tokens(self, ids: SupportsIndex) -> str: ...
     @overload
     def convert_ids_to_tokens(self, ids: Iterable[int]) -> list[str]: ...
-    def convert_ids_to_tokens(self, ids: int | Iterable[int]) -> str | list[str]:
+    def convert_ids_to_tokens(self, ids: SupportsIndex | Iterable[int]) -> str | list[str]:
         """Tokens as they stand in the vocabulary. IndexError for ids out of range."""
-        if isinstance(ids, int):
-            return self._raw.token_text(ids)
-        return [self._raw.token_text(token) for token in token_list(ids)]
+        one = one_token(ids)
+        if one is not None:
+            return self._raw.token_text(one)
+        return [self._raw.token_text(token) for token in token_list(ids)]  # type: ignore[arg-type]
 
     def convert_tokens_to_ids(self, token: str) -> int | None:
         """The id of a token of the vocabulary, or None."""

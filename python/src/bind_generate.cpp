@@ -69,8 +69,12 @@ SamplerOptions sampling_of(nb::dict settings, const LoadedModel& model,
   take(settings, "frequency_context_size", s.frequency_context_size);
   if (settings.contains("logit_bias")) {
     for (const auto& [token, bias] : nb::cast<nb::dict>(settings["logit_bias"])) {
-      s.logit_bias.emplace_back(token_of(token, "logit_bias", model, tokenizer),
-                                nb::cast<double>(bias));
+      double value = 0;
+      if (!nb::try_cast(nb::object(nb::borrow(bias)), value)) {
+        throw UsageError(fmt::format("logit_bias: got {}, expected a number",
+                                     nb::cast<std::string>(nb::repr(bias))));
+      }
+      s.logit_bias.emplace_back(token_of(token, "logit_bias", model, tokenizer), value);
     }
     nb::del(settings["logit_bias"]);
   }
@@ -113,8 +117,12 @@ std::shared_ptr<TextStream> new_stream(const std::shared_ptr<LoadedModel>& model
     settings.generate.stop.push_back(token_of(token, "extra_eos_tokens", *model, *tokenizer));
   }
   if (!json_schema.is_none()) {
-    settings.schema =
-        std::make_shared<SchemaGrammar>(from_python(json_schema, "json_schema"), "json_schema");
+    try {
+      settings.schema =
+          std::make_shared<SchemaGrammar>(from_python(json_schema, "json_schema"), "json_schema");
+    } catch (const Error& e) {
+      throw UsageError(e.what());
+    }
   }
   settings.skip_special_tokens = skip_special_tokens;
   return std::make_shared<TextStream>(model, tokenizer, cache, std::move(settings));

@@ -52,7 +52,7 @@ void translate(const std::exception_ptr& failure, void* error_type) {
     const std::string text = std::string("a fault in qx, please report it: ") + e.what();
     PyErr_SetString(PyExc_RuntimeError, text.c_str());
   } catch (const Interrupted& e) {
-    PyErr_SetString(PyExc_KeyboardInterrupt, e.hint.c_str());
+    PyErr_SetString(PyExc_KeyboardInterrupt, with_python_names(e.hint).c_str());
   }
 }
 

@@ -95,6 +95,13 @@ def test_settings_out_of_range_are_value_errors(loaded, wrong):
         generate(model, tokenizer, "ab", **{"max_tokens": 2, **wrong})
 
 
+@pytest.mark.parametrize("bias", ["x", None, [1.0]], ids=str)
+def test_a_logit_bias_is_a_number(loaded, bias):
+    model, tokenizer = loaded
+    with pytest.raises(ValueError, match="logit_bias"):
+        generate(model, tokenizer, "ab", max_tokens=2, logit_bias={5: bias})
+
+
 def test_unknown_settings_and_samplers(loaded):
     model, tokenizer = loaded
     with pytest.raises(TypeError):
@@ -127,8 +134,9 @@ def test_json_schema(loaded):
                         logit_bias={"}": 30.0, ",": 30.0})  # fmt: skip
         document = json.loads(text)
         assert set(document) == {"n", "on"} and isinstance(document["on"], bool)
-    with pytest.raises(qx.Error, match="json_schema"):
-        generate(model, tokenizer, "ab", json_schema={"type": "nothing"})
+    for wrong in ({"type": "nothing"}, {"type": object()}, "no schema"):
+        with pytest.raises(ValueError, match="json_schema"):
+            generate(model, tokenizer, "ab", json_schema=wrong)
 
 
 def test_a_prompt_cache_gives_the_same_text_and_reuses_the_prompt(loaded):

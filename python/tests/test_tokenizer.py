@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 import qx
@@ -11,6 +12,17 @@ def test_texts_become_ids_and_back(loaded):
     assert tokenizer.decode(ids) == text
     assert tokenizer.encode("a<|im_end|>")[-1] == tokenizer.eos_token_id == 258
     assert tokenizer.decode([97, 258], skip_special_tokens=True) == tokenizer.decode([97])
+
+
+def test_one_token_is_any_integer(loaded):
+    _, tokenizer = loaded
+    for one in (97, np.int64(97), np.uint16(97), np.array(97)):
+        assert tokenizer.decode(one) == "a"
+        assert tokenizer.convert_ids_to_tokens(one) == tokenizer.convert_ids_to_tokens(97)
+    assert tokenizer.decode(np.array([97])) == "a"
+    assert tokenizer.convert_ids_to_tokens(np.array([97])) == [tokenizer.convert_ids_to_tokens(97)]
+    with pytest.raises(TypeError):
+        tokenizer.decode(1.5)
 
 
 def test_special_tokens_under_hugging_faces_names(loaded):

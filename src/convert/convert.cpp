@@ -127,7 +127,8 @@ class Conversion {
       return run_all();
     } catch (const Interrupted&) {
       staged_.keep();
-      throw;
+      throw Interrupted{
+          something_finished_ ? "what is finished was kept; --resume goes on from there" : ""};
     }
   }
 
@@ -165,6 +166,7 @@ class Conversion {
   std::vector<std::unique_ptr<SafetensorsWriter>> writers_;
   std::vector<char> taken_over_;  // by tensor
   std::int64_t resumed_ = 0;
+  bool something_finished_ = false;  // a tensor, now or by an earlier attempt
   std::vector<std::string> notes_;
 
   std::mutex mutex_;  // guards what follows
@@ -409,6 +411,7 @@ void Conversion::block_done(const RowBlock& block, TensorChecksums checksums) {
   release_sources();
   pending.sums.fell_back = fitting_ && fitting_->fell_back(block.tensor);
   journal_->note(tensor.name, pending.sums);
+  something_finished_ = true;
 }
 
 // Gives back the pages of tensors that are converted and hashed. What hashing has yet to reach is left
@@ -490,37 +493,17 @@ void Conversion::run_blocks(std::span<const RowBlock> blocks, std::size_t hash_c
 }
 
 void Conversion::write_other_files(std::vector<FileHash> source_hashes) {
-  const fs::path& dir = staged_.path();
-  const Plan& plan = plan_.plan;
-  write_plain(dir / "config.json",
-              dump_json(output_config(source_, plan, plan_.dtype), 4, false, true));
-  write_plain(dir / "model.safetensors.index.json",
-              dump_json(index_json(plan, layout_), 4, false, true));
-  Provenance provenance;
-  const std::string& recipe = request_.plan.recipe;
-  if (recipe.find('/') != std::string::npos || recipe.ends_with(".json")) {  // as find_recipe
-    const MappedFile file{fs::path(recipe)};
-    provenance.recipe_text = file.text();
-  }
-  provenance.rounding = request_.rounding;
-  provenance.dtype = plan_.dtype;
-  provenance.source_name = request_.source_name;
-  if (provenance.source_name.empty()) {
-    provenance.source_name = fs::weakly_canonical(request_.source).filename().string();
-  }
-  provenance.source_files = std::move(source_hashes);
-  if (fitting_) provenance.fit = fitting_->provenance();
-  write_plain(dir / "qx_plan.json",
-              dump_json(plan_file_json(plan, plan_.config, provenance), 1, false, true) + "\n");
-  for (const fs::path& file : files_to_copy(request_.source)) {
-    const MappedFile content(file);
-    write_plain(dir / file.filename(), content.text());
+  for (const auto& [name, text] :
+       files_beside_tensors(request_, source_, plan_, layout_, std::move(source_hashes),
+                            fitting_ ? fitting_->provenance() : Json())) {
+    write_plain(staged_.path() / name, text);
   }
 }
 
 ConvertResult Conversion::run_all() {
   taken_over_.assign(layout_.tensors.size(), 0);
   const ConversionJournal::Tensors finished = finished_before();
+  something_finished_ = !finished.empty();
   if (!finished.empty()) set_aside_old_shards();
   check_disk_space(staged_.path(),
                    static_cast<std::uint64_t>(layout_.total_bytes) + kOtherFilesBytes);

@@ -4,9 +4,11 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <utility>
 
 #include "base/build_info.h"
 #include "base/error.h"
+#include "base/mapped_file.h"
 
 namespace qx {
 namespace fs = std::filesystem;
@@ -75,6 +77,23 @@ Json sorted_top_level(const Json& object) {
   return out;
 }
 
+// Tokenizer, template, generation and licence files that the source has, by name.
+std::vector<fs::path> files_to_copy(const fs::path& source) {
+  constexpr std::string_view kNames[] = {
+      "tokenizer.json",          "tokenizer_config.json",  "tokenizer.model", "chat_template.jinja",
+      "chat_template.json",      "generation_config.json", "vocab.json",      "merges.txt",
+      "special_tokens_map.json", "added_tokens.json"};
+  std::vector<fs::path> found;
+  for (const auto& entry : fs::directory_iterator(source)) {
+    const std::string name = entry.path().filename().string();
+    const bool wanted = std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames) ||
+                        name.starts_with("LICENSE") || name.starts_with("NOTICE");
+    if (wanted && entry.is_regular_file()) found.push_back(entry.path());
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
 }  // namespace
 
 std::string_view rounding_name(Rounding rounding) {
@@ -135,20 +154,31 @@ Json plan_file_json(const Plan& plan, const ModelConfig& config, const Provenanc
   return out;
 }
 
-std::vector<fs::path> files_to_copy(const fs::path& source) {
-  constexpr std::string_view kNames[] = {
-      "tokenizer.json",          "tokenizer_config.json",  "tokenizer.model", "chat_template.jinja",
-      "chat_template.json",      "generation_config.json", "vocab.json",      "merges.txt",
-      "special_tokens_map.json", "added_tokens.json"};
-  std::vector<fs::path> found;
-  for (const auto& entry : fs::directory_iterator(source)) {
-    const std::string name = entry.path().filename().string();
-    const bool wanted = std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames) ||
-                        name.starts_with("LICENSE") || name.starts_with("NOTICE");
-    if (wanted && entry.is_regular_file()) found.push_back(entry.path());
+std::map<std::string, std::string> files_beside_tensors(
+    const ConvertRequest& request, const SourceModel& source, const ConvertPlan& plan,
+    const Layout& layout, std::vector<FileHash> source_files, Json fit) {
+  std::map<std::string, std::string> out;
+  out["config.json"] = dump_json(output_config(source, plan.plan, plan.dtype), 4, false, true);
+  out["model.safetensors.index.json"] = dump_json(index_json(plan.plan, layout), 4, false, true);
+  Provenance provenance;
+  const std::string& recipe = request.plan.recipe;
+  if (recipe.find('/') != std::string::npos || recipe.ends_with(".json")) {  // as find_recipe
+    provenance.recipe_text = MappedFile{fs::path(recipe)}.text();
   }
-  std::sort(found.begin(), found.end());
-  return found;
+  provenance.rounding = request.rounding;
+  provenance.dtype = plan.dtype;
+  provenance.source_name = request.source_name;
+  if (provenance.source_name.empty()) {
+    provenance.source_name = fs::weakly_canonical(request.source).filename().string();
+  }
+  provenance.source_files = std::move(source_files);
+  provenance.fit = std::move(fit);
+  out["qx_plan.json"] =
+      dump_json(plan_file_json(plan.plan, plan.config, provenance), 1, false, true) + "\n";
+  for (const fs::path& file : files_to_copy(request.source)) {
+    out[file.filename().string()] = MappedFile(file).text();
+  }
+  return out;
 }
 
 }  // namespace qx

@@ -4,9 +4,11 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
+#include "convert/convert.h"
 #include "convert/layout.h"
 #include "convert/source.h"
 #include "io/json.h"
@@ -43,8 +45,11 @@ struct Provenance {
 // same bytes everywhere.
 Json plan_file_json(const Plan& plan, const ModelConfig& config, const Provenance& provenance);
 
-// Tokenizer, template, generation and licence files that the source has, by name.
-std::vector<std::filesystem::path> files_to_copy(const std::filesystem::path& source);
+// Every file of the directory beside its tensors, by name: config.json, the index, qx_plan.json, and the
+// source's tokenizer, template, generation and licence files. fit: of the provenance.
+std::map<std::string, std::string> files_beside_tensors(
+    const ConvertRequest& request, const SourceModel& source, const ConvertPlan& plan,
+    const Layout& layout, std::vector<FileHash> source_files, Json fit);
 
 std::string_view rounding_name(Rounding rounding);  // "cpu", "gpu"
 

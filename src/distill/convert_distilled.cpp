@@ -4,11 +4,28 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/interrupt.h"
 #include "convert/convert_any.h"
+#include "convert/finished.h"
 #include "io/staged.h"
 
 namespace qx {
 namespace fs = std::filesystem;
+
+namespace {
+
+// The codes at request.target, of an attempt that was interrupted while it distilled them or made now.
+ConvertResult fitted_codes(const ConvertRequest& request, ThreadPool& pool) {
+  if (request.resume) {
+    if (std::optional<ConvertResult> finished = finished_conversion(request, pool)) {
+      finished->notes.emplace_back("resumed: all codes were fitted already");
+      return *std::move(finished);
+    }
+  }
+  return convert(request, pool);
+}
+
+}  // namespace
 
 DistilledConversion convert_distilled(const ConvertRequest& request, const DistillRequest& training,
                                       ThreadPool& pool) {
@@ -16,21 +33,30 @@ DistilledConversion convert_distilled(const ConvertRequest& request, const Disti
   if (fs::exists(request.target) && !request.force) {
     fail(request.target.string(), "exists already, expected a new path; remove it or add --force");
   }
-  const SideDirectory start(request.target, ".qx-start");
-  ConvertRequest codes = request;
-  codes.target = start.path();
-  codes.force = true;  // what a killed attempt left there
+  SideDirectory start(request.target, ".qx-start", request.resume);
   DistilledConversion out;
-  out.converted = convert(codes, pool);
-  DistillRequest learn = training;
-  learn.base = request.source;
-  learn.quantized = start.path();
-  learn.calibration = request.fit.calibration;
-  learn.target = request.target;
-  learn.keep_start = true;
-  learn.force = request.force;
-  learn.quiet = request.quiet;
-  out.distilled = distill(learn, pool);
+  bool fitted = false;
+  try {
+    ConvertRequest codes = request;
+    codes.target = start.path();
+    codes.force = true;  // what a killed attempt left there
+    out.converted = fitted_codes(codes, pool);
+    fitted = true;
+    DistillRequest learn = training;
+    learn.base = request.source;
+    learn.quantized = start.path();
+    learn.calibration = request.fit.calibration;
+    learn.target = request.target;
+    learn.keep_start = true;
+    learn.force = request.force;
+    learn.quiet = request.quiet;
+    out.distilled = distill(learn, pool);
+  } catch (const Interrupted& e) {
+    start.keep();
+    throw Interrupted{fitted ? "the fitted codes were kept, not what distilling had learned; "
+                               "--resume goes on from there"
+                             : e.hint};
+  }
   if (out.distilled.kept_step == 0) {
     out.converted.notes.push_back(fmt::format(
         "distillation never came below the KL of {:.5f} that the fitted codes have on the "

@@ -18,9 +18,11 @@ struct DistilledConversion {
 // What convert() makes of `request` with its fit, then distill() of that towards request.source on the
 // windows of the calibration that the fit names. Of `training` only steps, validation, rate and seed
 // count. Where distillation lowers KL on no validation window's mean, the codes' own scales are kept: the
-// directory is made all the same. The conversion lies beside the target as .NAME.qx-start meanwhile.
-// With request.resume the conversion goes on where it stopped; distillation always starts over.
-// Fails: as both do. The target is whole or absent.
+// directory is made all the same. The conversion lies beside the target in .NAME.qx-start meanwhile, which is
+// locked. With request.resume the conversion goes on where it stopped, and is taken as it is where it was
+// finished and is of this request and source; distillation always starts over.
+// Fails: as both do. Interrupted: .NAME.qx-start is kept for a resume; the hint says so where there is
+// something to go on from. The target is whole or absent.
 DistilledConversion convert_distilled(const ConvertRequest& request, const DistillRequest& training,
                                       ThreadPool& pool);
 

@@ -4,11 +4,16 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <thread>
 
 #include "base/hash.h"
+#include "base/interrupt.h"
 #include "calibrate/calibrate.h"
 #include "fit/fitted_with.h"
 #include "io/safetensors.h"
+#include "io/staged.h"
 #include "io/test_files.h"
 #include "support/tiny_model.h"
 
@@ -16,6 +21,7 @@ namespace qx {
 namespace {
 namespace fs = std::filesystem;
 using testing_files::error_of;
+using testing_files::read_text;
 using testing_files::Scratch;
 using testing_files::write_text;
 
@@ -107,6 +113,71 @@ TEST_F(ConvertDistilled, GivesTheCodesWhereNothingIsGained) {
   convert(request("gptq"), pool);
   EXPECT_EQ(weights("d"), weights("gptq"));
   EXPECT_FALSE(fs::exists(dir_ / ".d.qx-start"));
+}
+
+TEST_F(ConvertDistilled, AnotherOneOfTheSameTargetIsToldAndSpoilsNothing) {
+  ThreadPool pool(1);
+  const SideDirectory others(dir_ / "d", ".qx-start");
+  fs::create_directories(others.path());
+  write_text(others.path() / "config.json", "codes of another process");
+  for (const bool force : {false, true}) {
+    ConvertRequest r = request("d");
+    r.force = force;
+    EXPECT_NE(error_of([&] { convert_distilled(r, training(), pool); }).find("another qx process"),
+              std::string::npos);
+  }
+  EXPECT_EQ(read_text(others.path() / "config.json"), "codes of another process");
+  EXPECT_FALSE(fs::exists(dir_ / "d"));
+}
+
+// Interrupted while it distils, it goes on with the codes that were fitted, to the same bytes.
+TEST_F(ConvertDistilled, AnInterruptKeepsTheCodesForAResume) {
+  ThreadPool pool(1);
+  DistillRequest brief = training();
+  brief.steps = 3;
+  convert_distilled(request("whole"), brief, pool);
+  const fs::path codes = dir_ / ".d.qx-start/model/model.safetensors";
+  const auto interrupted = [&](ConvertRequest r) {
+    fs::remove_all(dir_ / "d");
+    DistillRequest endless = training();
+    endless.steps = std::int64_t{1} << 20;
+    std::atomic<bool> ended = false;
+    std::thread signal([&] {
+      while (!ended && !fs::exists(codes))
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      request_interrupt();
+    });
+    std::string hint = "not interrupted";
+    try {
+      convert_distilled(r, endless, pool);
+    } catch (const Interrupted& e) {
+      hint = e.hint;
+    }
+    ended = true;
+    signal.join();
+    clear_interrupt();
+    return hint;
+  };
+  EXPECT_NE(interrupted(request("d")).find("the fitted codes were kept"), std::string::npos);
+  ASSERT_TRUE(fs::exists(codes));
+  ConvertRequest again = request("d");
+  again.resume = true;
+  const DistilledConversion made = convert_distilled(again, brief, pool);
+  EXPECT_EQ(made.converted.resumed_tensors, made.converted.tensors);
+  EXPECT_EQ(weights("d"), weights("whole"));
+  EXPECT_EQ(read_text(dir_ / "d/qx_plan.json"), read_text(dir_ / "whole/qx_plan.json"));
+  EXPECT_FALSE(fs::exists(dir_ / ".d.qx-start"));
+  // Codes of another request are made again.
+  interrupted(request("d"));
+  again.fit.damping = 0.5;
+  EXPECT_EQ(convert_distilled(again, brief, pool).converted.resumed_tensors, 0);
+  EXPECT_NE(weights("d"), weights("whole"));
+  // So are those of a source that has changed since, though its calibration has not.
+  interrupted(request("d"));
+  write_text(dir_ / "m/LICENSE", "x");
+  again.fit.damping = request("d").fit.damping;
+  EXPECT_EQ(convert_distilled(again, brief, pool).converted.resumed_tensors, 0);
+  EXPECT_EQ(read_text(dir_ / "d/LICENSE"), "x");
 }
 
 TEST_F(ConvertDistilled, BadRequestsLeaveNothing) {

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <string>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -59,6 +60,10 @@ void remove_or_fail(const fs::path& path) {
   fail(target.string(), "exists already, expected a new path; remove it or add --force");
 }
 
+[[noreturn]] void fail_busy(const fs::path& place) {
+  fail(place.string(), "another qx process is writing this output; wait for it to end");
+}
+
 // Opens and locks a directory that may vanish or be replaced meanwhile; -1 when it did.
 int open_locked(const fs::path& directory) {
   const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
@@ -67,9 +72,7 @@ int open_locked(const fs::path& directory) {
   if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
     const int error = errno;
     ::close(fd);
-    if (error == EWOULDBLOCK) {
-      fail(directory.string(), "another qx process is writing this output; wait for it to end");
-    }
+    if (error == EWOULDBLOCK) fail_busy(directory);
     if (error == EINTR) return -1;
     fail(directory.string(), "cannot lock: {}", std::strerror(error));
   }
@@ -92,6 +95,26 @@ int create_locked(const fs::path& directory) {
     if (fd >= 0) return fd;
   }
   fail(directory.string(), "another process keeps replacing this folder");
+}
+
+// Whether another StagedDirectory or SideDirectory holds the lock of what is at this path.
+bool is_locked(const fs::path& directory) {
+  const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+  if (fd < 0) return false;
+  const bool locked = ::flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  ::close(fd);
+  return locked;
+}
+
+// Emptied rather than removed: the lock is on this very directory.
+void empty_or_fail(const fs::path& directory) {
+  std::vector<fs::path> stale;
+  for (const auto& entry : fs::directory_iterator(directory)) stale.push_back(entry.path());
+  for (const fs::path& path : stale) {
+    std::error_code error;
+    fs::remove_all(path, error);
+    if (error) fail(path.string(), "cannot remove what an earlier run left: {}", error.message());
+  }
 }
 
 // A run that was killed between the two renames of commit() leaves the old target set aside.
@@ -144,21 +167,20 @@ void write_file_atomic(const std::filesystem::path& target, std::string_view con
 
 StagedDirectory::StagedDirectory(const std::filesystem::path& target, bool force, bool resume)
     : target_(normalized(target)), staging_(sibling(target_, ".qx-partial")), force_(force) {
-  create_parent(target_);
-  recover_old(target_);
   if (!force && exists_at(target_)) fail_exists(target);
+  create_parent(target_);
   lock_fd_ = create_locked(staging_);
-  if (resume) return;
-  // Emptied rather than removed: the lock is on this very directory.
-  std::vector<fs::path> stale;
-  for (const auto& entry : fs::directory_iterator(staging_)) stale.push_back(entry.path());
-  for (const fs::path& path : stale) {
-    std::error_code error;
-    fs::remove_all(path, error);
-    if (error) {
-      ::close(lock_fd_);
-      fail(path.string(), "cannot remove what an earlier run left: {}", error.message());
-    }
+  try {
+    // Only now: the renames of another process that ends at this moment must be over. It holds the lock
+    // of what has become the target until they are.
+    if (is_locked(target_)) fail_busy(target_);
+    recover_old(target_);
+    if (!force && exists_at(target_)) fail_exists(target);
+    if (!resume) empty_or_fail(staging_);
+  } catch (...) {
+    ::rmdir(staging_.c_str());  // unless an earlier run left something in it
+    unlock();
+    throw;
   }
 }
 
@@ -167,7 +189,11 @@ StagedDirectory::~StagedDirectory() {
     std::error_code ignored;
     fs::remove_all(staging_, ignored);
   }
-  if (lock_fd_ >= 0) ::close(lock_fd_);
+  unlock();
+}
+
+void StagedDirectory::unlock() {
+  if (lock_fd_ >= 0) ::close(std::exchange(lock_fd_, -1));
 }
 
 void StagedDirectory::commit() {
@@ -192,14 +218,28 @@ void StagedDirectory::commit() {
   committed_ = true;
   sync_path(target_.parent_path());
   if (replaces) remove_or_fail(old);
+  unlock();
 }
 
-SideDirectory::SideDirectory(const fs::path& target, std::string_view suffix)
-    : path_(sibling(normalized(target), suffix)) {}
+SideDirectory::SideDirectory(const fs::path& target, std::string_view suffix, bool resume)
+    : directory_(sibling(normalized(target), suffix)), path_(directory_ / "model") {
+  const fs::path staging = sibling(normalized(target), ".qx-partial");
+  if (is_locked(staging)) fail_busy(staging);
+  create_parent(directory_);
+  lock_fd_ = create_locked(directory_);
+  if (resume) return;
+  try {
+    empty_or_fail(directory_);
+  } catch (...) {
+    ::close(lock_fd_);
+    throw;
+  }
+}
 
 SideDirectory::~SideDirectory() {
   std::error_code ignored;
-  fs::remove_all(path_, ignored);
+  if (!keep_) fs::remove_all(directory_, ignored);
+  ::close(lock_fd_);
 }
 
 }  // namespace qx

@@ -27,28 +27,36 @@ class StagedDirectory {
 
   const std::filesystem::path& path() const { return staging_; }  // write here
   void keep() { keep_ = true; }  // leave the temporary for a later resume
-  void commit();                 // syncs every file and renames; replaces an old target when force
+  // Syncs every file and renames; replaces an old target when force. The lock ends with it.
+  void commit();
 
  private:
+  void unlock();
+
   std::filesystem::path target_, staging_;
   int lock_fd_ = -1;
   bool force_ = false, keep_ = false, committed_ = false;
 };
 
-// The place of a directory that a step towards `target` needs and the result does not: `.NAMESUFFIX`
-// beside it. Whoever uses it makes it; it is removed at the end, whatever happens. Fails: Error for a
-// target without a name.
+// A directory that a step towards `target` needs and the result does not: `.NAMESUFFIX` beside it, locked
+// from the constructor to the destructor, so that a second process is told and stops, as one is whose
+// target is being written by a StagedDirectory. What a killed run left in it is removed first (or kept
+// when `resume`). The destructor removes it unless keep() was called. Fails: Error.
 class SideDirectory {
  public:
-  SideDirectory(const std::filesystem::path& target, std::string_view suffix);
+  SideDirectory(const std::filesystem::path& target, std::string_view suffix, bool resume = false);
   ~SideDirectory();
   SideDirectory(const SideDirectory&) = delete;
   SideDirectory& operator=(const SideDirectory&) = delete;
 
+  // A place in it for a model directory, which whoever uses it makes.
   const std::filesystem::path& path() const { return path_; }
+  void keep() { keep_ = true; }  // leave it for a later resume
 
  private:
-  std::filesystem::path path_;
+  std::filesystem::path directory_, path_;
+  int lock_fd_ = -1;
+  bool keep_ = false;
 };
 
 }  // namespace qx

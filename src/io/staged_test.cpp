@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/staged.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "io/test_files.h"
 
@@ -105,6 +108,70 @@ TEST(StagedDirectory, AKillBetweenTheTwoRenamesIsRepaired) {
   fs::create_directory(scratch / ".out.qx-old");
   { StagedDirectory staged(scratch / "out", true); }
   EXPECT_EQ(entries(scratch), 1u);
+}
+
+// Another process between its two renames: what it set aside is its to put back.
+TEST(StagedDirectory, ASecondWriterLeavesTheFirstOnesRenamesAlone) {
+  const Scratch scratch;
+  const StagedDirectory first(scratch / "out", true);
+  fs::create_directory(scratch / ".out.qx-old");
+  expect_error([&] { StagedDirectory second(scratch / "out", true); }, "another qx process");
+  EXPECT_TRUE(fs::exists(scratch / ".out.qx-old"));
+  EXPECT_FALSE(fs::exists(scratch / "out"));
+}
+
+// After the second rename the lock is on the target, until what was set aside is gone.
+TEST(StagedDirectory, ATargetThatIsStillBeingReplacedIsBusy) {
+  const Scratch scratch;
+  fs::create_directory(scratch / "out");
+  fs::create_directory(scratch / ".out.qx-old");
+  const int fd = ::open((scratch / "out").c_str(), O_RDONLY | O_DIRECTORY);
+  ASSERT_EQ(::flock(fd, LOCK_EX), 0);
+  expect_error([&] { StagedDirectory second(scratch / "out", true); }, "another qx process");
+  EXPECT_EQ(entries(scratch), 2u);
+  ::close(fd);
+  { StagedDirectory second(scratch / "out", true); }
+  EXPECT_EQ(entries(scratch), 1u);
+}
+
+TEST(StagedDirectory, AnExistingTargetCostsNoUnfinishedDirectory) {
+  const Scratch scratch;
+  {
+    StagedDirectory unfinished(scratch / "out", false);
+    write_text(unfinished.path() / "half", "x");
+    unfinished.keep();
+  }
+  fs::create_directory(scratch / ".out.qx-old");  // becomes the target
+  expect_error([&] { StagedDirectory staged(scratch / "out", false); }, "exists already");
+  EXPECT_TRUE(fs::exists(scratch / ".out.qx-partial/half"));
+}
+
+TEST(SideDirectory, ASecondOneIsToldAndRemovesNothing) {
+  const Scratch scratch;
+  {
+    const SideDirectory first(scratch / "out", ".qx-side");
+    fs::create_directories(first.path());
+    write_text(first.path() / "a", "1");
+    expect_error([&] { SideDirectory second(scratch / "out", ".qx-side"); }, "another qx process");
+    EXPECT_EQ(read_text(first.path() / "a"), "1");
+  }
+  EXPECT_EQ(entries(scratch), 0u);
+  const StagedDirectory staged(scratch / "out", false);
+  expect_error([&] { SideDirectory side(scratch / "out", ".qx-side"); }, "another qx process");
+}
+
+TEST(SideDirectory, IsKeptForAResumeAndEmptiedWithout) {
+  const Scratch scratch;
+  for (const bool resume : {true, false}) {
+    {
+      SideDirectory side(scratch / "out", ".qx-side");
+      fs::create_directories(side.path());
+      side.keep();
+    }
+    const SideDirectory side(scratch / "out", ".qx-side", resume);
+    EXPECT_EQ(fs::exists(side.path()), resume);
+  }
+  EXPECT_EQ(entries(scratch), 0u);
 }
 
 TEST(StagedDirectory, ImpossiblePlacesAreErrors) {

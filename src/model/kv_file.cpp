@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/kv_file.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <limits>
 #include <map>
@@ -290,15 +294,21 @@ std::shared_ptr<KvSegment> KvFile::load(Model& model, const KvFileSegment& from,
 
 namespace {
 
-// Removed again unless it was renamed.
+// `.NAME.qx-partial` beside the target: locked, so that a second process is told and stops, and of one
+// name, so that the next save replaces what a killed one left. Removed again unless it was renamed.
 class PartialFile {
  public:
   explicit PartialFile(const fs::path& target)
-      : path_(target.parent_path() /
-              fmt::format(".{}.{}.qx-partial", target.filename().string(), ::getpid())) {}
+      : path_(target.parent_path() / fmt::format(".{}.qx-partial", target.filename().string())) {
+    for (int attempt = 0; fd_ < 0; ++attempt) {
+      if (attempt == 100) fail(path_.string(), "another process keeps replacing this file");
+      fd_ = try_lock();
+    }
+  }
   ~PartialFile() {
     std::error_code ignored;
     if (!path_.empty()) fs::remove(path_, ignored);
+    ::close(fd_);
   }
   PartialFile(const PartialFile&) = delete;
   PartialFile& operator=(const PartialFile&) = delete;
@@ -311,7 +321,29 @@ class PartialFile {
   }
 
  private:
+  // -1 when another process renamed or removed the file meanwhile.
+  int try_lock() const {
+    const int fd = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+    if (fd < 0) fail_errno(path_, "cannot create the file", errno);
+    if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+      const int error = errno;
+      ::close(fd);
+      if (error == EINTR) return -1;
+      if (error != EWOULDBLOCK) fail_errno(path_, "cannot lock the file", error);
+      fail(path_.string(), "another qx process is writing this output; wait for it to end");
+    }
+    struct stat by_fd {
+    }, by_path{};
+    if (::fstat(fd, &by_fd) != 0 || ::lstat(path_.c_str(), &by_path) != 0 ||
+        by_fd.st_ino != by_path.st_ino || by_fd.st_dev != by_path.st_dev) {
+      ::close(fd);
+      return -1;
+    }
+    return fd;
+  }
+
   fs::path path_;
+  int fd_ = -1;
 };
 
 std::map<std::string, std::string> file_metadata(const KvFileFacts& facts, const KvShape& shape,

@@ -2,7 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/kv_file.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -171,6 +173,20 @@ TEST_F(KvFileTest, AnotherModelsIsRefused) {
               (void)read.load(*fewer, read.segments()[0], 0, 1, nullptr, 1);
             }).find("32 bits, expected 8"),
             std::string::npos);
+}
+
+TEST_F(KvFileTest, ReplacesWhatAKilledSaveLeftAndRefusesASecondWriter) {
+  const fs::path partial = root_ / ".cache.safetensors.qx-partial";
+  std::ofstream(partial) << "half of a file";
+  const int others = ::open(partial.c_str(), O_RDONLY);
+  ASSERT_EQ(::flock(others, LOCK_EX), 0);
+  EXPECT_NE(failure([&] { write_one(KvBits::k4, 3); }).find("another qx process"),
+            std::string::npos);
+  EXPECT_TRUE(fs::exists(partial));
+  ::close(others);
+  write_one(KvBits::k4, 3);
+  EXPECT_EQ(KvFile(file()).only_sequence().tokens, tokens(3, 1));
+  EXPECT_FALSE(fs::exists(partial));
 }
 
 TEST_F(KvFileTest, ReplacesOnlyItsLike) {

@@ -116,6 +116,11 @@ std::pair<int, int> read_and_all(const std::string& err) {
   return out;
 }
 
+std::string content(const std::string& file) {
+  std::ifstream in(file, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
 TEST_F(PromptCache, AChatGoesOnWithoutReadingAgain) {
   const std::string file = path("chat_cache"), turns = path("turns.json");
   const auto chat = [&](const std::string& input, std::vector<std::string> more) {
@@ -140,6 +145,15 @@ TEST_F(PromptCache, AChatGoesOnWithoutReadingAgain) {
   const auto size = fs::file_size(file);
   chat("And then?\nAnd then?\n", {"--load", turns, "--prompt-cache-file", file});
   EXPECT_GT(fs::file_size(file), size);
+  // A chat that ends with another model leaves the first one's alone; back with it, it saves.
+  const auto before = content(file);
+  const Outcome moved =
+      chat("Hi\n/model " + path("other") + "\nHi\n", {"--prompt-cache-file", file});
+  EXPECT_EQ(content(file), before);
+  EXPECT_NE(moved.err.find("was left alone"), std::string::npos) << moved.err;
+  chat("/model " + path("other") + "\nHi\n/model " + path("m") + "\nHi\n",
+       {"--prompt-cache-file", file});
+  EXPECT_NE(content(file), before);
   EXPECT_EQ(
       run_qx({"chat", "-m", path("other"), "--no-history", "--prompt-cache-file", file}, "x\n")
           .exit_code,
