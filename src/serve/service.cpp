@@ -30,11 +30,16 @@ std::string host_name(std::string_view host) {
 
 }  // namespace
 
-void ServeService::Flight::ended(int status) const {
-  service.metrics_.count_request(route.name, status);
-  if (!service.options_.log) return;
-  const double seconds = std::chrono::duration<double>(Clock::now() - begun).count();
-  service.options_.log(fmt::format("{} {} {} {:.3f} s", route.method, route.path, status, seconds));
+void ServeService::Flight::ended(int status) const noexcept {
+  try {
+    service.metrics_.count_request(route.name, status);
+    if (!service.options_.log) return;
+    const double seconds = std::chrono::duration<double>(Clock::now() - begun).count();
+    service.options_.log(
+        fmt::format("{} {} {} {:.3f} s", route.method, route.path, status, seconds));
+  } catch (const std::exception&) {
+    // A line is lost. Thrown on a thread of the engines or workers it would be the whole server.
+  }
 }
 
 const ServeService::Route* ServeService::find_route(std::string_view path) {
@@ -192,7 +197,13 @@ void ServeService::handle(std::shared_ptr<ServerCall> call) {
     flight->ended(429);
     return;
   }
-  boost::asio::post(workers_->pool, [this, route, flight] { run(*route, flight); });
+  boost::asio::post(workers_->pool, [this, route, flight] {
+    try {
+      run(*route, flight);
+    } catch (const std::exception&) {
+      // No memory even for the refusal: a call that is dropped is answered with status 500.
+    }
+  });
 }
 
 void ServeService::run(const Route& route, const std::shared_ptr<Flight>& flight) {

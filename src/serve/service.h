@@ -29,8 +29,9 @@ struct ServiceOptions {
   // The names by which clients may call this server (Host); empty: any. Against pages elsewhere
   // whose own name is made to point to this machine.
   std::vector<std::string> hosts = {};
-  std::int64_t in_flight = 160;                      // requests at work or waiting
-  std::function<void(const std::string&)> log = {};  // a line for each request; any thread
+  std::int64_t in_flight = 160;  // requests at work or waiting
+  // A line for each request; any thread. One that throws loses its line.
+  std::function<void(const std::string&)> log = {};
 };
 
 // Threads: handlers on the server's thread; requests are read and prepared by workers of its own.

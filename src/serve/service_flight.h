@@ -30,8 +30,8 @@ struct ServeService::Flight {
   Flight(const Flight&) = delete;
   Flight& operator=(const Flight&) = delete;
 
-  // Counts and logs the end of the request.
-  void ended(int status) const;
+  // Counts and logs the end of the request, as far as the log takes it.
+  void ended(int status) const noexcept;
 
   ServeService& service;
   const Route& route;
