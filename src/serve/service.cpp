@@ -9,6 +9,7 @@
 #include <new>
 
 #include "base/error.h"
+#include "serve/api_answer.h"
 #include "serve/api_json.h"
 #include "serve/service_flight.h"
 #include "serve/web_page.h"
@@ -40,6 +41,13 @@ void ServeService::Flight::ended(int status) const noexcept {
   } catch (const std::exception&) {
     // A line is lost. Thrown on a thread of the engines or workers it would be the whole server.
   }
+}
+
+void ServeService::Flight::check() const {
+  if (ticket->cancelled())
+    throw ApiError(failure_status(GenerationFailure::kCancelled), "cancelled");
+  if (service.aborting_) throw ApiError(503, "the server is shutting down");
+  if (Clock::now() > deadline()) throw ApiError(504, "the request waited for longer than its time");
 }
 
 const ServeService::Route* ServeService::find_route(std::string_view path) {
@@ -96,7 +104,7 @@ void ServeService::drain() {
 }
 
 void ServeService::abort() {
-  stopping_ = true;
+  stopping_ = aborting_ = true;
   for (const auto& model : models_) model->engine->abort();
 }
 
@@ -191,6 +199,7 @@ void ServeService::handle(std::shared_ptr<ServerCall> call) {
   const auto flight = std::make_shared<Flight>(*this, *route, std::move(call));
   flight->self = flight;
   if (route->method == "GET") return run(*route, flight);
+  flight->call->on_gone([ticket = flight->ticket] { ticket->cancel(); });
   if (in_flight_ > options_.in_flight) {
     flight->call->respond(
         error_reply(&flight->call->request(), 429, "too many requests are waiting"));
@@ -210,9 +219,11 @@ void ServeService::run(const Route& route, const std::shared_ptr<Flight>& flight
   ServerReply reply;
   const ServerRequest& request = flight->call->request();
   try {
+    if (route.method != "GET") flight->check();
     (this->*route.run)(*flight);
     return;
   } catch (const ApiError& e) {
+    if (e.status == failure_status(GenerationFailure::kCancelled)) metrics_.count_cancelled();
     reply = error_reply(&request, e.status, e.what(), e.param, e.code);
   } catch (const Error& e) {
     reply = error_reply(&request, 400, e.what());

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <mutex>
 #include <stdexcept>
+#include <thread>
 #include <utility>
 
 #include "support/tiny_model.h"
@@ -19,8 +20,8 @@ namespace fs = std::filesystem;
 // A request without a socket: its client goes when the test says so.
 class TestCall final : public ServerCall {
  public:
-  TestCall(std::string path, const Json& body) {
-    request_.method = "POST";
+  TestCall(std::string path, const Json& body, std::string method = "POST") {
+    request_.method = std::move(method);
     request_.path = std::move(path);
     request_.body = body.dump();
   }
@@ -58,6 +59,32 @@ class TestCall final : public ServerCall {
   ServerRequest request_;
   std::optional<ServerReply> reply_;
   std::function<void()> gone_;
+};
+
+// A log whose writers wait until it is opened: the workers of a service are busy as long.
+class HeldLog {
+ public:
+  void operator()(const std::string& line) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    lines_.push_back(line.substr(0, line.find(" 0.")));  // without the time
+    changed_.notify_all();
+    changed_.wait(lock, [&] { return open_; });
+  }
+  void wait_for(std::size_t lines) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    changed_.wait(lock, [&] { return lines_.size() >= lines; });
+  }
+  void open() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    open_ = true;
+    changed_.notify_all();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<std::string> lines_;
+  bool open_ = false;
 };
 
 class ServiceTest : public ::testing::Test {
@@ -98,6 +125,7 @@ class ServiceTest : public ::testing::Test {
 };
 
 const Json kText = {{"content", "hello"}};
+const Json kBoth = {{"prompt", "hello"}};
 const Json kPrompt = {{"prompt", "hello"}, {"max_tokens", 2}, {"ignore_eos", true}};
 
 TEST_F(ServiceTest, ALogThatCannotBeWrittenEndsNothing) {
@@ -109,6 +137,72 @@ TEST_F(ServiceTest, ALogThatCannotBeWrittenEndsNothing) {
     EXPECT_EQ(ask("/v1/completions", kPrompt).status, 200);
     EXPECT_EQ(ask("/v1/completions", {{"prompt", 1}}).status, 400);
   }
+}
+
+class WaitingServiceTest : public ServiceTest {
+ protected:
+  static constexpr int kWorkers = 2;  // threads of a service that prepare requests
+  void start_busy(std::chrono::milliseconds request_time) {
+    ServiceOptions options;
+    options.request_time = request_time;
+    options.log = [this](const std::string& line) { log_(line); };
+    start(options);
+    for (int i = 0; i < kWorkers; ++i) busy_.push_back(send("/detokenize", {{"tokens", {104}}}));
+    log_.wait_for(kWorkers);
+  }
+  void TearDown() override {
+    log_.open();
+    service_.reset();
+  }
+  std::string metrics() {
+    const auto call = std::make_shared<TestCall>("/metrics", Json(), "GET");
+    service_->handle(call);
+    return call->wait().body;
+  }
+  HeldLog log_;
+  std::vector<std::shared_ptr<TestCall>> busy_;
+};
+
+TEST_F(WaitingServiceTest, TheTimeOfARequestBeginsWhenItIsRead) {
+  const std::chrono::milliseconds time(1);
+  start_busy(time);
+  std::vector<std::shared_ptr<TestCall>> calls;
+  for (const char* path : {"/tokenize", "/v1/completions"}) calls.push_back(send(path, kBoth));
+  const auto read = std::chrono::steady_clock::now();
+  while (std::chrono::steady_clock::now() <= read + time) std::this_thread::yield();
+  log_.open();
+  for (const auto& call : calls) EXPECT_EQ(call->wait().status, 504);
+}
+
+TEST_F(WaitingServiceTest, WhoHasGoneIsNotWorkedFor) {
+  start_busy(std::chrono::minutes(10));
+  std::vector<std::shared_ptr<TestCall>> calls;
+  for (const char* path : {"/tokenize", "/v1/completions"}) {
+    calls.push_back(send(path, kBoth));
+    calls.back()->go_away();
+  }
+  log_.open();
+  for (const auto& call : calls) EXPECT_EQ(call->wait().status, 499);
+  EXPECT_NE(metrics().find("qx_requests_cancelled_total 2\n"), std::string::npos) << metrics();
+}
+
+TEST_F(WaitingServiceTest, TheEndOfTheServerDoesNotWaitForThem) {
+  start_busy(std::chrono::minutes(10));
+  const auto call = send("/tokenize", kBoth);
+  service_->abort();
+  log_.open();
+  EXPECT_EQ(call->wait().status, 503);
+}
+
+TEST_F(ServiceTest, TextsThatNoContextHoldsAreNotTokenized) {
+  start();
+  const std::string text(longest_text_ + 1, 'a');
+  for (const char* path : {"/tokenize", "/v1/completions"}) {
+    const ServerReply reply = ask(path, {{"prompt", text}});
+    EXPECT_EQ(reply.status, 400) << path;
+    EXPECT_EQ(Json::parse(reply.body)["error"]["code"], "context_length_exceeded") << path;
+  }
+  EXPECT_EQ(ask("/tokenize", {{"prompt", text.substr(1)}}).status, 200);
 }
 
 }  // namespace
