@@ -329,6 +329,21 @@ TEST_F(HttpServerTest, DrainingEndsIdleConnectionsAndLetsAnswersEnd) {
   thread_.join();  // run() returns by itself
 }
 
+// What they refer to may have gone before the server.
+TEST_F(HttpServerTest, ItsEndRunsNoActions) {
+  start();
+  RawClient client(server_->port());
+  client.send("GET /wait HTTP/1.1\r\nHost: x\r\n\r\n");
+  handler_.waiting.get_future().wait();
+  stop_ = true;
+  thread_.join();
+  bool late = false;
+  handler_.kept.front()->on_gone([&] { late = true; });
+  handler_.release();
+  server_.reset();
+  EXPECT_FALSE(late);
+}
+
 TEST_F(HttpServerTest, APortThatIsTakenIsAnError) {
   start();
   EXPECT_THROW(HttpServer("127.0.0.1", server_->port(), limits()), Error);

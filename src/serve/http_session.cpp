@@ -125,7 +125,7 @@ class HttpSession final : public std::enable_shared_from_this<HttpSession> {
   void on_gone(std::uint64_t serial, std::function<void()> action) {
     if (answering(serial)) {
       gone_action_ = std::move(action);
-    } else if (serial == gone_serial_) {
+    } else if (serial == gone_serial_ && !host_.ended) {
       action();
     }
   }
@@ -408,7 +408,8 @@ class HttpSession final : public std::enable_shared_from_this<HttpSession> {
 
   void client_gone() {
     gone_serial_ = serial_;
-    if (auto action = std::exchange(gone_action_, nullptr)) action();
+    auto action = std::exchange(gone_action_, nullptr);
+    if (action && !host_.ended) action();
   }
 
   std::shared_ptr<ServerCall> make_call();
