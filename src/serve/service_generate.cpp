@@ -42,6 +42,14 @@ bool opens_thinking(std::string_view prompt) {
   return end != std::string_view::npos && prompt.substr(0, end + 1).ends_with("<think>");
 }
 
+// A task that cannot be run: the place of the error is the member of the request that is at fault.
+[[noreturn]] void throw_refused(const Error& error) {
+  const std::string_view what = error.what();
+  const std::size_t end = what.find(']');
+  const bool placed = what.starts_with('[') && end != std::string_view::npos;
+  throw ApiError(400, std::string(what), placed ? std::string(what.substr(1, end - 1)) : "");
+}
+
 // Texts that no context holds are refused before minutes go into their tokens.
 std::vector<TokenId> encode_prompt(const ServedModel& model, const std::string& text,
                                    SpecialTokens special) {
@@ -96,7 +104,11 @@ GenerationTask ServeService::common_task(const Flight& flight, const ServedModel
   task.logprobs = request.logprobs;
   task.top_logprobs = request.top_logprobs;
   task.deadline = flight.deadline();
-  check_sampler_options(task.sampling, model.model->config().vocab_size);
+  try {
+    check_sampler_options(task.sampling, model.model->config().vocab_size);
+  } catch (const Error& e) {
+    throw_refused(e);
+  }
   return task;
 }
 
@@ -132,7 +144,17 @@ void ServeService::submit(const Flight& flight, ServedModel& model,
     ticket->cancel();
     engine->wake();
   });
-  switch (engine->submit(std::move(tasks))) {
+  ServeEngine::Submitted submitted{};
+  try {
+    submitted = engine->submit(std::move(tasks));
+  } catch (const Error& e) {
+    answer->withdraw();
+    throw_refused(e);
+  } catch (...) {
+    answer->withdraw();
+    throw;
+  }
+  switch (submitted) {
     case ServeEngine::Submitted::kAccepted:
       return;
     case ServeEngine::Submitted::kFull:

@@ -139,6 +139,32 @@ TEST_F(ServiceTest, ALogThatCannotBeWrittenEndsNothing) {
   }
 }
 
+TEST_F(ServiceTest, WhatTheEngineRefusesIsCountedOnceAndNamed) {
+  std::mutex mutex;
+  std::vector<std::string> lines;
+  ServiceOptions options;
+  options.log = [&](const std::string& line) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    lines.push_back(line);
+  };
+  start(options);
+  const std::vector<std::pair<Json, std::string>> cases = {
+      {{{"prompt", {999999}}}, "prompt"},
+      {{{"prompt", "hello"}, {"n", 100}}, "n"},
+      {{{"prompt", "hello"}, {"logit_bias", {{"999999", 1}}}}, "logit_bias"},
+      {{{"prompt", "hello"}, {"repetition_penalty", 1e-40}}, "repetition_penalty"}};
+  for (const auto& [body, param] : cases) {
+    const ServerReply reply = ask("/v1/completions", body);
+    EXPECT_EQ(reply.status, 400) << reply.body;
+    EXPECT_EQ(Json::parse(reply.body)["error"]["param"], param) << reply.body;
+  }
+  service_->stop();
+  EXPECT_EQ(lines.size(), cases.size());
+  for (const std::string& line : lines) {
+    EXPECT_TRUE(line.starts_with("POST /v1/completions 400 ")) << line;
+  }
+}
+
 class WaitingServiceTest : public ServiceTest {
  protected:
   static constexpr int kWorkers = 2;  // threads of a service that prepare requests
