@@ -23,10 +23,18 @@ std::string lower_text(std::string_view text) {
   return out;
 }
 
-// "example.org:8080" without the port; "[::1]:80" too.
+// "Example.org:8080" without the port, in lower case; "[::1]:80" too, and "::1" in the brackets that
+// it has in a Host.
 std::string host_name(std::string_view host) {
   if (host.starts_with('[')) return lower_text(host.substr(0, host.find(']') + 1));
-  return lower_text(host.substr(0, host.find(':')));
+  const std::size_t colon = host.find(':');
+  if (colon != host.rfind(':')) return "[" + lower_text(host) + "]";
+  return lower_text(host.substr(0, colon));
+}
+
+ServiceOptions with_host_names(ServiceOptions options) {
+  for (std::string& host : options.hosts) host = host_name(host);
+  return options;
 }
 
 }  // namespace
@@ -76,7 +84,7 @@ const ServeService::Route* ServeService::find_route(std::string_view path) {
 
 ServeService::ServeService(std::vector<std::unique_ptr<ServedModel>> models, ServiceOptions options)
     : models_(std::move(models)),
-      options_(std::move(options)),
+      options_(with_host_names(std::move(options))),
       created_(static_cast<std::int64_t>(std::time(nullptr))),
       workers_(std::make_unique<Workers>()) {
   QX_CHECK(!models_.empty());
@@ -136,7 +144,8 @@ ServerReply ServeService::error_reply(const ServerRequest* request, int status,
 bool ServeService::known_host(const ServerRequest& request) const {
   if (options_.hosts.empty()) return true;
   const std::string name = host_name(request.header("host"));
-  return std::find(options_.hosts.begin(), options_.hosts.end(), name) != options_.hosts.end();
+  return !name.empty() &&
+         std::find(options_.hosts.begin(), options_.hosts.end(), name) != options_.hosts.end();
 }
 
 // What a browser asks before it lets a page ask (fetch.spec.whatwg.org, CORS preflight).

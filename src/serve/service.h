@@ -26,8 +26,8 @@ struct ServiceOptions {
   std::chrono::milliseconds request_time{600'000};  // from when the request was read
   ApiKeys keys = {};
   std::vector<std::string> cors = {};  // origins of pages that may ask, or "*"
-  // The names by which clients may call this server (Host); empty: any. Against pages elsewhere
-  // whose own name is made to point to this machine.
+  // The names by which clients may call this server (Host), in any case, a port does not count;
+  // empty: any. Against pages elsewhere whose own name is made to point to this machine.
   std::vector<std::string> hosts = {};
   std::int64_t in_flight = 160;  // requests at work or waiting
   // A line for each request; any thread. One that throws loses its line.

@@ -165,6 +165,28 @@ TEST_F(ServiceTest, WhatTheEngineRefusesIsCountedOnceAndNamed) {
   }
 }
 
+TEST_F(ServiceTest, NamesOfTheServerAreComparedAsHostsAre) {
+  ServiceOptions options;
+  options.hosts = {"MyHost.lan", "Other.lan:8080", "::1", "FE80::1", "[FE80::2]:80", ""};
+  start(options);
+  const auto status = [&](const std::string& host) {
+    ServerRequest head;
+    head.method = "GET";
+    head.path = "/health";
+    if (!host.empty()) head.headers = {{"host", host}};
+    const auto refusal = service_->admit(head);
+    return refusal ? refusal->status : 200;
+  };
+  for (const char* host : {"MyHost.lan", "myhost.lan:8080", "MYHOST.LAN", "other.lan",
+                           "OTHER.lan:1", "[::1]:8080", "[::1]", "[fe80::1]", "[fe80::2]"}) {
+    EXPECT_EQ(status(host), 200) << host;
+  }
+  for (const char* host :
+       {"evil.example", "lan", "myhost.lan.evil.example", "", ":80", "[", "[::2]"}) {
+    EXPECT_EQ(status(host), 403) << host;
+  }
+}
+
 class WaitingServiceTest : public ServiceTest {
  protected:
   static constexpr int kWorkers = 2;  // threads of a service that prepare requests
