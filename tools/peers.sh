@@ -7,7 +7,14 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 cache=${QX_CACHE:-$HOME/.cache/qx}
 venv=${QX_PEERS:-$cache/peers}
 stamp=$venv/.qx-requirements
-if ! cmp -s "$root/tests/parity/requirements.txt" "$stamp"; then
+made() { cmp -s "$root/tests/parity/requirements.txt" "$stamp"; }
+if ! made; then
+  # Two may come at once: the second waits, and finds it made.
+  mkdir -p "$(dirname "$venv")"
+  exec 9>"$venv.lock"
+  ! command -v flock >/dev/null || flock 9
+fi
+if ! made; then
   echo "Installing the peers into $venv (a few minutes, several GB)" >&2
   python3 -m venv "$venv" >&2
   "$venv/bin/python" -m pip install --quiet --requirement "$root/tests/parity/requirements.txt" >&2

@@ -229,21 +229,21 @@ class Chat {
     }
   }
 
-  // False: the program is to end.
+  // False: the program is to end. Every command is a function: clang 14 destroys a temporary that
+  // stands before a consteval argument, as fail()'s format is, at the end of the block rather than
+  // of the statement, and from a switch also where another case was taken and it was never made.
   bool obey(const ParsedInput& input) {
     switch (input.command) {
       case ChatCommand::kNone:
         ask(input.argument);
         break;
       case ChatCommand::kUnknown:
-        fail("/" + input.argument, "is no command; /help lists them, and //text sends /text");
+        refuse_command(input.argument);
       case ChatCommand::kSystem:
         set_system(input.argument);
         break;
       case ChatCommand::kReset:
-        conversation_.turns.clear();
-        model_->session->restart();
-        say("the conversation is empty");
+        reset();
         break;
       case ChatCommand::kSave:
         save(input.argument);
@@ -294,6 +294,16 @@ class Chat {
                         : fmt::format("(the answer ends here: --max-tokens {})", count));
     }
     if (!o_.quiet) display_.note(statistics(reply.generation, model_->drafter.has_value()));
+  }
+
+  [[noreturn]] static void refuse_command(const std::string& name) {
+    fail("/" + name, "is no command; /help lists them, and //text sends /text");
+  }
+
+  void reset() {
+    conversation_.turns.clear();
+    model_->session->restart();
+    say("the conversation is empty");
   }
 
   void set_system(const std::string& text) {

@@ -5,12 +5,15 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstring>
 #include <fstream>
 #include <iterator>
 
 #include "base/error.h"
 #include "base/random.h"
 #include "model/cpu_model.h"
+#include "support/file_size_limit.h"
 #include "support/tiny_model.h"
 
 namespace qx {
@@ -157,8 +160,11 @@ TEST_F(KvFileTest, AnotherModelsIsRefused) {
   config.num_hidden_layers = 4;
   EXPECT_NE(failure([&] { read.require(kIdentity, config); }).find("3 layers"), std::string::npos);
   config = model->config();
-  config.vocab_size = 2;
+  const auto ids = read.only_sequence().tokens;
+  config.vocab_size = *std::max_element(ids.begin(), ids.end());
   EXPECT_NE(failure([&] { read.require(kIdentity, config); }).find("token"), std::string::npos);
+  ++config.vocab_size;
+  EXPECT_EQ(failure([&] { read.require(kIdentity, config); }), "no error");
   // The identity may lie; the shape is looked at again.
   const auto fewer = load(KvBits::k8);
   EXPECT_NE(failure([&] {
@@ -189,6 +195,22 @@ TEST_F(KvFileTest, ReplacesOnlyItsLike) {
   for (const auto& entry_found : fs::recursive_directory_iterator(root_)) {
     EXPECT_EQ(entry_found.path().string().find("partial"), std::string::npos);
   }
+}
+
+TEST_F(KvFileTest, AFullDiskLeavesTheOldFileAndNothingElse) {
+  write_one(KvBits::k32, 3);
+  const std::string before = bytes();
+  const auto model = load(KvBits::k32);
+  const auto segment = model->new_segment(nullptr, 64);
+  const auto ids = tokens(60, 9);
+  append(*model, *segment, ids);
+  const KvFileEntry entry{-1, ids, segment.get(), 0};
+  {
+    const FileSizeLimit limit(16'000);
+    EXPECT_NE(failure([&] { write_kv_file(file(), facts(), {&entry, 1}, true); }), "no error");
+  }
+  EXPECT_EQ(bytes(), before);
+  EXPECT_EQ(std::distance(fs::directory_iterator(root_), fs::directory_iterator()), 2);
 }
 
 // A file in which a text stands for another: of the same length, so that it is otherwise whole.
@@ -223,6 +245,48 @@ TEST_F(KvFileTest, BrokenFilesAreErrors) {
   for (const std::size_t size : {std::size_t{0}, std::size_t{100}, good.size() - 1}) {
     std::ofstream(file(), std::ios::binary) << good.substr(0, size);
     EXPECT_NE(failure([&] { const KvFile read(file()); }), "no error") << size;
+  }
+}
+
+// The same where it cannot be of the same length: in the document, in the list of tensors, and in
+// the numbers that mlx-lm reads.
+TEST_F(KvFileTest, BrokenContentsAreErrors) {
+  write_one(KvBits::k4, 20);
+  const SafetensorsFile opened(file());
+  const SafetensorsHeader good{opened.tensors(), opened.metadata()};
+  const auto parsed = [](const SafetensorsHeader& header) {
+    return failure([&] { (void)parse_kv_file(header, "file"); });
+  };
+  EXPECT_EQ(parsed(good), "no error");
+
+  const auto changed = [&](const char* pointer, Json value) {
+    SafetensorsHeader header = good;
+    Json document = parse_json(header.metadata.at("0.qx"), "document");
+    document[Json::json_pointer(pointer)] = std::move(value);
+    header.metadata["0.qx"] = document.dump();
+    return parsed(header);
+  };
+  for (const Json& bad : {Json(-1), Json(1.5), Json("a"), Json(nullptr), Json(4'294'967'296)}) {
+    EXPECT_NE(changed("/segments/0/tokens/7", bad).find("'tokens'"), std::string::npos) << bad;
+  }
+  EXPECT_NE(changed("/segments/0/tokens", Json::array()).find("'tokens'"), std::string::npos);
+  EXPECT_NE(changed("/segments", Json::array()).find("'segments'"), std::string::npos);
+  EXPECT_NE(changed("/segments/0/used", -1).find("'used'"), std::string::npos);
+
+  SafetensorsHeader more = good;
+  more.tensors.push_back(more.tensors.back());
+  EXPECT_NE(parsed(more).find("tensors"), std::string::npos);
+
+  for (const char* name : {"0.2", "1.3", "2.4"}) {
+    SafetensorsHeader header = good;
+    std::int32_t value = 0;
+    for (TensorView& t : header.tensors) {
+      if (t.name != name) continue;
+      std::memcpy(&value, t.data.data(), sizeof value);
+      ++value;
+      t.data = std::as_bytes(std::span(&value, 1));
+    }
+    EXPECT_NE(parsed(header).find(name), std::string::npos) << name;
   }
 }
 

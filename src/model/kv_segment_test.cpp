@@ -211,6 +211,19 @@ TEST(KvSegment, FewerBitsTakeLessMemory) {
   EXPECT_EQ(bytes(KvBits::k4), 2 * 2 * 3 * 48 * (32 + 4));
 }
 
+// Positions that come one by one cost no copy each.
+TEST(KvSegment, MemoryDoubles) {
+  CpuSegment s(nullptr, kShape, 1000);
+  std::vector<std::int64_t> sizes;
+  for (int i = 0; i < 1000; ++i) {
+    s.extend(1);
+    if (sizes.empty() || s.reserved_bytes() != sizes.back()) sizes.push_back(s.reserved_bytes());
+  }
+  const std::int64_t block = sizes.front();
+  EXPECT_EQ(sizes, (std::vector<std::int64_t>{block, 2 * block, 4 * block, 8 * block, 16 * block,
+                                              32 * block, 63 * block}));
+}
+
 // What a plan and a server reckon with is what a segment takes.
 TEST(KvSegment, MemoryIsWhatMemoryNeedsSays) {
   for (const std::int64_t dim : {5, 32, 64, 80, 128}) {

@@ -163,6 +163,17 @@ TEST_F(EnginePrefixesTest, ATextOfOnePieceIsCutIntoBlocks) {
   const KvFileEntry two[] = {whole, whole};
   write_kv_file(file(), {Json(), Json(), "m"}, two, true);
   EXPECT_THROW(start(100)->load_prefixes(KvFile(file())), Error);
+
+  // Whole blocks alone, and a block twice: what continues the second has no place in the tree.
+  const std::span<const TokenId> first = std::span(text).first(128),
+                                 rest = std::span(text).last(128);
+  const KvFileEntry exact{-1, std::span(text).first(256), segment.get(), 0};
+  write_kv_file(file(), {Json(), Json(), "m"}, {&exact, 1}, true);
+  EXPECT_EQ(start(100)->load_prefixes(KvFile(file())), 256);
+  const KvFileEntry twice[] = {
+      {-1, first, segment.get(), 0}, {-1, first, segment.get(), 0}, {1, rest, segment.get(), 0}};
+  write_kv_file(file(), {Json(), Json(), "m"}, twice, true);
+  EXPECT_EQ(start(100)->load_prefixes(KvFile(file())), 128);
 }
 
 }  // namespace

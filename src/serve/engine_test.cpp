@@ -7,6 +7,7 @@
 #include <condition_variable>
 #include <filesystem>
 #include <map>
+#include <thread>
 
 #include "base/error.h"
 #include "base/random.h"
@@ -295,6 +296,7 @@ TEST_F(ServeEngineTest, StopTokensAndStopStringsEndATextAndAreNotPartOfIt) {
 TEST_F(ServeEngineTest, ACancelledTaskFreesItsPlaceAndOthersGoOn) {
   const auto engine = start({.context = 2048, .parallel = 1});
   const auto sink = std::make_shared<TestSink>();
+  sink->hold();
   GenerationTask task = task_of(prompt_of(5, 1), 2000, sink);
   task.ticket = std::make_shared<GenerationTicket>();
   const auto ticket = task.ticket;
@@ -304,6 +306,7 @@ TEST_F(ServeEngineTest, ACancelledTaskFreesItsPlaceAndOthersGoOn) {
   sink->wait_for_token();
   ticket->cancel();
   engine->wake();
+  sink->release();
   sink->wait();
   EXPECT_EQ(sink->failure, GenerationFailure::kCancelled);
   EXPECT_LT(sink->texts[0].tokens.size(), 2000u);
@@ -356,10 +359,22 @@ TEST_F(ServeEngineTest, AbortingEndsEveryTaskOnce) {
   std::vector<std::shared_ptr<TestSink>> sinks;
   for (unsigned i = 0; i < 5; ++i) {
     sinks.push_back(std::make_shared<TestSink>());
+    if (i == 0) sinks[0]->hold();
     submit(*engine, task_of(prompt_of(5, i), 2000, sinks.back()));
   }
   sinks[0]->wait_for_token();
-  engine->stop();
+  std::thread stopping([&] { engine->stop(); });
+  // It takes no tasks any more once it is told to stop; only then it goes on.
+  const auto probe = std::make_shared<TestSink>();
+  ServeEngine::Submitted submitted;
+  do {
+    std::this_thread::yield();
+    std::vector<GenerationTask> one;
+    one.push_back(task_of(prompt_of(5, 9), 2000, probe));
+    submitted = engine->submit(std::move(one));
+  } while (submitted != ServeEngine::Submitted::kStopping);
+  sinks[0]->release();
+  stopping.join();
   for (const auto& sink : sinks) {
     EXPECT_EQ(sink->ends(), 1);
     EXPECT_EQ(sink->failure, GenerationFailure::kStopping);

@@ -38,7 +38,7 @@ def contrast(a, b):
     return (high + 0.05) / (low + 0.05)
 
 
-def wait_for(value, holds, seconds=20):
+def wait_for(value, holds, seconds=120):
     """The first value() that holds, or the last one when none did in time."""
     end = time.monotonic() + seconds
     while not holds(result := value()) and time.monotonic() < end:

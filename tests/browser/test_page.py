@@ -109,7 +109,8 @@ class Page(PageTest):
             image.src = 'https://example.org/x.png';
             document.body.append(image);""")
         self.assertIsNone(self.js("return window.broken === undefined ? null : window.broken"))
-        self.assertTrue(any("Content Security Policy" in entry["message"] for entry in self.browser.log()))
+        stopped = wait_for(lambda: [e for e in self.browser.log() if "Content Security Policy" in e["message"]], bool)
+        self.assertTrue(stopped)
 
     def test_a_conversation(self):
         self.open(self.server.url)
@@ -290,7 +291,7 @@ class Page(PageTest):
         self.assertEqual(len(self.server.requests), 1)
         self.browser.press("Escape")
         self.wait("return document.documentElement.dataset.running", "false")
-        self.assertTrue(self.server.gone.wait(20), "the server was not told")
+        self.assertTrue(self.server.gone.wait(120), "the server was not told")
         self.assertIn("stopped · 4 tokens", self.text(".facts")[0])
         self.assertEqual(self.js("return document.querySelector('article').getAttribute('aria-busy')"), "false")
         self.assertEqual(self.js("return document.getElementById('message').value"), "not now")
@@ -766,7 +767,7 @@ class ServedPage(PageTest):
     @classmethod
     def tearDownClass(cls):
         cls.process.send_signal(signal.SIGTERM)
-        cls.process.wait(timeout=60)
+        cls.process.wait(timeout=300)
         cls.process.stdout.close()
         shutil.rmtree(cls.root)
         super().tearDownClass()
@@ -793,7 +794,8 @@ class ServedPage(PageTest):
     def tables(self):
         """Token names of the last turn's answers."""
         self.js("for (const d of document.querySelectorAll('.turn:last-child details')) d.open = true;")
-        self.wait("return document.querySelectorAll('.turn:last-child article table').length > 0", True)
+        # Each fills its table when it hears of being open.
+        self.wait("return [...document.querySelectorAll('.turn:last-child article')].every((a) => a.querySelector('table'))", True)
         return self.js("""return [...document.querySelectorAll('.turn:last-child article')].map((a) =>
             [...a.querySelectorAll('tbody tr')].map((r) => r.cells[1].textContent))""")
 

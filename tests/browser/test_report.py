@@ -85,7 +85,8 @@ class Report(unittest.TestCase):
             image.src = 'https://example.org/x.png';
             document.body.append(image);""")
         self.assertIsNone(self.browser.run("return window.broken === undefined ? null : window.broken"))
-        self.assertTrue(any("Content Security Policy" in entry["message"] for entry in self.browser.log()))
+        stopped = wait_for(lambda: [e for e in self.browser.log() if "Content Security Policy" in e["message"]], bool)
+        self.assertTrue(stopped)
 
     def test_every_chart_draws_and_has_a_table(self):
         for scheme in ("light", "dark"):

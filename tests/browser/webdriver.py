@@ -43,7 +43,7 @@ class Browser:
                  uploadThroughput=-1)
 
     def _port(self):
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             with open(self.log_file.name, encoding="utf-8") as log:
                 text = log.read()
@@ -59,7 +59,7 @@ class Browser:
         data = None if body is None else json.dumps(body).encode("utf-8")
         request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"}, method=method)
         try:
-            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=120) as answer:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=600) as answer:
                 return json.load(answer)["value"]
         except urllib.error.HTTPError as error:
             raise RuntimeError(json.load(error)["value"]["message"]) from error
@@ -130,7 +130,11 @@ class Browser:
             except (RuntimeError, OSError):
                 pass
         self.process.terminate()
-        self.process.wait(timeout=30)
+        try:
+            self.process.wait(timeout=120)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         self.log_file.close()
         shutil.rmtree(self.profile, ignore_errors=True)
 

@@ -21,6 +21,8 @@ namespace {
 namespace fs = std::filesystem;
 using Words = std::vector<std::string>;
 
+constexpr int kTries = 20;
+
 std::size_t count(const std::string& text, const std::string& word) {
   std::size_t n = 0;
   for (std::size_t at = text.find(word); at != std::string::npos; at = text.find(word, at + 1)) ++n;
@@ -86,11 +88,15 @@ class Mpi : public testing::Test {
     return 0;
   }
 
-  // Starts mpirun, sends `signal` to a rank (to mpirun itself when negative) once an answer is on the disk,
-  // and returns the exit code and what was said.
-  Outcome signal_after_first_answer(const std::string& runs, int rank, int signal) {
+  // Starts mpirun, sends `signal` to a rank (to mpirun itself when negative) once an answer is on
+  // the disk, and returns the exit code and what was said. Nothing where the job came to its end
+  // before that, which a machine that lets this test wait may make of it.
+  std::optional<Outcome> signal_after_first_answer(const std::string& runs, int rank, int signal,
+                                                   const Words& launcher_options = {}) {
     const std::string log = root_ / "log";
-    const Words words = on_ranks(2, eval(runs, {"--isa", "scalar"}));
+    fs::remove_all(root_ / runs);
+    Words words = on_ranks(2, eval(runs, {"--isa", "scalar"}));
+    words.insert(words.begin(), launcher_options.begin(), launcher_options.end());
     const pid_t launcher = ::fork();
     if (launcher == 0) {
       const int fd = ::open(log.c_str(), O_CREAT | O_WRONLY | O_TRUNC, 0644);
@@ -114,8 +120,9 @@ class Mpi : public testing::Test {
       const pid_t target = rank < 0 ? launcher : rank_process(launcher, rank);
       sent = target != 0 && ::kill(target, signal) == 0;
     }
-    EXPECT_TRUE(sent);
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), "", read_text(log)};
+    if (!sent || fs::exists(root_ / runs / "m/results.json")) return {};
+    return Outcome{WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), "",
+                   read_text(log)};
   }
 
   fs::path root_;
@@ -136,8 +143,12 @@ TEST_F(Mpi, AnyNumberOfRanksGivesTheSameBytes) {
 
 TEST_F(Mpi, ALostRankEndsTheJobAndARerunGoesOn) {
   ASSERT_EQ(run_qx(eval("one")).exit_code, 0);
-  const Outcome killed = signal_after_first_answer("killed", 1, SIGKILL);
-  EXPECT_NE(killed.exit_code, 0) << killed.err;
+  std::optional<Outcome> killed;
+  for (int tries = 0; !killed && tries < kTries; ++tries) {
+    killed = signal_after_first_answer("killed", 1, SIGKILL);
+  }
+  ASSERT_TRUE(killed);
+  EXPECT_NE(killed->exit_code, 0) << killed->err;
   EXPECT_FALSE(fs::exists(root_ / "killed/m/results.json"));
   const Outcome again = run_program("mpirun", on_ranks(2, eval("killed")));
   EXPECT_EQ(again.exit_code, 0) << again.err;
@@ -146,11 +157,21 @@ TEST_F(Mpi, ALostRankEndsTheJobAndARerunGoesOn) {
 
 TEST_F(Mpi, AnInterruptKeepsWhatIsAnsweredAndSaysHowToGoOn) {
   ASSERT_EQ(run_qx(eval("one")).exit_code, 0);
-  const Outcome stopped = signal_after_first_answer("stopped", -1, SIGINT);
-  EXPECT_NE(stopped.exit_code, 0);
-  EXPECT_NE(stopped.err.find(" of 84 answered and kept; run the same command again to go on"),
-            std::string::npos)
-      << stopped.err;
+  // Open MPI kills ranks that do not end within so many seconds, by itself within one: too soon for the
+  // last words on a machine that is busy enough. It waits for all of the time, always.
+  std::optional<Outcome> stopped;
+  bool told = false;
+  for (const char* seconds : {"1", "1", "1", "5", "5", "30"}) {
+    stopped = signal_after_first_answer("stopped", -1, SIGINT,
+                                        {"--mca", "odls_base_sigkill_timeout", seconds});
+    if (!stopped) continue;
+    EXPECT_NE(stopped->exit_code, 0);
+    told = stopped->err.find(" of 84 answered and kept; run the same command again to go on") !=
+           std::string::npos;
+    if (told) break;
+  }
+  ASSERT_TRUE(stopped);
+  EXPECT_TRUE(told) << stopped->err;
   EXPECT_EQ(run_qx(eval("stopped")).exit_code, 0);  // with any number of ranks
   expect_equal_runs("stopped", "one");
 }

@@ -69,7 +69,7 @@ void PtyQx::type(std::string_view keys) {
 
 bool PtyQx::read_more() {
   pollfd poll_terminal{terminal_, POLLIN, 0};
-  if (::poll(&poll_terminal, 1, 60'000) <= 0) return false;
+  if (::poll(&poll_terminal, 1, 300'000) <= 0) return false;
   std::array<char, 4096> bytes{};
   const ssize_t count = ::read(terminal_, bytes.data(), bytes.size());
   if (count <= 0) return false;  // EIO once the program has closed its side
@@ -95,7 +95,7 @@ int PtyQx::finish() {
   }
   int status = 0;
   for (int tenths = 0; ::waitpid(process_, &status, WNOHANG) == 0; ++tenths) {
-    if (tenths == 600) {
+    if (tenths == 3000) {
       ADD_FAILURE() << "did not end; seen:\n" << seen_;
       ::kill(process_, SIGKILL);
     }

@@ -21,7 +21,7 @@ class PtyQx {
 
   void type(std::string_view keys);
   // Reads until `text` has come since the last wait; all that came, up to it. Fails the test, and gives what
-  // there is, when the program ends or nothing comes for a minute.
+  // there is, when the program ends or nothing comes for five minutes.
   std::string wait_for(std::string_view text);
   // Waits for the end: the exit code, 128 + signal when killed.
   int finish();

@@ -48,7 +48,8 @@ struct Pipe {
 }
 
 // Feeds stdin and drains both outputs at once, so that no pipe can fill up and block.
-void exchange(const std::string& input, int in, int out, int err, Outcome& outcome) {
+void exchange(const std::string& input, int in, int out, int err, Outcome& outcome,
+              const std::function<void(const std::string&)>& heard) {
   std::signal(SIGPIPE, SIG_IGN);
   ::fcntl(in, F_SETFL, O_NONBLOCK);
   std::size_t written = 0;
@@ -69,6 +70,7 @@ void exchange(const std::string& input, int in, int out, int err, Outcome& outco
         polls[i].fd = -1;
       } else {
         (i == 0 ? outcome.out : outcome.err).append(buffer.data(), static_cast<std::size_t>(n));
+        if (i == 0 && heard) heard(outcome.out);
       }
     }
     if (polls[2].fd >= 0 && polls[2].revents != 0) {
@@ -82,6 +84,25 @@ void exchange(const std::string& input, int in, int out, int err, Outcome& outco
   }
   if (polls[2].fd >= 0) ::close(polls[2].fd);
 }
+
+class FolderOfThisProcess {
+ public:
+  FolderOfThisProcess() {
+    std::string pattern = (fs::path(testing::TempDir()) / "qx_e2e_XXXXXX").string();
+    QX_CHECK(::mkdtemp(pattern.data()) != nullptr);
+    path_ = pattern;
+  }
+  ~FolderOfThisProcess() {
+    std::error_code ignored;
+    if (testing::UnitTest::GetInstance()->Passed()) fs::remove_all(path_, ignored);
+  }
+  FolderOfThisProcess(const FolderOfThisProcess&) = delete;
+  FolderOfThisProcess& operator=(const FolderOfThisProcess&) = delete;
+  const fs::path& path() const { return path_; }
+
+ private:
+  fs::path path_;
+};
 
 }  // namespace
 
@@ -103,14 +124,15 @@ pid_t start_qx(const std::vector<std::string>& arguments) {
 }
 
 Outcome run_qx(const std::vector<std::string>& arguments, const std::string& input,
-               const std::vector<std::string>& environment,
-               const std::function<void(int)>& started) {
-  return run_program(program(), arguments, input, environment, started);
+               const std::vector<std::string>& environment, const std::function<void(int)>& started,
+               const std::function<void(const std::string&)>& heard) {
+  return run_program(program(), arguments, input, environment, started, heard);
 }
 
 Outcome run_program(const std::string& program_name, const std::vector<std::string>& arguments,
                     const std::string& input, const std::vector<std::string>& environment,
-                    const std::function<void(int)>& started) {
+                    const std::function<void(int)>& started,
+                    const std::function<void(const std::string&)>& heard) {
   const Pipe in, out, err;
   const pid_t child = ::fork();
   QX_CHECK(child >= 0);
@@ -129,7 +151,7 @@ Outcome run_program(const std::string& program_name, const std::vector<std::stri
   ::close(out.write_end);
   ::close(err.write_end);
   Outcome outcome;
-  exchange(input, in.write_end, out.read_end, err.read_end, outcome);
+  exchange(input, in.write_end, out.read_end, err.read_end, outcome, heard);
   int status = 0;
   QX_CHECK(::waitpid(child, &status, 0) == child);
   outcome.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
@@ -144,7 +166,8 @@ Json run_json(std::vector<std::string> arguments) {
 }
 
 fs::path fresh_directory(const std::string& name) {
-  const fs::path path = fs::path(testing::TempDir()) / ("qx_e2e_" + name);
+  static const FolderOfThisProcess kFolder;
+  const fs::path path = kFolder.path() / name;
   fs::remove_all(path);
   fs::create_directories(path);
   return path;

@@ -16,19 +16,6 @@
 
 namespace qx::e2e {
 
-// One that nobody listens at just now.
-inline std::uint16_t free_port() {
-  const int probe = ::socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  EXPECT_EQ(::bind(probe, reinterpret_cast<sockaddr*>(&address), size), 0);
-  EXPECT_EQ(::getsockname(probe, reinterpret_cast<sockaddr*>(&address), &size), 0);
-  ::close(probe);
-  return ntohs(address.sin_port);
-}
-
 struct ServeAnswer {
   int status = 0;  // 0: no answer
   std::string head, body;
@@ -40,23 +27,30 @@ class ServeTest : public ::testing::Test {
   void start(std::vector<std::string> options = {}) {
     directory_ = fresh_directory("serve");
     write_tiny_model(directory_ / "m", {.layers = 2, .context = 4096});
-    port_ = free_port();
     std::vector<std::string> arguments = {"serve", "-m", "tiny=" + (directory_ / "m").string(),
-                                          "--port", std::to_string(port_)};
+                                          "--port", "0"};
     arguments.insert(arguments.end(), options.begin(), options.end());
-    std::promise<int> started;
-    auto process = started.get_future();
-    outcome_ = std::async(std::launch::async, [arguments, started = std::move(started)]() mutable {
-      return run_qx(arguments, "", {}, [&](int id) { started.set_value(id); });
+    // The port is the server's choice, and its line on stdout says that clients may come.
+    std::promise<int> started, listening;
+    auto process = started.get_future(), port = listening.get_future();
+    outcome_ = std::async(std::launch::async, [arguments, started = std::move(started),
+                                               listening = std::move(listening)]() mutable {
+      bool told = false;
+      const auto heard = [&](const std::string& out) {
+        const std::string before = "listening on http://127.0.0.1:";
+        if (told || !out.starts_with(before) || out.find('\n') == std::string::npos) return;
+        told = true;
+        listening.set_value(std::stoi(out.substr(before.size())));
+      };
+      const Outcome outcome = run_qx(
+          arguments, "", {}, [&](int id) { started.set_value(id); }, heard);
+      if (!told) listening.set_value(0);
+      return outcome;
     });
     process_ = process.get();
-    while (outcome_.wait_for(std::chrono::milliseconds(10)) != std::future_status::ready) {
-      try {
-        if (ask("GET", "/health").status == 200) return;
-      } catch (const std::runtime_error&) {
-      }
-    }
-    FAIL() << outcome_.get().err;
+    port_ = static_cast<std::uint16_t>(port.get());
+    ASSERT_NE(port_, 0) << outcome_.get().err;
+    ASSERT_EQ(ask("GET", "/health").status, 200);
   }
   void TearDown() override {
     if (outcome_.valid()) stop();

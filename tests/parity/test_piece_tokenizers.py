@@ -7,7 +7,7 @@ import random
 import pytest
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from test_tokenizer import CODE, EMOJI, N_STRINGS, ROOT, WORDS, added, check, copy, save, trained  # noqa: F401
+from test_tokenizer import N_STRINGS, added, check, copy, save, trained, training_text  # noqa: F401
 
 MARK = "▁"
 BYTES = [f"<0x{b:02X}>" for b in range(256)]
@@ -25,11 +25,9 @@ def pieces():
     """A vocabulary of text pieces: <unk>, <s>, </s>, the 256 bytes, then what BPE makes of some text."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement=MARK, prepend_scheme="always", split=True)
-    files = sorted(p for p in (ROOT / "src").rglob("*") if p.suffix in (".h", ".cpp"))
-    text = [p.read_text(encoding="utf-8") for p in files] + [" ".join(WORDS)] * 3 + CODE * 3 + EMOJI
     trainer = trainers.BpeTrainer(vocab_size=4000, limit_alphabet=300, show_progress=False,
                                   special_tokens=["<unk>", "<s>", "</s>", *BYTES])
-    tokenizer.train_from_iterator(text, trainer)
+    tokenizer.train_from_iterator(training_text(), trainer)
     document = json.loads(tokenizer.to_str())
     assert MARK in document["model"]["vocab"] and len(document["model"]["merges"]) > 1000
     return added(document, ("<unk>", {}), ("<s>", {}), ("</s>", {}))

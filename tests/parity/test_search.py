@@ -46,7 +46,7 @@ def milp(sensitivity, budget):
         cost / scale, integrality=numpy.ones(len(options)), bounds=scipy_optimize.Bounds(0, 1),
         constraints=[scipy_optimize.LinearConstraint(size, -numpy.inf, budget / 1e6),
                      scipy_optimize.LinearConstraint(one_each, 1, 1)],
-        options={"mip_rel_gap": 1e-9, "time_limit": 120})
+        options={"mip_rel_gap": 1e-9, "time_limit": 3600})
     assert found.success, found.message
     return sum(cost[i] for i in range(len(options)) if found.x[i] > 0.5)
 

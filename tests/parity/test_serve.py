@@ -48,7 +48,7 @@ class Server:
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(timeout=60) == 130
+        assert self.process.wait(timeout=300) == 130
 
 
 @pytest.fixture(scope="module")

@@ -42,12 +42,12 @@ class RawClient {
     return true;
   }
 
-  // Reads until the text so far holds `mark`, or the server closes, or nothing comes for 60 seconds.
-  // Returns everything read since the last take.
+  // Reads until the text so far holds `mark`, or the server closes, or nothing comes for five
+  // minutes. Returns everything read since the last take.
   std::string read_until(std::string_view mark) {
     while (mark.empty() || text_.find(mark) == std::string::npos) {
       pollfd entry{socket_, POLLIN, 0};
-      if (::poll(&entry, 1, 60'000) <= 0) break;
+      if (::poll(&entry, 1, 300'000) <= 0) break;
       char buffer[16384];
       const ssize_t got = ::recv(socket_, buffer, sizeof buffer, 0);
       if (got <= 0) {

@@ -96,6 +96,9 @@ void RowsServer::State::start() {
   server->Get(".*", [this](const httplib::Request& request, httplib::Response& response) {
     answer(request, response);
   });
+  // The library's five seconds end a TLS handshake whose client a busy machine keeps waiting.
+  server->set_read_timeout(300, 0);
+  server->set_write_timeout(300, 0);
   port = server->bind_to_any_port("127.0.0.1");
   QX_CHECK(port > 0);
   thread = std::thread([this] { server->listen_after_bind(); });
