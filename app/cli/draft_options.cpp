@@ -75,10 +75,15 @@ std::unique_ptr<Model> load_draft_model(const DraftOptions& options, const Draft
 }
 
 DrafterOptions drafter_options(const DraftOptions& options, Model* model, std::int64_t context) {
+  // On a thread of the server, where nothing may be thrown.
+  const auto warn = [](const std::string& why) {
+    std::fputs(("qx: warning: no more guesses of the draft model: " + why + "\n").c_str(), stderr);
+  };
   return {.model = model,
           .model_tokens = options.model_tokens,
           .lookup_tokens = options.lookup_tokens,
-          .context = context};
+          .context = context,
+          .warn = warn};
 }
 
 std::string drafts_text(const Generation& generation) {

@@ -76,7 +76,9 @@ std::string verb_name(const CLI::App& app) {
 int report(const CLI::App& app, int code, const std::string& message) {
   std::fflush(stdout);
   // Messages quote data, which must not steer the terminal.
-  fmt::print(stderr, "{}: {}\n", verb_name(app), qx::without_controls(message));
+  const std::string line = fmt::format("{}: {}\n", verb_name(app), qx::without_controls(message));
+  // Not fmt::print, which throws when stderr takes nothing: nobody would catch it here.
+  std::fputs(line.c_str(), stderr);
   return code;
 }
 

@@ -50,6 +50,12 @@ struct Options {
 // other verbs, which the forward pass heeds too.
 volatile sig_atomic_t g_stop = 0;
 
+// A line for whoever reads stderr. What a full disk or pipe does not take is lost: no reason for a
+// server to end.
+void say(const std::string& line) {
+  std::fputs((line + "\n").c_str(), stderr);
+}
+
 void on_stop(int) {
   if (g_stop != 0) ::_exit(130);
   g_stop = 1;
@@ -101,7 +107,7 @@ EngineLimits plan_limits(const Options& o, const std::filesystem::path& director
       directory, config,
       limits.positions + limits.prefix_bytes / std::max<std::int64_t>(limits.position_bytes, 1),
       kv_bits, o.allow_swap);
-  if (!warning.empty()) fmt::print(stderr, "qx serve: warning: {}\n", warning);
+  if (!warning.empty()) say("qx serve: warning: " + warning);
   return limits;
 }
 
@@ -135,7 +141,7 @@ std::vector<std::unique_ptr<ServedModel>> load_models(const Options& o, ThreadPo
         plan_limits(o, one.directory, kv_bits, static_cast<std::int64_t>(named.size()));
     auto model = std::make_unique<ServedModel>(one.name, one.directory, pool, precision, kv_bits);
     for (const std::string& warning : model->model->warnings()) {
-      fmt::print(stderr, "qx serve: warning: {}\n", warning);
+      say("qx serve: warning: " + warning);
     }
     if (o.sampling.top_k >= model->model->config().vocab_size) {
       throw UsageError(fmt::format("--top-k: got {}, expected less than the {} tokens of {}",
@@ -174,7 +180,7 @@ PrefixFile open_prefix_file(const Options& o, ServedModel& model) {
   const KvFile file(o.cache_file);
   file.require(out.facts.identity, model.model->config());
   const std::int64_t tokens = model.engine->load_prefixes(file);
-  if (!o.out.quiet) fmt::print(stderr, "Prompt cache: {} tokens from {}\n", tokens, o.cache_file);
+  if (!o.out.quiet) say(fmt::format("Prompt cache: {} tokens from {}", tokens, o.cache_file));
   return out;
 }
 
@@ -208,13 +214,12 @@ void announce(const Options& o, const HttpServer& server, const std::vector<std:
   }
   std::fflush(stdout);
   if (o.out.quiet) return;
-  fmt::print(stderr, "Models: {}\nKernels: {}, {} threads, precision {}, {}-bit keys and values\n",
-             fmt::join(names, ", "), kernels().name, threads,
-             precision_name(parse_precision(o.precision)), o.kv_bits);
+  say(fmt::format("Models: {}\nKernels: {}, {} threads, precision {}, {}-bit keys and values",
+                  fmt::join(names, ", "), kernels().name, threads,
+                  precision_name(parse_precision(o.precision)), o.kv_bits));
   if (!server.loopback() && o.key_file.empty()) {
-    fmt::print(stderr,
-               "qx serve: warning: everybody who reaches this machine may use this server; "
-               "--api-key-file asks for a key\n");
+    say("qx serve: warning: everybody who reaches this machine may use this server; "
+        "--api-key-file asks for a key");
   }
 }
 
@@ -228,7 +233,7 @@ void serve(const Options& o, HttpServer& server, ServeService& service) {
     const auto now = Clock::now();
     if (!stopped) {
       stopped = now;
-      if (!o.out.quiet) fmt::print(stderr, "qx serve: ending the answers at work\n");
+      if (!o.out.quiet) say("qx serve: ending the answers at work");
       service.drain();
       server.drain();
     }
@@ -254,9 +259,7 @@ void run(const Options& o) {
   options.keys = keys;
   options.cors = o.cors;
   options.in_flight = o.parallel + o.waiting;
-  if (!o.out.quiet) {
-    options.log = [](const std::string& line) { fmt::print(stderr, "{}\n", line); };
-  }
+  if (!o.out.quiet) options.log = say;
   ServerLimits limits;
   limits.connections = static_cast<std::size_t>(o.connections);
   limits.body_bytes = static_cast<std::size_t>(o.body_mb) << 20;

@@ -136,6 +136,14 @@ const TokenSet& SchemaGrammar::Impl::allowed(
 
 SchemaGrammar::SchemaGrammar(const Json& schema, std::string_view origin)
     : impl_(std::make_unique<Impl>(compile_schema(schema, origin))) {}
+SchemaGrammar::SchemaGrammar(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+std::shared_ptr<SchemaGrammar> SchemaGrammar::copy() const {
+  // Of all that Impl holds, the grammar alone never changes.
+  auto impl = std::make_unique<Impl>(impl_->states.grammar());
+  return std::shared_ptr<SchemaGrammar>(new SchemaGrammar(std::move(impl)));
+}
+
 SchemaGrammar::~SchemaGrammar() = default;
 
 struct TokenConstraint::Tracker {

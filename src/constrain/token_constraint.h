@@ -52,9 +52,14 @@ class SchemaGrammar {
   SchemaGrammar(const SchemaGrammar&) = delete;
   SchemaGrammar& operator=(const SchemaGrammar&) = delete;
 
+  // One for another thread, which has worked out nothing yet. Costs a copy of the automaton, and not
+  // the making of it. Threads: also while this one is used.
+  std::shared_ptr<SchemaGrammar> copy() const;
+
  private:
   friend class TokenConstraint;
   struct Impl;
+  explicit SchemaGrammar(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
 

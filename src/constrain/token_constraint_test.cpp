@@ -224,6 +224,44 @@ TEST_F(Constraint, AVocabularyWithoutTheBytesIsAnError) {
   EXPECT_THROW(constraint.mask(logits), Error);
 }
 
+TEST_F(Constraint, CopiesOfAGrammarRuleAsItDoesAndKnowNothingOfEachOther) {
+  Random random(5);
+  Schemas schemas(6);
+  int steps = 0;
+  for (int i = 0; i < 30; ++i) {
+    std::shared_ptr<SchemaGrammar> grammar;
+    try {
+      grammar = std::make_shared<SchemaGrammar>(schemas.make(2), "test");
+    } catch (const Error&) {
+      continue;
+    }
+    const TokenId stop[] = {*tokenizer_.id_of("<eos>")};
+    TokenConstraint first(grammar, tree_, stop);
+    for (int copy = 0; copy < 2; ++copy) {
+      // The second one is of a grammar that has worked out a lot by then.
+      TokenConstraint second(grammar->copy(), tree_, stop);
+      TokenConstraint walk = first;
+      for (int step = 0; step < 20 && !walk.finished(); ++step) {
+        const std::vector<bool> mask = allowed(walk);
+        ASSERT_EQ(mask, allowed(second));
+        std::vector<TokenId> choices;
+        for (std::size_t t = 0; t < tokenizer_.vocab_size(); ++t) {
+          if (mask[t] && !tokenizer_.is_special(static_cast<TokenId>(t))) {
+            choices.push_back(static_cast<TokenId>(t));
+          }
+        }
+        if (choices.empty()) break;
+        const TokenId id = choices[random.below(choices.size())];
+        walk.accept(id);
+        second.accept(id);
+        ++steps;
+      }
+      ASSERT_EQ(walk.complete(), second.complete());
+    }
+  }
+  EXPECT_GT(steps, 200);
+}
+
 TEST_F(Constraint, OneGrammarServesSeveralVocabularies) {
   const auto grammar = std::make_shared<SchemaGrammar>(Json({{"type", "null"}}), "test");
   const Json file = {

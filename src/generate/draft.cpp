@@ -100,19 +100,37 @@ bool Drafter::readable(std::span<const TokenId> tokens) const {
 }
 
 std::int64_t Drafter::unread(std::span<const TokenId> tokens) const {
-  if (!kept_ || !readable(tokens)) return 0;
+  if (!kept_ || *options_.model_failed || !readable(tokens)) return 0;
   const auto known = kept_->tokens();
   const auto shared = std::mismatch(known.begin(), known.end(), tokens.begin(), tokens.end());
   return size_of(tokens) - (shared.second - tokens.begin());
 }
 
+// A text does not depend on its guesses, so it must not end with them either.
+void Drafter::give_up_model(const Error& error) {
+  kept_.reset();
+  draft_.clear();
+  if (options_.model_failed->exchange(true) || !options_.warn) return;
+  options_.warn(error.what());
+}
+
+bool Drafter::model_ready() {
+  if (kept_ && *options_.model_failed) kept_.reset();
+  return kept_.has_value();
+}
+
 bool Drafter::read(std::span<const TokenId> tokens, std::int64_t most) {
-  if (!kept_ || !readable(tokens)) return true;
+  if (!model_ready() || !readable(tokens)) return true;
   const std::int64_t shared = kept_->keep_shared(tokens);
   const auto rest = tokens.subspan(static_cast<std::size_t>(shared));
   if (rest.empty()) return true;
   const auto piece = rest.first(static_cast<std::size_t>(std::min(most, size_of(rest))));
-  kept_->append(piece, false);
+  try {
+    kept_->append(piece, false);
+  } catch (const Error& e) {
+    give_up_model(e);
+    return true;
+  }
   return piece.size() == rest.size();
 }
 
@@ -174,7 +192,13 @@ std::span<const TokenId> Drafter::draft(const DraftRequest& request) {
     draft_.erase(std::find_if_not(draft_.begin(), draft_.end(), known), draft_.end());
     looked_up_ = !draft_.empty();
   }
-  if (draft_.empty() && kept_) ask_model(request);
+  if (draft_.empty() && model_ready()) {
+    try {
+      ask_model(request);
+    } catch (const Error& e) {
+      give_up_model(e);
+    }
+  }
   return draft_;
 }
 

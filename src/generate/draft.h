@@ -10,12 +10,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "generate/generate.h"
 
 namespace qx {
@@ -45,6 +49,11 @@ struct DrafterOptions {
   // A draft of the model ends before the token that makes it less probable than this as a whole, by
   // the model's own probabilities: what is likely to be wrong is not worth its rows.
   double least_probability = 0.3;
+
+  // Told once why the model guesses no more, when it cannot: its weights hold NaN, say. Whatever is
+  // drafted with these options, and with copies of them, goes on without it. Threads: any.
+  std::function<void(const std::string& why)> warn = {};
+  std::shared_ptr<std::atomic<bool>> model_failed = std::make_shared<std::atomic<bool>>(false);
 
   bool wanted() const { return model != nullptr || lookup_tokens > 0; }
 };
@@ -84,6 +93,8 @@ class Drafter {
   const DrafterOptions& options() const { return options_; }
 
  private:
+  bool model_ready();
+  void give_up_model(const Error& error);
   void ask_model(const DraftRequest& request);
   std::span<float> guess_logits(const Hidden& hidden, std::int64_t vocab_size);
   bool readable(std::span<const TokenId> tokens) const;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 #include <map>
 #include <memory>
 #include <string>
@@ -261,6 +262,38 @@ TEST_F(DraftTest, PaddedVocabulariesMayDiffer) {
   // A token that the draft model has not: it cannot read the text.
   Drafter drafter(by(small.get()));
   EXPECT_EQ(run({1, 2, 350}, options, &drafter).drafts.drafted, 0);
+}
+
+TEST_F(DraftTest, ABrokenModelGuessesNoMoreAndTheTextGoesOn) {
+  make("broken", {.dtype = DType::kF32, .layers = 1, .context = 64});
+  // Every weight NaN.
+  {
+    std::fstream file(root_ / "broken" / "model.safetensors",
+                      std::ios::in | std::ios::out | std::ios::binary);
+    std::uint64_t header = 0;
+    file.read(reinterpret_cast<char*>(&header), sizeof header);
+    const auto size = fs::file_size(root_ / "broken" / "model.safetensors");
+    file.seekp(static_cast<std::streamoff>(8 + header));
+    file << std::string(size - 8 - header, '\xFF');
+  }
+  const auto broken = load_model(root_ / "broken", *pool_, Precision::kReference);
+  const GenerateOptions options{.max_tokens = 20};
+  const Generation plain = run({1, 2, 3}, options, nullptr);
+  std::vector<std::string> warnings;
+  DrafterOptions drafts = by(broken.get());
+  drafts.warn = [&](const std::string& why) { warnings.push_back(why); };
+  for (const std::int64_t lookup : {0, 4}) {
+    drafts.lookup_tokens = lookup;
+    for (int text = 0; text < 2; ++text) {
+      Drafter drafter(drafts);
+      const Generation g = run({1, 2, 3}, options, &drafter);
+      expect_same(g, plain);
+      EXPECT_EQ(drafter.unread(Ids{1, 2, 3}), 0);
+      EXPECT_TRUE(drafter.read(Ids{1, 2, 3}, 2));
+    }
+  }
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_NE(warnings.front().find("not finite"), std::string::npos) << warnings.front();
 }
 
 TEST_F(DraftTest, StopsInsideADraft) {

@@ -56,6 +56,13 @@ void distinct_tokens(std::span<const TokenId> tokens, std::vector<TokenId>& out)
   out.erase(std::unique(out.begin(), out.end()), out.end());
 }
 
+// A finite logit stays finite, however it is changed: two infinities have no difference, and their
+// softmax is NaN. What a constraint masks stays masked.
+float changed_logit(float before, float after) {
+  constexpr float kMost = std::numeric_limits<float>::max();
+  return std::isfinite(before) ? std::clamp(after, -kMost, kMost) : before;
+}
+
 // The largest values are looked for this far below the maximum first, then deeper.
 constexpr float kFirstDepth = 8;
 
@@ -78,7 +85,10 @@ void check_sampler_options(const SamplerOptions& o, std::int64_t vocab_size) {
   expect_in("min_p", o.min_p, 0, 1);
   expect_in("xtc_probability", o.xtc_probability, 0, 1);
   expect_in("xtc_threshold", o.xtc_threshold, 0, 0.5);
-  expect_in("repetition_penalty", o.repetition_penalty, 0, 1e6);
+  // One that is nearly 0 says nothing but that logits overflow.
+  if (o.repetition_penalty != 0) {
+    expect_in("repetition_penalty", o.repetition_penalty, kLeastRepetitionPenalty, 1e6);
+  }
   expect_in("presence_penalty", o.presence_penalty, -1e6, 1e6);
   expect_in("frequency_penalty", o.frequency_penalty, -1e6, 1e6);
   if (o.top_k < 0 || o.top_k >= vocab_size) {
@@ -136,7 +146,8 @@ void keep_top_p(std::span<float> logprobs, double top_p, std::vector<float>& sor
       threshold = sorted[i];
       above += weight(sorted[i]);
     }
-    if (above >= aim || sorted.size() == logprobs.size()) break;
+    // NaN is among no largest values, and an aim that is NaN is never reached.
+    if (above >= aim || sorted.size() == logprobs.size() || std::isinf(depth)) break;
   }
   for (float& v : logprobs) v = v < threshold ? kDropped : v;
 }
@@ -172,8 +183,9 @@ void keep_top_k(std::span<float> logprobs, std::int64_t top_k, std::vector<float
   const float max = logprobs[first_maximum(logprobs)];
   for (float depth = kFirstDepth;; depth = deeper(depth)) {
     take_largest(logprobs, max - depth, sorted);
-    if (sorted.size() >= k) break;
+    if (sorted.size() >= k || std::isinf(depth)) break;
   }
+  if (sorted.size() < k) return;  // the others are NaN
   const auto kth = sorted.begin() + static_cast<std::ptrdiff_t>(k - 1);
   std::nth_element(sorted.begin(), kth, sorted.end(), std::greater<>());
   const float threshold = *kth;
@@ -187,20 +199,26 @@ void keep_top_k(std::span<float> logprobs, std::int64_t top_k, std::vector<float
 }
 
 void Sampler::process(std::span<float> logits, std::span<const TokenId> history) {
-  const auto at = [&](TokenId id) -> float& { return logits[static_cast<std::size_t>(id)]; };
-  for (const auto& [id, bias] : options_.logit_bias) at(id) += static_cast<float>(bias);
+  const auto at = [&](TokenId id) { return logits[static_cast<std::size_t>(id)]; };
+  const auto set = [&](TokenId id, float value) {
+    float& logit = logits[static_cast<std::size_t>(id)];
+    logit = changed_logit(logit, value);
+  };
+  for (const auto& [id, bias] : options_.logit_bias) set(id, at(id) + static_cast<float>(bias));
   if (options_.repetition_penalty != 0) {
     distinct_tokens(last_tokens(history, options_.repetition_context_size), recent_);
     const auto penalty = static_cast<float>(options_.repetition_penalty);
-    for (const TokenId id : recent_) at(id) = at(id) < 0 ? at(id) * penalty : at(id) / penalty;
+    for (const TokenId id : recent_) set(id, at(id) < 0 ? at(id) * penalty : at(id) / penalty);
   }
   if (options_.presence_penalty != 0) {
     distinct_tokens(last_tokens(history, options_.presence_context_size), recent_);
-    for (const TokenId id : recent_) at(id) -= static_cast<float>(options_.presence_penalty);
+    const auto penalty = static_cast<float>(options_.presence_penalty);
+    for (const TokenId id : recent_) set(id, at(id) - penalty);
   }
   if (options_.frequency_penalty != 0) {
+    const auto penalty = static_cast<float>(options_.frequency_penalty);
     for (const TokenId id : last_tokens(history, options_.frequency_context_size)) {
-      at(id) -= static_cast<float>(options_.frequency_penalty);
+      set(id, at(id) - penalty);
     }
   }
 }

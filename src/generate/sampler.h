@@ -13,6 +13,8 @@
 
 namespace qx {
 
+constexpr double kLeastRepetitionPenalty = 1e-3;
+
 struct SamplerOptions {
   double temperature = 0;  // 0: the most probable token, first index on a tie; no filter applies
   double top_p = 1;        // in effect for 0 < top_p < 1
@@ -29,9 +31,10 @@ struct SamplerOptions {
   // What the processors change before log-softmax, at every temperature.
   std::vector<std::pair<TokenId, double>> logit_bias = {};  // added; each token at most once
   // Of tokens among the last so many of the history (mlx-lm's 20; 0: the whole history):
-  double repetition_penalty = 0;  // > 0: positive logits divided, negative ones multiplied; 0: off
-  double presence_penalty = 0;    // subtracted once from each token that occurs
-  double frequency_penalty = 0;   // subtracted for each time that it occurs
+  // Positive logits divided, negative ones multiplied; kLeastRepetitionPenalty or more; 0: off.
+  double repetition_penalty = 0;
+  double presence_penalty = 0;   // subtracted once from each token that occurs
+  double frequency_penalty = 0;  // subtracted for each time that it occurs
   std::int64_t repetition_context_size = 20;
   std::int64_t presence_context_size = 20;
   std::int64_t frequency_context_size = 20;
@@ -67,7 +70,7 @@ class Sampler {
   // history: prompt and generated tokens so far, oldest first, each in [0, logits.size()).
   TokenId choose(std::span<float> logits, std::span<const TokenId> history);
 
-  // The steps on their own.
+  // The steps on their own. process() leaves finite logits finite.
   void process(std::span<float> logits, std::span<const TokenId> history);
   TokenId sample(std::span<const float> logprobs);
   // The filters before a draw, as sample() applies them at a temperature above 0; XTC draws whether it
@@ -94,7 +97,7 @@ class Sampler {
   std::vector<TokenId> recent_;  // distinct tokens of a penalty's context
 };
 
-// The filters on their own; a dropped token becomes -infinity.
+// The filters on their own; a dropped token becomes -infinity. They end for any values, NaN too.
 void keep_top_p(std::span<float> logprobs, double top_p, std::vector<float>& sorted);
 void keep_min_p(std::span<float> logprobs, double min_p);
 void exclude_top_choices(std::span<float> logprobs, double threshold,

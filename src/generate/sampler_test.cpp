@@ -211,6 +211,58 @@ TEST(Sampler, PenaltiesAndBias) {
   EXPECT_FALSE(SamplerOptions{}.changes_logits());
 }
 
+TEST(Sampler, WhateverIsAskedLogitsStayFinite) {
+  constexpr float kMost = std::numeric_limits<float>::max();
+  const std::vector<TokenId> history = {0, 1, 0, 1, 0};
+  const std::vector<SamplerOptions> extremes = {{.logit_bias = {{0, 1e6}, {1, 1e6}}},
+                                                {.logit_bias = {{0, -1e6}, {1, -1e6}}},
+                                                {.repetition_penalty = kLeastRepetitionPenalty},
+                                                {.repetition_penalty = 1e6},
+                                                {.presence_penalty = 1e6},
+                                                {.presence_penalty = -1e6},
+                                                {.frequency_penalty = 1e6},
+                                                {.frequency_penalty = -1e6}};
+  for (SamplerOptions options : extremes) {
+    for (const double temperature : {5e-324, 1.0, 1e6}) {
+      options.temperature = temperature;
+      options.top_p = 0.9;
+      options.min_p = 5e-324;
+      options.top_k = 2;
+      check_sampler_options(options, 4);
+      Sampler sampler(options);
+      std::vector<float> logits = {kMost, kMost, -kMost, kGone};
+      sampler.process(logits, history);
+      for (std::size_t i = 0; i < 3; ++i) EXPECT_TRUE(std::isfinite(logits[i])) << i;
+      EXPECT_EQ(logits[3], kGone);
+      EXPECT_LT(sampler.choose(logits, history), 3);
+      for (const float v : logits) EXPECT_FALSE(std::isnan(v));
+    }
+  }
+}
+
+TEST(Sampler, FiltersEndForAnyValues) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const float nan = std::nanf("");
+  const std::vector<std::vector<float>> lists = {{nan, nan, nan, nan},
+                                                 {0, nan, nan, -1},
+                                                 {kInfinity, kInfinity, 0, 1},
+                                                 {kInfinity, nan, kGone, 1},
+                                                 {kGone, kGone, kGone, kGone}};
+  std::vector<float> sorted;
+  for (const std::vector<float>& list : lists) {
+    for (const double p : {1e-9, 0.5, 1 - 1e-9}) {
+      auto x = list;
+      keep_top_p(x, p, sorted);
+      EXPECT_EQ(x.size(), 4u);
+    }
+    for (const int k : {1, 2, 3}) {
+      auto x = list;
+      keep_top_k(x, k, sorted);
+      EXPECT_EQ(x.size(), 4u);
+    }
+  }
+}
+
 TEST(Sampler, ChooseLeavesTheLogprobsThatItChoseFrom) {
   Sampler sampler({.temperature = 0, .presence_penalty = 3});
   std::vector<float> logits = {1, 2, kGone};
@@ -274,6 +326,9 @@ TEST(Sampler, OptionsOutOfRangeAreNamed) {
       {{.logit_bias = {{1, nan}}}, "[logit_bias] got nan"},
       {{.logit_bias = {{1, 1.0}, {1, 1.0}}}, "[logit_bias] got token 1 twice"},
       {{.repetition_penalty = -1}, "[repetition_penalty]"},
+      {{.repetition_penalty = nan}, "[repetition_penalty]"},
+      {{.repetition_penalty = 1e-40},
+       "[repetition_penalty] got 1e-40, expected a number from 0.001"},
       {{.presence_penalty = nan}, "[presence_penalty]"},
       {{.frequency_penalty = 1e9}, "[frequency_penalty]"},
       {{.repetition_context_size = -1}, "[repetition_context_size] got -1"},

@@ -302,7 +302,11 @@ void EngineGroup::finish(EngineChoice& choice, FinishReason reason, std::string 
 void EngineGroup::fail(GenerationFailure failure, const std::string& message) {
   if (finished) return;
   finished = true;
-  task.sink->on_failure(failure, message);
+  try {
+    task.sink->on_failure(failure, message);
+  } catch (const std::exception&) {
+    // It had its last word. Nobody would catch this on the engine's thread.
+  }
 }
 
 }  // namespace qx

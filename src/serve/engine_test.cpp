@@ -391,6 +391,28 @@ TEST_F(ServeEngineTest, APassedDeadlineFailsATask) {
   EXPECT_EQ(sink->failure, GenerationFailure::kTimeout);
 }
 
+TEST_F(ServeEngineTest, ASinkThatThrowsEndsNobodyElse) {
+  class Throwing final : public GenerationSink {
+   public:
+    void on_prompt(PromptReport) override {}
+    void on_token(GeneratedToken) override {}
+    void on_finish(ChoiceReport) override {}
+    void on_all_finished() override {}
+    void on_failure(GenerationFailure, const std::string&) override {
+      throw std::runtime_error("no memory for the last word");
+    }
+  };
+  const auto engine = start();
+  GenerationTask late = task_of(prompt_of(4, 1), 4, nullptr);
+  late.sink = std::make_shared<Throwing>();
+  late.deadline = std::chrono::steady_clock::time_point::min();
+  submit(*engine, std::move(late));
+  const auto sink = std::make_shared<TestSink>();
+  submit(*engine, task_of(prompt_of(4, 2), 4, sink));
+  sink->wait();
+  EXPECT_FALSE(sink->failure);
+}
+
 TEST_F(ServeEngineTest, AConstraintRulesWhatIsChosen) {
   // Even tokens alone, and the end after six.
   struct Even final : GenerationConstraint {

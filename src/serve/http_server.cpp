@@ -93,7 +93,9 @@ HttpServer::HttpServer(const std::string& host, std::uint16_t port, ServerLimits
 }
 
 HttpServer::~HttpServer() {
-  // Pending operations hold the state; they end here.
+  // Pending operations hold the state; they end here. What they would tell may be about what has gone
+  // already: the handler, its engines.
+  state_->ended = true;
   close();
   state_->io.restart();
   state_->io.poll();

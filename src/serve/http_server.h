@@ -55,7 +55,7 @@ class ServerCall {
   virtual void write(std::string text) = 0;
   virtual void end_stream() = 0;
   // Called once, on the server's thread, when the client goes away before the answer's end (also
-  // when it has gone already). The last action given counts.
+  // when it has gone already). The last action given counts. None is called once the server goes.
   virtual void on_gone(std::function<void()> action) = 0;
 };
 
@@ -85,8 +85,8 @@ class HttpServer {
   bool loopback() const;
 
   // Serves on this thread until drain() and the end of all connections, or close(). tick: called
-  // about every 50 ms. The handler must live as long as the server, and hear nothing more from its
-  // own threads when the server goes.
+  // about every 50 ms. The handler is called by run() alone; calls that it has kept must have gone
+  // before the server goes.
   void run(ServerHandler& handler, const std::function<void()>& tick);
 
   // Both on the server's thread (in tick or a handler).

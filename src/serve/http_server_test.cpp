@@ -204,6 +204,35 @@ TEST_F(HttpServerTest, BadRequestsAreRefusedAndNothingElseHappens) {
   EXPECT_TRUE(ask(std::string("GET /echo?fine HTTP/1.1\r\n") + kClose + "\r\n").ends_with("fine"));
 }
 
+// Whoever forwards the request may see another end of it than this server does: nothing behind it
+// may count as a request.
+TEST_F(HttpServerTest, ABodyInACodingThatIsNotChunkedEndsTheConnection) {
+  start();
+  const std::pair<std::string, std::string> cases[] = {
+      {"Transfer-Encoding: gzip\r\n", "501"},
+      {"Transfer-Encoding: identity\r\n", "501"},
+      {"Transfer-Encoding: xchunked\r\n", "501"},
+      {"Transfer-Encoding: gzip, chunked\r\n", "501"},
+      {"Transfer-Encoding: chunked, gzip\r\n", "501"},
+      {"Transfer-Encoding: chunked, chunked\r\n", "501"},
+      {"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", "400"},
+      {"Transfer-Encoding: \r\n", "501"},
+      {"Transfer-Encoding: gzip\r\nContent-Length: 3\r\n", "400"},
+      {"Content-Length: 3\r\nTransfer-Encoding: identity\r\n", "400"}};
+  for (const auto& [headers, status] : cases) {
+    const std::string answer = ask("POST /echo?one HTTP/1.1\r\nHost: x\r\n" + headers +
+                                   "\r\nGET /echo?smuggled HTTP/1.1\r\nHost: x\r\n\r\n");
+    EXPECT_TRUE(answer.starts_with("HTTP/1.1 " + status)) << headers << "\n" << answer;
+    EXPECT_NE(answer.find("Connection: close\r\n"), std::string::npos) << headers;
+    EXPECT_EQ(answer.find("smuggled"), std::string::npos) << headers << "\n" << answer;
+  }
+  EXPECT_TRUE(ask("POST /echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n")
+                  .starts_with("HTTP/1.1 400"));
+  EXPECT_TRUE(ask(std::string("POST /echo HTTP/1.1\r\n") + kClose +
+                  "Transfer-Encoding: Chunked\r\n\r\n1\r\na\r\n0\r\n\r\n")
+                  .ends_with("\r\n\r\na"));
+}
+
 TEST_F(HttpServerTest, HeadersThatComeOneByOneHaveAnEnd) {
   start();
   RawClient client(server_->port());
@@ -431,6 +460,21 @@ TEST_F(HttpServerTest, DrainingEndsIdleConnectionsAndLetsAnswersEnd) {
   EXPECT_TRUE(answer.ends_with("last words"));
   handler_.release();
   thread_.join();  // run() returns by itself
+}
+
+// What they refer to may have gone before the server.
+TEST_F(HttpServerTest, ItsEndRunsNoActions) {
+  start();
+  RawClient client(server_->port());
+  client.send("GET /wait HTTP/1.1\r\nHost: x\r\n\r\n");
+  handler_.waiting.get_future().wait();
+  stop_ = true;
+  thread_.join();
+  bool late = false;
+  handler_.kept.front()->on_gone([&] { late = true; });
+  handler_.release();
+  server_.reset();
+  EXPECT_FALSE(late);
 }
 
 TEST_F(HttpServerTest, APortThatIsTakenIsAnError) {

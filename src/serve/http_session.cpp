@@ -125,7 +125,7 @@ class HttpSession final : public std::enable_shared_from_this<HttpSession> {
   void on_gone(std::uint64_t serial, std::function<void()> action) {
     if (answering(serial)) {
       gone_action_ = std::move(action);
-    } else if (serial == gone_serial_) {
+    } else if (serial == gone_serial_ && !host_.ended) {
       action();
     }
   }
@@ -198,9 +198,7 @@ class HttpSession final : public std::enable_shared_from_this<HttpSession> {
     if (message.version() >= 11 && request_.header("host").empty()) {
       return refuse(400, "expected a Host header");
     }
-    if (message.has_content_length() && message.chunked()) {
-      return refuse(400, "got Content-Length and Transfer-Encoding, expected one of them");
-    }
+    if (refuse_framing()) return;
     if (auto refusal = host_.handler->admit(request_)) {
       keep_alive_ = keep_alive_ && parser_->is_done();
       return send(std::move(*refusal), request_.method != "HEAD");
@@ -208,6 +206,25 @@ class HttpSession final : public std::enable_shared_from_this<HttpSession> {
     stage_ = Stage::kBody;
     if (lower(request_.header("expect")) == "100-continue") return say_continue();
     read_body();
+  }
+
+  // Where a body ends must be beyond doubt: who forwards requests and sees another end than this
+  // server lets one client's bytes begin another's request (RFC 9112, 6.1 and 6.3).
+  bool refuse_framing() {
+    const auto encodings =
+        std::count_if(request_.headers.begin(), request_.headers.end(),
+                      [](const auto& h) { return h.first == "transfer-encoding"; });
+    if (encodings == 0) return false;
+    if (parser_->get().count(http::field::content_length) > 0) {
+      refuse(400, "got Content-Length and Transfer-Encoding, expected one of them");
+    } else if (encodings > 1 || parser_->get().version() < 11) {
+      refuse(400, "expected one Transfer-Encoding, in a request of HTTP/1.1");
+    } else if (lower(request_.header("transfer-encoding")) != "chunked") {
+      refuse(501, "expected no Transfer-Encoding but chunked");
+    } else {
+      return false;
+    }
+    return true;
   }
 
   void take_head() {
@@ -391,7 +408,8 @@ class HttpSession final : public std::enable_shared_from_this<HttpSession> {
 
   void client_gone() {
     gone_serial_ = serial_;
-    if (auto action = std::exchange(gone_action_, nullptr)) action();
+    auto action = std::exchange(gone_action_, nullptr);
+    if (action && !host_.ended) action();
   }
 
   std::shared_ptr<ServerCall> make_call();

@@ -21,6 +21,7 @@ struct SessionHost {
   ServerHandler* handler = nullptr;  // there before any session
   boost::asio::io_context& context;
   bool draining = false;
+  bool ended = false;  // what is still to be done is done without a word to anybody
   std::unordered_set<HttpSession*> sessions = {};  // those that live
 
   void close_idle();

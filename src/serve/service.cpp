@@ -9,6 +9,7 @@
 #include <new>
 
 #include "base/error.h"
+#include "serve/api_answer.h"
 #include "serve/api_json.h"
 #include "serve/service_flight.h"
 #include "serve/web_page.h"
@@ -22,19 +23,39 @@ std::string lower_text(std::string_view text) {
   return out;
 }
 
-// "example.org:8080" without the port; "[::1]:80" too.
+// "Example.org:8080" without the port, in lower case; "[::1]:80" too, and "::1" in the brackets that
+// it has in a Host.
 std::string host_name(std::string_view host) {
   if (host.starts_with('[')) return lower_text(host.substr(0, host.find(']') + 1));
-  return lower_text(host.substr(0, host.find(':')));
+  const std::size_t colon = host.find(':');
+  if (colon != host.rfind(':')) return "[" + lower_text(host) + "]";
+  return lower_text(host.substr(0, colon));
+}
+
+ServiceOptions with_host_names(ServiceOptions options) {
+  for (std::string& host : options.hosts) host = host_name(host);
+  return options;
 }
 
 }  // namespace
 
-void ServeService::Flight::ended(int status) const {
-  service.metrics_.count_request(route.name, status);
-  if (!service.options_.log) return;
-  const double seconds = std::chrono::duration<double>(Clock::now() - begun).count();
-  service.options_.log(fmt::format("{} {} {} {:.3f} s", route.method, route.path, status, seconds));
+void ServeService::Flight::ended(int status) const noexcept {
+  try {
+    service.metrics_.count_request(route.name, status);
+    if (!service.options_.log) return;
+    const double seconds = std::chrono::duration<double>(Clock::now() - begun).count();
+    service.options_.log(
+        fmt::format("{} {} {} {:.3f} s", route.method, route.path, status, seconds));
+  } catch (const std::exception&) {
+    // A line is lost. Thrown on a thread of the engines or workers it would be the whole server.
+  }
+}
+
+void ServeService::Flight::check() const {
+  if (ticket->cancelled())
+    throw ApiError(failure_status(GenerationFailure::kCancelled), "cancelled");
+  if (service.aborting_) throw ApiError(503, "the server is shutting down");
+  if (Clock::now() > deadline()) throw ApiError(504, "the request waited for longer than its time");
 }
 
 const ServeService::Route* ServeService::find_route(std::string_view path) {
@@ -63,7 +84,7 @@ const ServeService::Route* ServeService::find_route(std::string_view path) {
 
 ServeService::ServeService(std::vector<std::unique_ptr<ServedModel>> models, ServiceOptions options)
     : models_(std::move(models)),
-      options_(std::move(options)),
+      options_(with_host_names(std::move(options))),
       created_(static_cast<std::int64_t>(std::time(nullptr))),
       workers_(std::make_unique<Workers>()) {
   QX_CHECK(!models_.empty());
@@ -91,7 +112,7 @@ void ServeService::drain() {
 }
 
 void ServeService::abort() {
-  stopping_ = true;
+  stopping_ = aborting_ = true;
   for (const auto& model : models_) model->engine->abort();
 }
 
@@ -123,7 +144,8 @@ ServerReply ServeService::error_reply(const ServerRequest* request, int status,
 bool ServeService::known_host(const ServerRequest& request) const {
   if (options_.hosts.empty()) return true;
   const std::string name = host_name(request.header("host"));
-  return std::find(options_.hosts.begin(), options_.hosts.end(), name) != options_.hosts.end();
+  return !name.empty() &&
+         std::find(options_.hosts.begin(), options_.hosts.end(), name) != options_.hosts.end();
 }
 
 // What a browser asks before it lets a page ask (fetch.spec.whatwg.org, CORS preflight).
@@ -186,22 +208,31 @@ void ServeService::handle(std::shared_ptr<ServerCall> call) {
   const auto flight = std::make_shared<Flight>(*this, *route, std::move(call));
   flight->self = flight;
   if (route->method == "GET") return run(*route, flight);
+  flight->call->on_gone([ticket = flight->ticket] { ticket->cancel(); });
   if (in_flight_ > options_.in_flight) {
     flight->call->respond(
         error_reply(&flight->call->request(), 429, "too many requests are waiting"));
     flight->ended(429);
     return;
   }
-  boost::asio::post(workers_->pool, [this, route, flight] { run(*route, flight); });
+  boost::asio::post(workers_->pool, [this, route, flight] {
+    try {
+      run(*route, flight);
+    } catch (const std::exception&) {
+      // No memory even for the refusal: a call that is dropped is answered with status 500.
+    }
+  });
 }
 
 void ServeService::run(const Route& route, const std::shared_ptr<Flight>& flight) {
   ServerReply reply;
   const ServerRequest& request = flight->call->request();
   try {
+    if (route.method != "GET") flight->check();
     (this->*route.run)(*flight);
     return;
   } catch (const ApiError& e) {
+    if (e.status == failure_status(GenerationFailure::kCancelled)) metrics_.count_cancelled();
     reply = error_reply(&request, e.status, e.what(), e.param, e.code);
   } catch (const Error& e) {
     reply = error_reply(&request, 400, e.what());

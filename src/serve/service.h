@@ -20,17 +20,18 @@
 namespace qx {
 
 struct ServiceOptions {
-  SamplerOptions sampling = {.temperature = 1};  // of what requests leave out; OpenAI's defaults
-  std::int64_t chat_tokens = 1024;               // max_tokens of chats that do not say
-  std::int64_t completion_tokens = 16;           // and of completions, as OpenAI's
-  std::chrono::milliseconds request_time{600'000};
+  SamplerOptions sampling = {.temperature = 1};     // of what requests leave out; OpenAI's defaults
+  std::int64_t chat_tokens = 1024;                  // max_tokens of chats that do not say
+  std::int64_t completion_tokens = 16;              // and of completions, as OpenAI's
+  std::chrono::milliseconds request_time{600'000};  // from when the request was read
   ApiKeys keys = {};
   std::vector<std::string> cors = {};  // origins of pages that may ask, or "*"
-  // The names by which clients may call this server (Host); empty: any. Against pages elsewhere
-  // whose own name is made to point to this machine.
+  // The names by which clients may call this server (Host), in any case, a port does not count;
+  // empty: any. Against pages elsewhere whose own name is made to point to this machine.
   std::vector<std::string> hosts = {};
-  std::int64_t in_flight = 160;                      // requests at work or waiting
-  std::function<void(const std::string&)> log = {};  // a line for each request; any thread
+  std::int64_t in_flight = 160;  // requests at work or waiting
+  // A line for each request; any thread. One that throws loses its line.
+  std::function<void(const std::string&)> log = {};
 };
 
 // Threads: handlers on the server's thread; requests are read and prepared by workers of its own.
@@ -49,7 +50,9 @@ class ServeService final : public ServerHandler {
   // Shutting down: new requests are refused; those at work go on until abort().
   void drain();
   void abort();
-  void stop();  // abort, and wait for all threads: afterwards no call hears from them
+  // abort, and wait for all threads: afterwards no call hears from them. A request that is being
+  // prepared holds it up until the step at hand ends.
+  void stop();
 
   std::vector<std::string> model_names() const;
 
@@ -82,7 +85,8 @@ class ServeService final : public ServerHandler {
 
   Json model_json(const ServedModel& model) const;
   std::string render(const ServedModel& model, const ChatRequest& request) const;
-  GenerationTask common_task(const ServedModel& model, const CommonRequest& request) const;
+  GenerationTask common_task(const Flight& flight, const ServedModel& model,
+                             const CommonRequest& request) const;
   void set_length(GenerationTask& task, const ServedModel& model, std::optional<std::int64_t> asked,
                   std::int64_t otherwise) const;
   void submit(const Flight& flight, ServedModel& model, std::vector<GenerationTask> tasks,
@@ -93,7 +97,7 @@ class ServeService final : public ServerHandler {
   const std::int64_t created_;
   ServeMetrics metrics_;
   std::atomic<std::int64_t> in_flight_{0};
-  std::atomic<bool> stopping_{false};
+  std::atomic<bool> stopping_{false}, aborting_{false};
   std::unique_ptr<Workers> workers_;
 };
 

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "serve/generation_task.h"
 #include "serve/service.h"
 
 namespace qx {
@@ -30,13 +31,19 @@ struct ServeService::Flight {
   Flight(const Flight&) = delete;
   Flight& operator=(const Flight&) = delete;
 
-  // Counts and logs the end of the request.
-  void ended(int status) const;
+  // Between the steps of preparing an answer, any of which may take long. Fails: ApiError when the
+  // client has gone, the request's time is over, or the server ends.
+  void check() const;
+  Clock::time_point deadline() const { return begun + service.options_.request_time; }
+
+  // Counts and logs the end of the request, as far as the log takes it.
+  void ended(int status) const noexcept;
 
   ServeService& service;
   const Route& route;
   const std::shared_ptr<ServerCall> call;
-  const Clock::time_point begun = Clock::now();
+  const Clock::time_point begun = Clock::now();  // once it is read
+  const std::shared_ptr<GenerationTicket> ticket = std::make_shared<GenerationTicket>();
   std::weak_ptr<Flight> self = {};
   std::shared_ptr<Flight> lock() const { return self.lock(); }
 };

@@ -42,6 +42,14 @@ bool opens_thinking(std::string_view prompt) {
   return end != std::string_view::npos && prompt.substr(0, end + 1).ends_with("<think>");
 }
 
+// A task that cannot be run: the place of the error is the member of the request that is at fault.
+[[noreturn]] void throw_refused(const Error& error) {
+  const std::string_view what = error.what();
+  const std::size_t end = what.find(']');
+  const bool placed = what.starts_with('[') && end != std::string_view::npos;
+  throw ApiError(400, std::string(what), placed ? std::string(what.substr(1, end - 1)) : "");
+}
+
 // Texts that no context holds are refused before minutes go into their tokens.
 std::vector<TokenId> encode_prompt(const ServedModel& model, const std::string& text,
                                    SpecialTokens special) {
@@ -78,7 +86,7 @@ std::string ServeService::render(const ServedModel& model, const ChatRequest& re
   return model.chat->render(request.messages, options);
 }
 
-GenerationTask ServeService::common_task(const ServedModel& model,
+GenerationTask ServeService::common_task(const Flight& flight, const ServedModel& model,
                                          const CommonRequest& request) const {
   GenerationTask task;
   task.choices = request.n;
@@ -95,8 +103,12 @@ GenerationTask ServeService::common_task(const ServedModel& model,
   }
   task.logprobs = request.logprobs;
   task.top_logprobs = request.top_logprobs;
-  task.deadline = Flight::Clock::now() + options_.request_time;
-  check_sampler_options(task.sampling, model.model->config().vocab_size);
+  task.deadline = flight.deadline();
+  try {
+    check_sampler_options(task.sampling, model.model->config().vocab_size);
+  } catch (const Error& e) {
+    throw_refused(e);
+  }
   return task;
 }
 
@@ -117,7 +129,7 @@ void ServeService::set_length(GenerationTask& task, const ServedModel& model,
 
 void ServeService::submit(const Flight& flight, ServedModel& model,
                           std::vector<GenerationTask> tasks, AnswerShape shape) {
-  const auto ticket = std::make_shared<GenerationTicket>();
+  const auto ticket = flight.ticket;
   const auto owner = flight.lock();
   const auto answer = std::make_shared<ApiAnswer>(std::move(shape), static_cast<int>(tasks.size()),
                                                   model.tokenizer, flight.call, ticket, metrics_,
@@ -132,7 +144,17 @@ void ServeService::submit(const Flight& flight, ServedModel& model,
     ticket->cancel();
     engine->wake();
   });
-  switch (engine->submit(std::move(tasks))) {
+  ServeEngine::Submitted submitted{};
+  try {
+    submitted = engine->submit(std::move(tasks));
+  } catch (const Error& e) {
+    answer->withdraw();
+    throw_refused(e);
+  } catch (...) {
+    answer->withdraw();
+    throw;
+  }
+  switch (submitted) {
     case ServeEngine::Submitted::kAccepted:
       return;
     case ServeEngine::Submitted::kFull:
@@ -147,7 +169,9 @@ void ServeService::submit(const Flight& flight, ServedModel& model,
 void ServeService::post_chat(const Flight& flight) {
   const ChatRequest request = parse_chat_request(flight.call->request().body, options_.sampling);
   ServedModel& model = find_model(request.model);
+  flight.check();
   std::string prompt = render(model, request);
+  flight.check();
   AnswerShape shape = answer_shape("chatcmpl", model, request);
   shape.headers = cors_headers(flight.call->request());
   shape.format.thinking = model.thinks && !request.continue_final_message;
@@ -166,10 +190,13 @@ void ServeService::post_chat(const Flight& flight) {
   }
   prompt += shape.opening;
 
-  GenerationTask task = common_task(model, request);
+  GenerationTask task = common_task(flight, model, request);
   task.prompt = encode_prompt(model, prompt, SpecialTokens::kNone);
   set_length(task, model, request.max_tokens, options_.chat_tokens);
-  task.constraints = make_constraints(model, schema, request.n, task.stop_tokens);
+  flight.check();
+  const auto grammar = compile_constraint(schema);
+  flight.check();
+  task.constraints = make_constraints(model, grammar.get(), request.n, task.stop_tokens);
 
   std::vector<GenerationTask> tasks;
   tasks.push_back(std::move(task));
@@ -183,9 +210,12 @@ void ServeService::post_completion(const Flight& flight) {
   AnswerShape shape = answer_shape("cmpl", model, request);
   shape.chat = false;
   shape.headers = cors_headers(flight.call->request());
+  flight.check();
+  const auto grammar = compile_constraint(request.schema);
   std::vector<GenerationTask> tasks;
   for (const auto& prompt : request.prompts) {
-    GenerationTask task = common_task(model, request);
+    flight.check();
+    GenerationTask task = common_task(flight, model, request);
     const auto* const text = std::get_if<std::string>(&prompt);
     if (text != nullptr) {
       const std::string bos = model.tokenizer.bos_token();
@@ -197,7 +227,7 @@ void ServeService::post_completion(const Flight& flight) {
     }
     set_length(task, model, request.max_tokens, options_.completion_tokens);
     task.prompt_logprobs = request.echo && request.logprobs;
-    task.constraints = make_constraints(model, request.schema, request.n, task.stop_tokens);
+    task.constraints = make_constraints(model, grammar.get(), request.n, task.stop_tokens);
     if (request.echo) {
       shape.echo.push_back(task.prompt);
       shape.echo_texts.push_back(
@@ -212,9 +242,11 @@ void ServeService::post_completion(const Flight& flight) {
 void ServeService::post_tokenize(const Flight& flight) {
   const TokenizeRequest request = parse_tokenize_request(flight.call->request().body);
   ServedModel& model = find_model(request.model);
+  flight.check();
   const std::string text = request.text ? *request.text : render(model, *request.chat);
-  const std::vector<TokenId> ids = model.tokenizer.encode(
-      text, request.add_special ? SpecialTokens::kAdd : SpecialTokens::kNone);
+  flight.check();
+  const std::vector<TokenId> ids =
+      encode_prompt(model, text, request.add_special ? SpecialTokens::kAdd : SpecialTokens::kNone);
   reply_json(
       flight,
       {{"tokens", ids}, {"count", ids.size()}, {"max_model_len", model.engine->limits().context}});

@@ -2,7 +2,6 @@
 #include "serve/text_constraint.h"
 
 #include "base/error.h"
-#include "constrain/token_constraint.h"
 #include "serve/api_error.h"
 
 namespace qx {
@@ -21,22 +20,26 @@ class SchemaConstraint final : public GenerationConstraint {
 
 }  // namespace
 
+std::shared_ptr<const SchemaGrammar> compile_constraint(const Json& schema) {
+  if (schema.is_null()) return nullptr;
+  try {
+    return std::make_shared<const SchemaGrammar>(schema, "schema");
+  } catch (const Error& e) {
+    throw ApiError(400, e.what(), "response_format");
+  }
+}
+
 std::vector<std::shared_ptr<GenerationConstraint>> make_constraints(const ServedModel& model,
-                                                                    const Json& schema, int choices,
+                                                                    const SchemaGrammar* grammar,
+                                                                    int choices,
                                                                     std::span<const TokenId> stop) {
-  if (schema.is_null()) return {};
+  if (grammar == nullptr) return {};
   std::vector<std::shared_ptr<GenerationConstraint>> out;
   for (int i = 0; i < choices; ++i) {
-    // One each: what a grammar has worked out is for one thread at a time, and choices are sampled
+    // A copy each: what a grammar has worked out is for one thread at a time, and choices are sampled
     // by several.
-    std::shared_ptr<SchemaGrammar> grammar;
-    try {
-      grammar = std::make_shared<SchemaGrammar>(schema, "schema");
-    } catch (const Error& e) {
-      throw ApiError(400, e.what(), "response_format");
-    }
     out.push_back(std::make_shared<SchemaConstraint>(
-        TokenConstraint(std::move(grammar), model.vocabulary, stop)));
+        TokenConstraint(grammar->copy(), model.vocabulary, stop)));
   }
   return out;
 }

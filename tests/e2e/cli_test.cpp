@@ -1,6 +1,7 @@
 // What every verb has in common: help, version, exit codes, where messages go.
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
+#include <sys/wait.h>
 
 #include <cstdlib>
 #include <fstream>
@@ -105,6 +106,14 @@ TEST(Cli, MissingInputsExitWithOneAndNameThePlace) {
     EXPECT_TRUE(o.out.empty()) << o.out;
     EXPECT_FALSE(std::filesystem::exists(target));
   }
+}
+
+TEST(Cli, AMessageThatCannotBeWrittenIsLostAndTheExitCodeIsNot) {
+  if (!std::filesystem::exists("/dev/full")) GTEST_SKIP() << "no device that is full";
+  const std::string command = std::string(program()) + " inspect /nonexistent 2> /dev/full";
+  const int status = std::system(command.c_str());
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 1);
 }
 
 TEST(Completion, BashCompletesVerbsAndOptions) {
