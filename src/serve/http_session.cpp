@@ -441,8 +441,11 @@ class SessionCall final : public ServerCall {
         serial_(serial),
         request_(std::move(request)),
         context_(context) {}
+  // The session may end with this word, so its last reference goes along: a session belongs to the
+  // server's thread.
   ~SessionCall() override {
-    post([](HttpSession& s, std::uint64_t serial) { s.abandoned(serial); });
+    asio::post(context_,
+               [session = std::move(session_), serial = serial_] { session->abandoned(serial); });
   }
   SessionCall(const SessionCall&) = delete;
   SessionCall& operator=(const SessionCall&) = delete;
@@ -480,7 +483,7 @@ class SessionCall final : public ServerCall {
     });
   }
 
-  const std::shared_ptr<HttpSession> session_;
+  std::shared_ptr<HttpSession> session_;
   const std::uint64_t serial_;
   const ServerRequest request_;
   asio::io_context& context_;
