@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "distance/base_states.h"
 
-#include <unistd.h>
-
 #include <bit>
 #include <cstring>
-#include <system_error>
 #include <utility>
 
 #include "base/error.h"
-#include "io/staged.h"
 
 namespace qx {
 namespace {
@@ -141,16 +137,9 @@ StatesWriter::StatesWriter(std::filesystem::path file, const Json& identity, std
   offset_ = header(hash).size();
   const std::uint64_t size = offset_ + static_cast<std::uint64_t>(rows * width) * 4;
   check_disk_space(target_, size);
-  partial_ = target_.parent_path() /
-             fmt::format(".{}.{}.qx-partial", target_.filename().string(), ::getpid());
-  out_ = std::make_unique<PosixFile>(partial_);
+  staged_ = std::make_unique<StagedFile>(target_);
+  out_ = std::make_unique<PosixFile>(staged_->path());
   out_->allocate(size);
-}
-
-StatesWriter::~StatesWriter() {
-  if (partial_.empty()) return;
-  std::error_code ignored;
-  std::filesystem::remove(partial_, ignored);
 }
 
 std::string StatesWriter::header(const std::string& hash) const {
@@ -187,11 +176,7 @@ BaseStates StatesWriter::commit() {
   const std::string head = header(hash_.hex());
   out_->write_at(0, std::as_bytes(std::span(head)));
   out_->sync_and_close();
-  std::error_code error;
-  std::filesystem::rename(partial_, target_, error);
-  if (error) fail(target_.string(), "cannot rename to it: {}", error.message());
-  sync_path(std::filesystem::absolute(target_).parent_path());
-  partial_.clear();
+  staged_->commit();
   return BaseStates::load(target_, identity_);
 }
 

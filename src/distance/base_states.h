@@ -21,6 +21,7 @@
 #include "base/mapped_file.h"
 #include "io/json.h"
 #include "io/posix_file.h"
+#include "io/staged.h"
 #include "model/model.h"
 
 namespace qx {
@@ -53,15 +54,11 @@ class BaseStates {
   std::int64_t rows_ = 0, width_ = 0;
 };
 
-// Takes rows as they come. With a file name they go to a temporary file beside it, which commit() syncs
-// and renames; without, they stay in memory. Sizes are reserved at once: a full disk shows here.
+// Takes rows as they come. With a file name they go to a StagedFile, which commit() syncs and renames; without, they stay in memory. Sizes are reserved at once: a full disk shows here.
 class StatesWriter {
  public:
   StatesWriter(std::filesystem::path file, const Json& identity, std::int64_t rows,
                std::int64_t width);
-  ~StatesWriter();  // removes what was not committed
-  StatesWriter(const StatesWriter&) = delete;
-  StatesWriter& operator=(const StatesWriter&) = delete;
 
   void append(const Hidden& hidden);
   BaseStates commit();  // all rows must have come
@@ -69,10 +66,11 @@ class StatesWriter {
  private:
   std::string header(const std::string& hash) const;
 
-  std::filesystem::path target_, partial_;
+  std::filesystem::path target_;
   Json identity_;
   std::int64_t rows_, width_, done_ = 0;
   std::vector<float> values_;
+  std::unique_ptr<StagedFile> staged_;
   std::unique_ptr<PosixFile> out_;
   std::uint64_t offset_ = 0;
   Sha256 hash_;

@@ -64,21 +64,21 @@ void remove_or_fail(const fs::path& path) {
   fail(place.string(), "another qx process is writing this output; wait for it to end");
 }
 
-// Opens and locks a directory that may vanish or be replaced meanwhile; -1 when it did.
-int open_locked(const fs::path& directory) {
-  const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+// Opens with `flags` and locks what may vanish or be replaced meanwhile; -1 when it did.
+int open_locked(const fs::path& path, int flags) {
+  const int fd = ::open(path.c_str(), flags | O_CLOEXEC | O_NOFOLLOW, 0666);
   if (fd < 0 && errno == ENOENT) return -1;
-  if (fd < 0) fail(directory.string(), "cannot open: {}", std::strerror(errno));
+  if (fd < 0) fail_errno(path, "cannot open", errno);
   if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
     const int error = errno;
     ::close(fd);
-    if (error == EWOULDBLOCK) fail_busy(directory);
+    if (error == EWOULDBLOCK) fail_busy(path);
     if (error == EINTR) return -1;
-    fail(directory.string(), "cannot lock: {}", std::strerror(error));
+    fail_errno(path, "cannot lock", error);
   }
   struct stat by_fd {
   }, by_path{};
-  if (::fstat(fd, &by_fd) != 0 || ::lstat(directory.c_str(), &by_path) != 0 ||
+  if (::fstat(fd, &by_fd) != 0 || ::lstat(path.c_str(), &by_path) != 0 ||
       by_fd.st_ino != by_path.st_ino || by_fd.st_dev != by_path.st_dev) {
     ::close(fd);
     return -1;
@@ -86,15 +86,25 @@ int open_locked(const fs::path& directory) {
   return fd;
 }
 
-int create_locked(const fs::path& directory) {
-  for (int attempt = 0; attempt < 100; ++attempt) {
+constexpr int kAttempts = 100;
+
+int create_locked_directory(const fs::path& directory) {
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
     if (::mkdir(directory.c_str(), 0777) != 0 && errno != EEXIST) {
-      fail(directory.string(), "cannot create the folder: {}", std::strerror(errno));
+      fail_errno(directory, "cannot create the folder", errno);
     }
-    const int fd = open_locked(directory);
+    const int fd = open_locked(directory, O_RDONLY | O_DIRECTORY);
     if (fd >= 0) return fd;
   }
   fail(directory.string(), "another process keeps replacing this folder");
+}
+
+int create_locked_file(const fs::path& file) {
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    const int fd = open_locked(file, O_WRONLY | O_CREAT);
+    if (fd >= 0) return fd;
+  }
+  fail(file.string(), "another process keeps replacing this file");
 }
 
 // Whether another StagedDirectory or SideDirectory holds the lock of what is at this path.
@@ -151,25 +161,37 @@ void write_file_atomic(const std::filesystem::path& target, std::string_view con
       fail(target.string(), "exists and is not a regular file, expected a file to replace");
     }
   }
-  create_parent(path);
-  const fs::path partial = sibling(path, ".qx-partial");
-  try {
-    PosixFile file(partial);
-    file.write_at(0, std::as_bytes(std::span(content.data(), content.size())));
-    file.sync_and_close();
-    rename_or_fail(partial, path);
-  } catch (...) {
-    fs::remove(partial, ignored);
-    throw;
-  }
-  sync_path(path.parent_path());
+  StagedFile staged(path);
+  PosixFile file(staged.path());
+  file.write_at(0, std::as_bytes(std::span(content.data(), content.size())));
+  file.sync_and_close();
+  staged.commit();
+}
+
+StagedFile::StagedFile(const fs::path& target)
+    : target_(normalized(target)), staging_(sibling(target_, ".qx-partial")) {
+  create_parent(target_);
+  lock_fd_ = create_locked_file(staging_);
+}
+
+StagedFile::~StagedFile() {
+  std::error_code ignored;
+  if (!committed_) fs::remove(staging_, ignored);
+  ::close(lock_fd_);
+}
+
+void StagedFile::commit() {
+  QX_CHECK(!committed_);
+  rename_or_fail(staging_, target_);
+  committed_ = true;
+  sync_path(target_.parent_path());
 }
 
 StagedDirectory::StagedDirectory(const std::filesystem::path& target, bool force, bool resume)
     : target_(normalized(target)), staging_(sibling(target_, ".qx-partial")), force_(force) {
   if (!force && exists_at(target_)) fail_exists(target);
   create_parent(target_);
-  lock_fd_ = create_locked(staging_);
+  lock_fd_ = create_locked_directory(staging_);
   try {
     // Only now: the renames of another process that ends at this moment must be over. It holds the lock
     // of what has become the target until they are.
@@ -226,7 +248,7 @@ SideDirectory::SideDirectory(const fs::path& target, std::string_view suffix, bo
   const fs::path staging = sibling(normalized(target), ".qx-partial");
   if (is_locked(staging)) fail_busy(staging);
   create_parent(directory_);
-  lock_fd_ = create_locked(directory_);
+  lock_fd_ = create_locked_directory(directory_);
   if (resume) return;
   try {
     empty_or_fail(directory_);

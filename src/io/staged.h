@@ -12,7 +12,27 @@ namespace qx {
 // Throws Error unless the file system that will hold `target` has room for `bytes` more.
 void check_disk_space(const std::filesystem::path& target, std::uint64_t bytes);
 
-// Writes a file in one go. Fails: Error (exists and not force, no room, not writable).
+// A file in the making. The temporary is `.NAME.qx-partial` beside the target; it is locked, so a second
+// process is told and stops, and of one name, so that what a killed run left is replaced. Makes the
+// target's folder. The destructor removes the temporary unless commit() ran. Fails: Error.
+class StagedFile {
+ public:
+  explicit StagedFile(const std::filesystem::path& target);
+  ~StagedFile();
+  StagedFile(const StagedFile&) = delete;
+  StagedFile& operator=(const StagedFile&) = delete;
+
+  // Write here, and sync: with PosixFile, or what is built on it.
+  const std::filesystem::path& path() const { return staging_; }
+  void commit();  // renames, over an old target too
+
+ private:
+  std::filesystem::path target_, staging_;
+  int lock_fd_ = -1;
+  bool committed_ = false;
+};
+
+// Writes a file in one go. Fails: Error (exists and not force, no room, not writable, being written).
 void write_file_atomic(const std::filesystem::path& target, std::string_view content, bool force);
 
 // A directory in the making. The temporary is `.NAME.qx-partial` beside the target; it is locked,

@@ -207,6 +207,24 @@ TEST(WriteFileAtomic, WholeOrAbsent) {
   EXPECT_EQ(entries(scratch), 2u);
 }
 
+TEST(StagedFile, ASecondWriterIsToldAndWhatAKilledRunLeftIsReplaced) {
+  const Scratch scratch;
+  const fs::path target = scratch / "new/f", partial = scratch / "new/.f.qx-partial";
+  {
+    const StagedFile first(target);
+    EXPECT_TRUE(fs::exists(partial));
+    expect_error([&] { StagedFile second(target); }, "another qx process");
+    expect_error([&] { write_file_atomic(target, "x", true); }, "another qx process");
+    EXPECT_TRUE(fs::exists(partial));
+  }
+  EXPECT_FALSE(fs::exists(partial));
+  write_file_atomic(partial, "half of a file, longer than what comes",
+                    false);  // as a kill leaves it
+  write_file_atomic(target, "whole", false);
+  EXPECT_EQ(read_text(target), "whole");
+  EXPECT_FALSE(fs::exists(partial));
+}
+
 TEST(DiskSpace, IsComparedWithWhatIsFree) {
   const Scratch scratch;
   EXPECT_NO_THROW(check_disk_space(scratch / "not/there/yet", 1));

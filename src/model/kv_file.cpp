@@ -1,13 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/kv_file.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <limits>
 #include <map>
@@ -294,58 +288,6 @@ std::shared_ptr<KvSegment> KvFile::load(Model& model, const KvFileSegment& from,
 
 namespace {
 
-// `.NAME.qx-partial` beside the target: locked, so that a second process is told and stops, and of one
-// name, so that the next save replaces what a killed one left. Removed again unless it was renamed.
-class PartialFile {
- public:
-  explicit PartialFile(const fs::path& target)
-      : path_(target.parent_path() / fmt::format(".{}.qx-partial", target.filename().string())) {
-    for (int attempt = 0; fd_ < 0; ++attempt) {
-      if (attempt == 100) fail(path_.string(), "another process keeps replacing this file");
-      fd_ = try_lock();
-    }
-  }
-  ~PartialFile() {
-    std::error_code ignored;
-    if (!path_.empty()) fs::remove(path_, ignored);
-    ::close(fd_);
-  }
-  PartialFile(const PartialFile&) = delete;
-  PartialFile& operator=(const PartialFile&) = delete;
-  const fs::path& path() const { return path_; }
-  void rename_to(const fs::path& target) {
-    std::error_code error;
-    fs::rename(path_, target, error);
-    if (error) fail(target.string(), "cannot rename to it: {}", error.message());
-    path_.clear();
-  }
-
- private:
-  // -1 when another process renamed or removed the file meanwhile.
-  int try_lock() const {
-    const int fd = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
-    if (fd < 0) fail_errno(path_, "cannot create the file", errno);
-    if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
-      const int error = errno;
-      ::close(fd);
-      if (error == EINTR) return -1;
-      if (error != EWOULDBLOCK) fail_errno(path_, "cannot lock the file", error);
-      fail(path_.string(), "another qx process is writing this output; wait for it to end");
-    }
-    struct stat by_fd {
-    }, by_path{};
-    if (::fstat(fd, &by_fd) != 0 || ::lstat(path_.c_str(), &by_path) != 0 ||
-        by_fd.st_ino != by_path.st_ino || by_fd.st_dev != by_path.st_dev) {
-      ::close(fd);
-      return -1;
-    }
-    return fd;
-  }
-
-  fs::path path_;
-  int fd_ = -1;
-};
-
 std::map<std::string, std::string> file_metadata(const KvFileFacts& facts, const KvShape& shape,
                                                  std::span<const KvFileEntry> entries,
                                                  const std::vector<KvArray>& arrays) {
@@ -455,7 +397,6 @@ void require_kv_target(const fs::path& path, bool replace) {
 void write_kv_file(const fs::path& path, const KvFileFacts& facts,
                    std::span<const KvFileEntry> entries, bool replace) {
   require_kv_target(path, replace);
-  const fs::path target = fs::absolute(path);
   std::int64_t positions = 0;
   const KvShape shape = check_entries(entries, positions);
   std::vector<KvArray> arrays;
@@ -470,15 +411,10 @@ void write_kv_file(const fs::path& path, const KvFileFacts& facts,
     tensors.push_back({a.name, a.dtype, a.shape});
     bytes += static_cast<std::uint64_t>(*element_count(a.shape)) * dtype_bytes(a.dtype);
   }
-  std::error_code error;
-  fs::create_directories(target.parent_path(), error);
-  if (error) {
-    fail(target.parent_path().string(), "cannot create the folder: {}", error.message());
-  }
-  check_disk_space(target, bytes);
+  check_disk_space(path, bytes);
 
-  PartialFile partial(target);
-  SafetensorsWriter writer(partial.path(), std::move(tensors),
+  StagedFile staged(path);
+  SafetensorsWriter writer(staged.path(), std::move(tensors),
                            file_metadata(facts, shape, entries, arrays));
   RowsWriter rows(writer, shape, positions);
   const std::size_t per_layer = arrays.size() / static_cast<std::size_t>(shape.layers);
@@ -492,8 +428,7 @@ void write_kv_file(const fs::path& path, const KvFileFacts& facts,
     }
   }
   writer.finish();
-  partial.rename_to(target);
-  sync_path(target.parent_path());
+  staged.commit();
 }
 
 }  // namespace qx
