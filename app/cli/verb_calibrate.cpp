@@ -20,7 +20,7 @@ namespace qx::cli {
 namespace {
 
 struct Options {
-  std::string model, text, target, format = "auto";
+  std::string model, text, target, format = "auto", token_weights = "equal";
   std::int64_t windows = 128, ctx = 512, memory_mb = 0;
   std::optional<std::uint64_t> seed;
   double skip = 0, share = 1, keep_seconds = 60;
@@ -29,8 +29,8 @@ struct Options {
   OutputOptions out;
 };
 
-// To stderr, unless quiet: items that the text has in it. To JSON: all of it.
-Json report_overlaps(const CalibrateReport& report, const Options& o) {
+// To stderr: items that the text has in it. To JSON: all of it.
+Json report_overlaps(const CalibrateReport& report) {
   Json out = Json::array();
   bool found = false;
   std::vector<const Task*> tasks;
@@ -43,9 +43,9 @@ Json report_overlaps(const CalibrateReport& report, const Options& o) {
                    {"shared", t.shared}});
     const std::string text = overlap_text(t);
     found = found || !text.empty();
-    if (!text.empty() && !o.out.quiet) fmt::print(stderr, "qx calibrate: warning: {}\n", text);
+    if (!text.empty()) fmt::print(stderr, "qx calibrate: warning: {}\n", text);
   }
-  if (found && !o.out.quiet) {
+  if (found) {
     fmt::print(
         stderr,
         "qx calibrate: what a model was fitted to says little about it; use another text, or "
@@ -87,6 +87,7 @@ void run(const Options& o) {
   request.ctx = o.ctx;
   request.skip = o.skip;
   request.share = o.share;
+  request.token_weights = parse_token_weighting(o.token_weights);
   request.memory_bytes = o.memory_mb * 1'000'000;
   request.seed = o.seed.value_or(1);
   request.keep_seconds = o.keep_seconds;
@@ -100,7 +101,7 @@ void run(const Options& o) {
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (!report.note.empty()) fmt::print(stderr, "qx calibrate: {}\n", report.note);
-  const Json overlaps = report_overlaps(report, o);
+  const Json overlaps = report_overlaps(report);
   if (o.out.json) {
     Json json = report.info;
     json["overlaps"] = overlaps;
@@ -141,6 +142,12 @@ void add_calibrate(CLI::App& app) {
       ->capture_default_str();
   verb->add_option("--ctx", o.ctx, "tokens of a window")
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 20))
+      ->capture_default_str();
+  verb->add_option("--token-weights", o.token_weights,
+                   "equal: every token counts alike; gradient: more where an error moves the "
+                   "model's next token more, by a backward pass of every window (four times the "
+                   "time, lower KL)")
+      ->check(CLI::IsMember({"equal", "gradient"}))
       ->capture_default_str();
   verb->add_option("--memory", o.memory_mb,
                    "MB for the sums (default: half of what is available); what does not fit takes "

@@ -278,7 +278,7 @@ Json calibration_overlap(const Setup& s) {
   }
   const NgramSketch sketch = calibration.ngrams();
   const NgramOverlap overlap = sketch.overlap(measured);
-  if (!quiet && overlap.shared > 0) {
+  if (overlap.shared > 0) {
     fmt::print(stderr,
                "qx divergence: warning: {} of the {} runs of {} words measured are in the "
                "calibration text too\n",

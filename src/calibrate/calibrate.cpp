@@ -20,7 +20,10 @@
 #include "calibrate/calibration_state.h"
 #include "calibrate/calibration_text.h"
 #include "calibrate/second_moments.h"
+#include "calibrate/token_weights.h"
 #include "fit/calibration_file.h"
+#include "gradient/gradient_pass.h"
+#include "gradient/sampled_loss.h"
 #include "io/posix_file.h"
 #include "io/safetensors.h"
 #include "io/staged.h"
@@ -69,7 +72,7 @@ std::int64_t memory_for_sums(const CalibrateRequest& request) {
 struct Places {
   fs::path target, state;
   std::string partial_name;
-  explicit Places(const fs::path& path) : target(fs::absolute(path).lexically_normal()) {
+  explicit Places(const fs::path& absolute) : target(absolute) {
     const std::string stem = "." + target.filename().string();
     partial_name = stem + ".qx-partial-";
     state = target.parent_path() / (stem + ".qx-state");
@@ -101,12 +104,6 @@ std::vector<std::uint32_t> window_tokens(const CalibrationText& text) {
   return out;
 }
 
-void require_free(const Places& places, bool force) {
-  if (fs::exists(places.target) && !force) {
-    fail(places.target.string(), "exists already, expected a new name (or --force)");
-  }
-}
-
 double seconds_now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
@@ -119,6 +116,10 @@ Json info_json(const CalibrateRequest& request, const CalibrationText& text,
                     {"kept", text.ngrams.hashes().size()},
                     {"complete", text.ngrams.complete()}};
   info["model"] = {{"plan_hash", facts.plan_hash}, {"files", weight_files(facts.files)}};
+  if (request.token_weights == TokenWeighting::kGradient) {
+    info["token_weights"] = {{"kind", token_weighting_name(request.token_weights)},
+                             {"seed", request.seed}};
+  }
   info["qx"] = {{"version", build_info().version}, {"commit", build_info().commit}};
   return info;
 }
@@ -130,24 +131,27 @@ class CalibrationRun {
       : request_(request),
         pool_(pool),
         config_(load_model_config(request.model)),
-        places_(request.target),
+        lock_(request.target, request.force),
+        places_(lock_.target()),
         inputs_(linear_inputs(config_)) {}
 
   CalibrateReport run() {
-    require_free(places_, request_.force);
     try {
       prepare();
       measure();
-    } catch (const Interrupted&) {
-      if (!fs::exists(places_.state)) places_.remove({});
-      throw;
+      if (!request_.force && fs::exists(places_.target)) {
+        fail(places_.target.string(), "has appeared meanwhile; add --force to replace it");
+      }
+      fs::rename(places_.partial(state_.attempt), places_.target);
     } catch (...) {
-      // What an earlier attempt kept is lost only by one that began to measure.
-      if (measuring_) places_.remove({});
+      // What was kept stays for a resume; the rest goes.
+      if (kept_) {
+        places_.remove({*kept_});
+      } else if (writer_) {
+        places_.remove({});
+      }
       throw;
     }
-    require_free(places_, request_.force);
-    fs::rename(places_.partial(state_.attempt), places_.target);
     sync_path(places_.target.parent_path());
     places_.remove({});
     return std::move(report_);
@@ -157,37 +161,48 @@ class CalibrationRun {
   void prepare();
   void take_over(const StateFile& old);
   void measure();
+  void weigh_tokens(const ModelWeights& weights);
   void run_pass(std::size_t pass, std::span<const LinearInputShape> group, CpuModel& model,
                 Progress& progress);
   void run_window(CpuModel& model, const std::vector<TokenId>& window) const;
   void write_input(const LinearInputShape& input, std::span<const double> sum);
   void write_array(std::span<const float> values);
-  void keep(const SecondMoments& sums);
+  void keep_if_due(const SecondMoments* sums);
 
   const CalibrateRequest& request_;
   ThreadPool& pool_;
   const ModelConfig config_;
+  const OutputFileLock lock_;
   const Places places_;
   const std::vector<LinearInputShape> inputs_;
   CalibrationText text_;
   CalibrateReport report_;
   CalibrationState state_;
   std::optional<StateFile> old_;  // to go on from
+  std::optional<TokenWeights> weights_;
   std::unique_ptr<SafetensorsWriter> writer_;
   std::size_t next_array_ = 0;
   double last_kept_ = 0;
-  bool measuring_ = false;
+  std::optional<std::int64_t> kept_;  // the attempt that the state beside the target speaks of
 };
 
 // What decides the file's bytes, but the text and the model, whose hashes are in the info.
 Json request_json(const CalibrateRequest& r) {
-  return {{"windows", r.windows},
-          {"ctx", r.ctx},
-          {"skip", r.skip},
-          {"share", r.share},
-          {"chat", r.chat},
-          {"seed", r.seed},
-          {"text", r.text.empty() ? Json() : Json(sha256_file(r.text))}};
+  return {{"windows", r.windows}, {"ctx", r.ctx},
+          {"skip", r.skip},       {"share", r.share},
+          {"chat", r.chat},       {"token_weights", token_weighting_name(r.token_weights)},
+          {"seed", r.seed},       {"text", r.text.empty() ? Json() : Json(sha256_file(r.text))}};
+}
+
+void require_room_for_gradients(const fs::path& model, const ModelConfig& config,
+                                std::int64_t ctx) {
+  const MachineMemory machine = limited_memory();
+  const std::int64_t needed = gradient_pass_bytes(config, ctx);
+  if (machine.physical == 0 || needed <= machine.available) return;
+  fail(model.string(),
+       "a backward pass needs {} MB beside the weights, expected at most the {} MB that are "
+       "available; take a smaller --ctx, or --token-weights equal",
+       needed / 1'000'000, machine.available / 1'000'000);
 }
 
 void CalibrationRun::prepare() {
@@ -196,12 +211,19 @@ void CalibrationRun::prepare() {
          "got windows of {} tokens, expected at most the model's {} positions", request_.ctx,
          config_.max_position_embeddings);
   }
+  if (request_.token_weights == TokenWeighting::kGradient) {
+    require_room_for_gradients(request_.model, config_, request_.ctx);
+  }
   std::vector<std::int64_t> passes;
   for (const auto& group : group_inputs(inputs_, memory_for_sums(request_))) {
     passes.push_back(static_cast<std::int64_t>(group.size()));
   }
   const ModelFacts facts = measure_model(request_.model);
   Json identity = {{"request", request_json(request_)}, {"version", build_info().version}};
+  if (!request_.text.empty()) {
+    text_ = read_calibration_text(request_, config_.vocab_size);
+    identity["tokenized text"] = json_member(text_.json, "used_sha256");
+  }
   for (const auto& [name, hash] : facts.files) identity["file " + name] = hash;
   if (request_.resume) {
     std::string difference;
@@ -213,14 +235,15 @@ void CalibrationRun::prepare() {
     }
     if (!old_) report_.note = fmt::format("calibrating from the start ({})", difference);
   }
+  if (old_) kept_ = old_->state().attempt;
   state_.identity = identity;
   state_.passes = old_ ? old_->state().passes : passes;
-  text_ = request_.text.empty()
-              ? sample_calibration_text(
-                    request_, config_.vocab_size,
-                    old_ ? old_->state().samples : std::vector<std::vector<TokenId>>{}, pool_)
-              : read_calibration_text(request_, config_.vocab_size);
-  if (request_.text.empty()) state_.samples = text_.windows;
+  if (request_.text.empty()) {
+    text_ = sample_calibration_text(
+        request_, config_.vocab_size,
+        old_ ? old_->state().samples : std::vector<std::vector<TokenId>>{}, pool_);
+    state_.samples = text_.windows;
+  }
   report_.info = info_json(request_, text_, facts);
   report_.tokens = text_.tokens;
   report_.passes = static_cast<std::int64_t>(state_.passes.size());
@@ -262,11 +285,10 @@ void CalibrationRun::measure() {
   for (const SafetensorsWriter::Entry& e : entries) {
     report_.file_bytes += *element_count(e.shape) * static_cast<std::int64_t>(dtype_bytes(e.dtype));
   }
-  measuring_ = true;
   check_disk_space(places_.target, static_cast<std::uint64_t>(report_.file_bytes) + (1 << 20));
   if (old_) {
-    state_.attempt = old_->state().attempt + 1;
-    places_.remove({old_->state().attempt});
+    state_.attempt = *kept_ + 1;
+    places_.remove({*kept_});
   } else {
     places_.remove({});
   }
@@ -274,11 +296,13 @@ void CalibrationRun::measure() {
       places_.partial(state_.attempt), entries,
       std::map<std::string, std::string>{{"format", kCalibrationFormat},
                                          {"info", dump_json(report_.info, -1, false, true)}});
-  CpuModel model(load_weights(request_.model), pool_, Precision::kReference);
-  Progress progress("calibrating", static_cast<std::uint64_t>(text_.tokens * report_.passes),
-                    "tokens", request_.quiet);
+  std::unique_ptr<ModelWeights> weights = load_weights(request_.model);
   if (old_) take_over(*old_);
   last_kept_ = seconds_now();
+  if (request_.token_weights == TokenWeighting::kGradient) weigh_tokens(*weights);
+  CpuModel model(std::move(weights), pool_, Precision::kReference);
+  Progress progress("calibrating", static_cast<std::uint64_t>(text_.tokens * report_.passes),
+                    "tokens", request_.quiet);
   std::size_t first = 0;
   for (std::size_t pass = 0; pass < state_.passes.size(); ++pass) {
     const auto count = static_cast<std::size_t>(state_.passes[pass]);
@@ -300,9 +324,31 @@ void CalibrationRun::measure() {
   writer_->finish();
 }
 
+void CalibrationRun::weigh_tokens(const ModelWeights& weights) {
+  weights_.emplace(inputs_, text_.tokens, pool_);
+  Progress progress("weighing tokens", static_cast<std::uint64_t>(text_.tokens), "tokens",
+                    request_.quiet);
+  if (old_ && old_->state().weights.size() == weights_->value_count()) {
+    weights_->set_values(old_->state().weights);
+    state_.weighed = std::min(old_->state().weighed, text_.windows.size());
+    report_.resumed_windows += static_cast<std::int64_t>(state_.weighed);
+    progress.advance(state_.weighed * static_cast<std::uint64_t>(request_.ctx));
+  }
+  GradientPass pass(weights, pool_);
+  for (std::size_t& done = state_.weighed; done < text_.windows.size(); ++done) {
+    keep_if_due(nullptr);
+    weights_->begin(static_cast<std::int64_t>(done) * request_.ctx);
+    pass.run(text_.windows[done],
+             SampledLogProbability(request_.seed, done, config_.vocab_size, pool_), *weights_);
+    progress.advance(text_.windows[done].size());
+  }
+  state_.weights = weights_->values();
+  weights_->finish();
+}
+
 void CalibrationRun::run_pass(std::size_t pass, std::span<const LinearInputShape> group,
                               CpuModel& model, Progress& progress) {
-  SecondMoments moments(group, pool_);
+  SecondMoments moments(group, pool_, weights_ ? &*weights_ : nullptr);
   std::size_t done = 0;
   if (old_ && pass == old_->state().pass && old_->state().windows > 0) {
     old_->load_sums(moments);
@@ -315,8 +361,7 @@ void CalibrationRun::run_pass(std::size_t pass, std::span<const LinearInputShape
   model.set_observer(&moments);
   for (; done < text_.windows.size(); ++done) {
     state_.windows = done;
-    if (interrupt_requested() || seconds_now() - last_kept_ >= request_.keep_seconds) keep(moments);
-    check_interrupt();
+    keep_if_due(&moments);
     run_window(model, text_.windows[done]);
     progress.advance(text_.windows[done].size());
   }
@@ -327,10 +372,16 @@ void CalibrationRun::run_pass(std::size_t pass, std::span<const LinearInputShape
   }
 }
 
-void CalibrationRun::keep(const SecondMoments& sums) {
-  write_calibration_state(places_.state, state_, sums);
-  places_.remove({state_.attempt});
-  last_kept_ = seconds_now();
+// Between two windows. Fails: Interrupted, once what there is was kept.
+void CalibrationRun::keep_if_due(const SecondMoments* sums) {
+  if (interrupt_requested() || seconds_now() - last_kept_ >= request_.keep_seconds) {
+    if (sums == nullptr) state_.weights = weights_->values();
+    write_calibration_state(places_.state, state_, sums);
+    kept_ = state_.attempt;
+    places_.remove({*kept_});
+    last_kept_ = seconds_now();
+  }
+  check_interrupt();
 }
 
 void CalibrationRun::run_window(CpuModel& model, const std::vector<TokenId>& window) const {
@@ -363,6 +414,17 @@ void CalibrationRun::write_input(const LinearInputShape& input, std::span<const 
 }
 
 }  // namespace
+
+std::string_view token_weighting_name(TokenWeighting weighting) {
+  return weighting == TokenWeighting::kGradient ? "gradient" : "equal";
+}
+
+TokenWeighting parse_token_weighting(std::string_view name) {
+  for (const auto weighting : {TokenWeighting::kEqual, TokenWeighting::kGradient}) {
+    if (token_weighting_name(weighting) == name) return weighting;
+  }
+  throw UsageError(fmt::format("--token-weights: got '{}', expected equal or gradient", name));
+}
 
 CalibrateReport calibrate(const CalibrateRequest& request, ThreadPool& pool) {
   return CalibrationRun(request, pool).run();

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/thread_pool.h"
@@ -14,6 +15,13 @@
 
 namespace qx {
 
+enum class TokenWeighting {
+  kEqual,
+  kGradient,  // calibrate/token_weights.h: a backward pass of every window before the sums
+};
+std::string_view token_weighting_name(TokenWeighting weighting);  // "equal", "gradient"
+TokenWeighting parse_token_weighting(std::string_view name);      // fails: UsageError
+
 struct CalibrateRequest {
   std::filesystem::path model, target;
   std::filesystem::path text;  // empty: the model's own samples
@@ -21,6 +29,7 @@ struct CalibrateRequest {
   TextFormat format = TextFormat::kByName;
   bool chat = false;  // plain texts become conversations
   std::int64_t windows = 128, ctx = 512;
+  TokenWeighting token_weights = TokenWeighting::kEqual;
   double skip = 0, share = 1;     // parts of the text's tokens: those passed over, those used
   std::int64_t memory_bytes = 0;  // for sums; 0: half of what is available
   // Sums are kept for a resume at the first end of a window so many seconds after the last time.

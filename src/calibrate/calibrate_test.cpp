@@ -9,9 +9,12 @@
 #include "base/hash.h"
 #include "base/random.h"
 #include "calibrate/second_moments.h"
+#include "calibrate/token_weights.h"
 #include "convert/convert.h"
 #include "convert/verify.h"
 #include "fit/calibration_file.h"
+#include "gradient/sampled_loss.h"
+#include "io/staged.h"
 #include "io/test_files.h"
 #include "support/tiny_model.h"
 
@@ -118,6 +121,117 @@ TEST_F(Calibrate, TheFileDependsNeitherOnThreadsNorOnMemory) {
   EXPECT_NEAR(sum / 128, 1.0, 0.2);
 }
 
+// Of one input, its rows and the squared gradients of the outputs that read them.
+class InputRows final : public GradientObserver {
+ public:
+  explicit InputRows(std::string input) : input_(std::move(input)) {}
+  void begin_window() { first_ = slopes.size(); }
+  void observe(const MatrixGradient& g) override {
+    if (g.inputs == nullptr || linear_input_of(g.place.role, g.place.layer, false) != input_)
+      return;
+    if (slopes.size() == first_) {  // the first of the matrices that share it
+      width = static_cast<std::size_t>(g.in);
+      x.insert(x.end(), g.inputs, g.inputs + g.rows * g.in);
+      slopes.resize(first_ + static_cast<std::size_t>(g.rows));
+    }
+    for (std::int64_t m = 0; m < g.rows; ++m) {
+      for (std::int64_t j = 0; j < g.out; ++j) {
+        slopes[first_ + static_cast<std::size_t>(m)] +=
+            std::pow(double(g.output_gradients[m * g.out + j]), 2);
+      }
+    }
+  }
+  std::size_t width = 0;
+  std::vector<float> x;
+  std::vector<double> slopes;
+
+ private:
+  std::string input_;
+  std::size_t first_ = 0;
+};
+
+TEST_F(Calibrate, TokensCountByTheirGradients) {
+  ThreadPool one(1), three(3);
+  CalibrateRequest r = request("a");
+  r.token_weights = TokenWeighting::kGradient;
+  calibrate(r, three);
+  CalibrateRequest tight = request("b");
+  tight.token_weights = TokenWeighting::kGradient;
+  tight.memory_bytes = 300'000;
+  EXPECT_GT(calibrate(tight, one).passes, 2);
+  EXPECT_EQ(sha256_file(dir_ / "a"), sha256_file(dir_ / "b"));
+  calibrate(request("equal"), one);
+  EXPECT_EQ(json_member(Calibration(dir_ / "a").info(), "token_weights")["kind"], "gradient");
+  EXPECT_TRUE(json_member(Calibration(dir_ / "equal").info(), "token_weights").is_null());
+  const Calibration weighted(dir_ / "a"), equal(dir_ / "equal");
+  const auto weights = load_weights(dir_ / "m");
+  for (const std::string name : {"layers.0.qkv", "layers.1.gate_up", "layers.1.down", "final"}) {
+    InputRows rows(name);
+    GradientPass pass(*weights, one);
+    std::size_t window = 0;
+    for (const auto& tokens : weighted.windows()) {
+      rows.begin_window();
+      pass.run(tokens, SampledLogProbability(1, window++, weights->config.vocab_size, one), rows);
+    }
+    const std::size_t count = rows.slopes.size(), width = rows.width;
+    ASSERT_EQ(count, 6u * 64u);
+    double trace = 0, weighted_trace = 0;
+    for (std::size_t t = 0; t < count; ++t) {
+      double norm = 0;
+      for (std::size_t i = 0; i < width; ++i) norm += std::pow(double(rows.x[t * width + i]), 2);
+      trace += norm;
+      weighted_trace += rows.slopes[t] * norm;
+    }
+    const std::vector<float> moment = weighted.moment(name), plain = equal.moment(name);
+    double difference = 0;
+    for (std::size_t i = 0; i < width; i += 7) {
+      for (std::size_t j = 0; j <= i; ++j) {
+        double sum = 0;
+        for (std::size_t t = 0; t < count; ++t) {
+          sum += (1 + rows.slopes[t] * trace / weighted_trace) / 2 * double(rows.x[t * width + i]) *
+                 double(rows.x[t * width + j]);
+        }
+        const auto at = static_cast<std::size_t>(triangle_size(static_cast<std::int64_t>(i))) + j;
+        const double scale = trace / double(count) / double(width);
+        ASSERT_NEAR(moment[at], sum / double(count), 1e-4 * scale) << name << " " << i << " " << j;
+        difference = std::max(difference, std::abs(double(moment[at]) - double(plain[at])) / scale);
+      }
+    }
+    // Of a model of random weights all next tokens are alike, and so are the head's gradients.
+    if (name != "final") {
+      EXPECT_GT(difference, 0.05) << name;
+    }
+  }
+  const auto convert_with = [&](const std::string& calibration) {
+    ConvertRequest c;
+    c.source = dir_ / "m";
+    c.target = dir_ / ("by-" + calibration);
+    c.plan.recipe = "q4-hi";
+    c.quiet = true;
+    c.fit = {FitMethod::kGptq, dir_ / calibration, 0.01};
+    convert(c, one);
+    return read_json_file(c.target / "qx_plan.json")["fit"]["calibration"];
+  };
+  EXPECT_EQ(convert_with("a")["token_weights"]["kind"], "gradient");
+  EXPECT_FALSE(convert_with("equal").contains("token_weights"));
+}
+
+TEST(TokenWeights, NoGradientsCountAllRowsOnceAndBadOnesAreErrors) {
+  ThreadPool pool(1);
+  const std::vector<LinearInputShape> inputs = {{"final", 2}};
+  const float x[] = {1, 2, 3, 4}, none[] = {0, 0};
+  TokenWeights weights(inputs, 2, pool);
+  MatrixGradient gradient{{Role::kHead, -1}, 2, 2, 1, x, none};
+  weights.observe(gradient);
+  weights.finish();
+  EXPECT_EQ(weights.roots("final")[0], 1.0f);
+  EXPECT_EQ(weights.roots("final")[1], 1.0f);
+  const float bad[] = {1, std::nanf("")};
+  gradient.output_gradients = bad;
+  weights.observe(gradient);
+  EXPECT_NE(error_of([&] { weights.finish(); }).find("'final'"), std::string::npos);
+}
+
 TEST_F(Calibrate, BadRequestsLeaveNothing) {
   ThreadPool pool(1);
   const auto error = [&](const CalibrateRequest& r) {
@@ -137,6 +251,24 @@ TEST_F(Calibrate, BadRequestsLeaveNothing) {
   EXPECT_NE(error(r).find("positions"), std::string::npos);
   write_text(dir_ / "text.txt", "");
   EXPECT_NE(error(request("x")), "");
+}
+
+TEST_F(Calibrate, ASecondProcessAndADirectoryInItsPlaceAreRefused) {
+  ThreadPool pool(1);
+  {
+    const OutputFileLock other(dir_ / "x", false);
+    EXPECT_NE(error_of([&] { calibrate(request("x"), pool); }).find("another qx process"),
+              std::string::npos);
+  }
+  EXPECT_FALSE(fs::exists(dir_ / ".x.qx-lock"));
+  fs::create_directory(dir_ / "d");
+  CalibrateRequest r = request("d/");
+  r.force = true;
+  EXPECT_NE(error_of([&] { calibrate(r, pool); }).find("is a directory"), std::string::npos);
+  EXPECT_TRUE(fs::is_empty(dir_ / "d"));
+  calibrate(request("new/folder/x"), pool);
+  EXPECT_TRUE(fs::exists(dir_ / "new/folder/x"));
+  EXPECT_EQ(std::distance(fs::directory_iterator(dir_ / "new/folder"), {}), 1);
 }
 
 TEST_F(Calibrate, ConvertFitsWithItAndSaysSo) {

@@ -12,7 +12,7 @@ namespace qx {
 namespace {
 namespace fs = std::filesystem;
 
-constexpr int kStateVersion = 1;
+constexpr int kStateVersion = 2;
 constexpr std::size_t kHashDigits = 64;
 
 Json state_json(const CalibrationState& state) {
@@ -22,6 +22,8 @@ Json state_json(const CalibrationState& state) {
           {"pass", state.pass},
           {"windows", state.windows},
           {"checksums", state.checksums},
+          {"weighed", state.weighed},
+          {"weights", state.weights.size()},
           {"samples", state.samples},
           {"attempt", state.attempt}};
 }
@@ -35,13 +37,24 @@ CalibrationState state_of(const Json& json) {
   out.windows = json.at("windows").get<std::size_t>();
   out.checksums = json.at("checksums").get<std::vector<std::string>>();
   out.samples = json.at("samples").get<std::vector<std::vector<TokenId>>>();
+  out.weighed = json.at("weighed").get<std::size_t>();
   return out;
+}
+
+// Takes the weights off the front of what follows the first line. Whether they are all there.
+bool take_weights(const Json& json, std::string_view& content, std::vector<float>& weights) {
+  const auto count = json.at("weights").get<std::size_t>();
+  if (count > content.size() / sizeof(float)) return false;
+  weights.resize(count);
+  if (count > 0) std::memcpy(weights.data(), content.data(), count * sizeof(float));
+  content.remove_prefix(count * sizeof(float));
+  return true;
 }
 
 }  // namespace
 
 void write_calibration_state(const fs::path& file, const CalibrationState& state,
-                             const SecondMoments& sums) {
+                             const SecondMoments* sums) {
   const fs::path making = file.string() + ".new";
   PosixFile out(making);
   Sha256 hash;
@@ -52,9 +65,11 @@ void write_calibration_state(const fs::path& file, const CalibrationState& state
     hash.update(bytes);
   };
   write(state_json(state).dump() + "\n");
-  sums.for_each_sum([&](std::span<const double> sum) {
-    write({reinterpret_cast<const char*>(sum.data()), sum.size_bytes()});
-  });
+  const auto write_values = [&](const auto& values) {
+    write({reinterpret_cast<const char*>(values.data()), values.size() * sizeof(values[0])});
+  };
+  write_values(state.weights);
+  if (sums != nullptr) sums->for_each_sum(write_values);
   const std::string hex = hash.hex();
   out.write_at(offset, std::as_bytes(std::span(hex.data(), hex.size())));
   out.sync_and_close();
@@ -78,8 +93,10 @@ std::optional<StateFile> StateFile::read(const fs::path& file, const Json& ident
     return std::nullopt;
   }
   CalibrationState state;
+  std::string_view sums = content.substr(line + 1);
   try {
     state = state_of(json);
+    if (!take_weights(json, sums, state.weights)) return std::nullopt;
   } catch (const Json::exception&) {
     return std::nullopt;
   }
@@ -88,7 +105,6 @@ std::optional<StateFile> StateFile::read(const fs::path& file, const Json& ident
     difference = fmt::format("its {} differs", key);
     return std::nullopt;
   }
-  const std::string_view sums = content.substr(line + 1);
   return StateFile(std::move(map), std::move(state), sums);
 }
 

@@ -23,12 +23,14 @@ struct CalibrationState {
   std::size_t pass = 0, windows = 0;   // finished passes; finished windows of the current one
   std::vector<std::string> checksums;  // SHA-256 of the arrays of finished inputs, in order
   std::vector<std::vector<TokenId>> samples;  // the model's own text, if it is that
+  std::size_t weighed = 0;                    // windows whose tokens' weights were measured
+  std::vector<float> weights;                 // TokenWeights::values(), if any
 };
 
-// Line 1: the state as JSON; then the sums as doubles; then their SHA-256 in hexadecimal. Replaced at
-// once or not at all.
+// Line 1: the state as JSON; then the weights as floats and the sums (null: none yet) as doubles; then
+// the SHA-256 of it all in hexadecimal. Replaced at once or not at all.
 void write_calibration_state(const std::filesystem::path& file, const CalibrationState& state,
-                             const SecondMoments& sums);
+                             const SecondMoments* sums);
 
 class StateFile {
  public:

@@ -36,8 +36,9 @@ std::string input_name(LinearInputPlace place) {
   return fmt::format("layers.{}.{}", place.layer, kind_name(place.kind));
 }
 
-SecondMoments::SecondMoments(std::span<const LinearInputShape> inputs, ThreadPool& pool)
-    : pool_(pool), scratch_(static_cast<std::size_t>(pool.threads())) {
+SecondMoments::SecondMoments(std::span<const LinearInputShape> inputs, ThreadPool& pool,
+                             const TokenWeights* weights)
+    : pool_(pool), weights_(weights), scratch_(static_cast<std::size_t>(pool.threads())) {
   for (const LinearInputShape& input : inputs) {
     Sum& sum = sums_[input.name];
     sum.width = input.width;
@@ -51,8 +52,15 @@ void SecondMoments::observe(LinearInputPlace place, const float* rows, std::int6
   if (found == sums_.end()) return;
   Sum& sum = found->second;
   QX_CHECK(sum.width == width);
+  std::span<const float> roots;
+  if (weights_ != nullptr) {
+    const std::span<const float> all = weights_->roots(found->first);
+    QX_CHECK(sum.rows + count <= static_cast<std::int64_t>(all.size()));
+    roots = all.subspan(static_cast<std::size_t>(sum.rows), static_cast<std::size_t>(count));
+  }
   for (std::int64_t first = 0; first < count; first += kMomentRows) {
-    add(sum, rows + first * width, std::min(kMomentRows, count - first));
+    add(sum, rows + first * width, std::min(kMomentRows, count - first),
+        roots.empty() ? nullptr : roots.data() + first);
   }
   sum.rows += count;
   for (std::int64_t i = 0; i < width; ++i) {
@@ -66,10 +74,19 @@ void SecondMoments::observe(LinearInputPlace place, const float* rows, std::int6
 
 // With the rows transposed, x x^T is a product of a matrix with itself: the kernels' linear layer,
 // tiles on and below the diagonal.
-void SecondMoments::add(Sum& sum, const float* rows, std::int64_t count) {
+void SecondMoments::add(Sum& sum, const float* rows, std::int64_t count, const float* roots) {
   const std::int64_t width = sum.width;
   float* const columns = columns_.reserve(width * count);
   transpose_rows(pool_, rows, count, width, columns);
+  if (roots != nullptr) {
+    pool_.parallel_for(static_cast<std::size_t>(width), 64,
+                       [&](std::size_t begin, std::size_t end, int) {
+                         for (std::size_t c = begin; c < end; ++c) {
+                           float* column = columns + static_cast<std::int64_t>(c) * count;
+                           for (std::int64_t m = 0; m < count; ++m) column[m] *= roots[m];
+                         }
+                       });
+  }
   const WeightRows weights{.kind = WeightKind::kF32,
                            .rows = width,
                            .cols = count,

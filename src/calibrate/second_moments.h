@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/thread_pool.h"
+#include "calibrate/token_weights.h"
 #include "fit/calibration_file.h"
 #include "model/buffer.h"
 #include "model/input_observer.h"
@@ -26,8 +27,10 @@ constexpr std::int64_t kMomentRows = 1024;
 
 class SecondMoments final : public InputObserver {
  public:
-  // Takes triangle_size(width) doubles for each of these inputs; others are passed over.
-  SecondMoments(std::span<const LinearInputShape> inputs, ThreadPool& pool);
+  // Takes triangle_size(width) doubles for each of these inputs; others are passed over. Row n of an
+  // input counts as often as `weights` say, which must outlive this; null: once.
+  SecondMoments(std::span<const LinearInputShape> inputs, ThreadPool& pool,
+                const TokenWeights* weights = nullptr);
 
   // Fails: Error naming the input, when a sum is NaN or infinite.
   void observe(LinearInputPlace place, const float* rows, std::int64_t count,
@@ -58,9 +61,11 @@ class SecondMoments final : public InputObserver {
   struct Scratch {
     FloatBuffer decode, tile;
   };
-  void add(Sum& sum, const float* rows, std::int64_t count);
+  // roots: null, or the roots of how often each row counts
+  void add(Sum& sum, const float* rows, std::int64_t count, const float* roots);
 
   ThreadPool& pool_;
+  const TokenWeights* weights_;
   std::map<std::string, Sum> sums_;
   FloatBuffer columns_;           // [width, count]
   std::vector<Scratch> scratch_;  // per worker

@@ -169,6 +169,8 @@ Json Fitting::provenance() const {
   Json calibration = {{"sha256", calibration_.sha256()}};
   for (const char* key : {"tokens", "windows", "ctx", "text"})
     calibration[key] = json_member(info, key);
+  const Json& weights = json_member(info, "token_weights");
+  if (!weights.is_null()) calibration["token_weights"] = weights;
   out["calibration"] = std::move(calibration);
   return out;
 }

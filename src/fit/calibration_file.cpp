@@ -16,7 +16,7 @@ namespace {
 constexpr std::string_view kMoment = ".moment", kMeanSquare = ".mean_square";
 constexpr std::int64_t kMaxWidth = std::int64_t{1} << 24;
 
-std::string layer_input(int layer, std::string_view kind) {
+std::string layer_input(std::int64_t layer, std::string_view kind) {
   return fmt::format("layers.{}.{}", layer, kind);
 }
 
@@ -63,19 +63,19 @@ std::vector<LinearInputShape> linear_inputs(const ModelConfig& c) {
   return out;
 }
 
-std::string linear_input_of(const CatalogTensor& t, bool tied) {
-  switch (t.role) {
+std::string linear_input_of(Role role, std::int64_t layer, bool tied) {
+  switch (role) {
     case Role::kAttentionQ:
     case Role::kAttentionK:
     case Role::kAttentionV:
-      return layer_input(t.layer, "qkv");
+      return layer_input(layer, "qkv");
     case Role::kAttentionO:
-      return layer_input(t.layer, "o");
+      return layer_input(layer, "o");
     case Role::kMlpGate:
     case Role::kMlpUp:
-      return layer_input(t.layer, "gate_up");
+      return layer_input(layer, "gate_up");
     case Role::kMlpDown:
-      return layer_input(t.layer, "down");
+      return layer_input(layer, "down");
     case Role::kHead:
       return "final";
     case Role::kEmbedding:
@@ -83,6 +83,10 @@ std::string linear_input_of(const CatalogTensor& t, bool tied) {
     default:
       return "";
   }
+}
+
+std::string linear_input_of(const CatalogTensor& tensor, bool tied) {
+  return linear_input_of(tensor.role, tensor.layer, tied);
 }
 
 std::vector<SafetensorsWriter::Entry> calibration_entries(const ModelConfig& config,

@@ -29,6 +29,7 @@ struct LinearInputShape {
 std::vector<LinearInputShape> linear_inputs(const ModelConfig& config);
 // The input of a matrix of the catalog. A tied embedding counts as the head. Empty: it multiplies
 // nothing (an embedding that is not tied).
+std::string linear_input_of(Role role, std::int64_t layer, bool tied);
 std::string linear_input_of(const CatalogTensor& tensor, bool tied);
 
 // Values of the lower triangle of a symmetric matrix, row by row: [i, j], j <= i, at i (i + 1) / 2

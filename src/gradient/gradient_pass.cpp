@@ -441,4 +441,14 @@ std::span<float> GradientPass::resume(std::size_t layer, std::span<const float> 
   return impl_->resume(layer, input);
 }
 
+std::int64_t gradient_pass_bytes(const ModelConfig& c, std::int64_t tokens) {
+  const std::int64_t q = c.num_attention_heads * c.head_dim,
+                     kv = c.num_key_value_heads * c.head_dim, hidden = c.hidden_size,
+                     inner = c.intermediate_size;
+  const std::int64_t inputs = 2 * hidden + q + inner;
+  const std::int64_t outputs = q + 2 * kv + 2 * hidden + 2 * inner;
+  return 4 * tokens *
+         (c.vocab_size + (c.num_hidden_layers + 1) * hidden + 2 * (inputs + outputs) + 4 * q);
+}
+
 }  // namespace qx

@@ -70,6 +70,9 @@ class GradientObserver {
 // idle, so it may use it.
 using LossFunction = std::function<double(std::span<float> logits)>;
 
+// Bytes that a pass over so many tokens takes beyond the weights, about.
+std::int64_t gradient_pass_bytes(const ModelConfig& config, std::int64_t tokens);
+
 // Memory beyond the weights: the logits (4 bytes x tokens x vocab_size), the input of every layer
 // (4 x tokens x hidden_size each), and the activations of one layer, which are computed again on
 // the way back.

@@ -168,6 +168,23 @@ void write_file_atomic(const std::filesystem::path& target, std::string_view con
   staged.commit();
 }
 
+OutputFileLock::OutputFileLock(const fs::path& target, bool force)
+    : target_(normalized(target)), path_(sibling(target_, ".qx-lock")) {
+  std::error_code ignored;
+  if (fs::is_directory(target_, ignored)) {
+    fail(target.string(), "is a directory, expected the name of a file");
+  }
+  if (!force && exists_at(target_)) fail_exists(target);
+  create_parent(target_);
+  fd_ = create_locked_file(path_);
+}
+
+OutputFileLock::~OutputFileLock() {
+  std::error_code ignored;
+  fs::remove(path_, ignored);
+  ::close(fd_);
+}
+
 StagedFile::StagedFile(const fs::path& target)
     : target_(normalized(target)), staging_(sibling(target_, ".qx-partial")) {
   create_parent(target_);

@@ -12,6 +12,23 @@ namespace qx {
 // Throws Error unless the file system that will hold `target` has room for `bytes` more.
 void check_disk_space(const std::filesystem::path& target, std::uint64_t bytes);
 
+// The lock of an output that is made in a way of its own: `.NAME.qx-lock` beside the target, held from
+// the constructor, which makes the target's folder, to the destructor, which removes it. Fails: Error
+// (another process holds it; the target is a directory, or exists and not force).
+class OutputFileLock {
+ public:
+  OutputFileLock(const std::filesystem::path& target, bool force);
+  ~OutputFileLock();
+  OutputFileLock(const OutputFileLock&) = delete;
+  OutputFileLock& operator=(const OutputFileLock&) = delete;
+
+  const std::filesystem::path& target() const { return target_; }  // absolute
+
+ private:
+  std::filesystem::path target_, path_;
+  int fd_ = -1;
+};
+
 // A file in the making. The temporary is `.NAME.qx-partial` beside the target; it is locked, so a second
 // process is told and stops, and of one name, so that what a killed run left is replaced. Makes the
 // target's folder. The destructor removes the temporary unless commit() ran. Fails: Error.

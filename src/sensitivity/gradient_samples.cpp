@@ -6,28 +6,14 @@
 #include <numeric>
 
 #include "base/error.h"
-#include "base/random.h"
 #include "fit/calibration_file.h"
-#include "kernels/api.h"
 
 namespace qx {
 namespace {
 
 constexpr std::int64_t kFewestRows = 64, kShareOfRows = 4;
 
-// Seeds of neighbouring windows and tokens must not give shifted copies of one sequence.
-std::uint64_t mix(std::uint64_t seed, std::uint64_t value) {
-  return Random(seed ^ (value + 1) * 0x9E3779B97F4A7C15ull).next();
-}
-
 }  // namespace
-
-std::string input_of(MatrixPlace place) {
-  CatalogTensor tensor;
-  tensor.role = place.role;
-  tensor.layer = static_cast<int>(place.layer);
-  return linear_input_of(tensor, false);
-}
 
 std::vector<std::int64_t> spread(std::int64_t n, std::int64_t count) {
   const std::int64_t taken = std::min(n, count);
@@ -79,36 +65,10 @@ void GradientSamples::observe(const MatrixGradient& g) {
       g.place.role == Role::kAttentionV) {
     return;
   }
-  std::vector<float>& inputs = inputs_[input_of(g.place)];
+  std::vector<float>& inputs = inputs_[linear_input_of(g.place.role, g.place.layer, false)];
   for (const std::int64_t m : kept) {
     inputs.insert(inputs.end(), g.inputs + m * g.in, g.inputs + (m + 1) * g.in);
   }
-}
-
-double SampledLogProbability::operator()(std::span<float> logits) const {
-  const std::int64_t rows = static_cast<std::int64_t>(logits.size()) / vocab_;
-  std::vector<double> losses(static_cast<std::size_t>(rows));
-  const std::uint64_t window_seed = mix(seed_, window_);
-  pool_.parallel_for(static_cast<std::size_t>(rows), 1,
-                     [&](std::size_t begin, std::size_t end, int) {
-                       for (std::size_t m = begin; m < end; ++m) {
-                         float* row = logits.data() + static_cast<std::int64_t>(m) * vocab_;
-                         kernels().softmax_unnormalized(row, vocab_);
-                         double sum = 0;
-                         for (std::int64_t v = 0; v < vocab_; ++v)
-                           sum += static_cast<double>(row[v]);
-                         const double point = Random(mix(window_seed, m)).uniform() * sum;
-                         std::int64_t drawn = 0;
-                         double passed = static_cast<double>(row[0]);
-                         while (passed <= point && drawn + 1 < vocab_)
-                           passed += static_cast<double>(row[++drawn]);
-                         losses[m] = std::log(static_cast<double>(row[drawn]) / sum);
-                         const auto scale = static_cast<float>(-1.0 / sum);
-                         for (std::int64_t v = 0; v < vocab_; ++v) row[v] *= scale;
-                         row[drawn] += 1.0f;
-                       }
-                     });
-  return std::accumulate(losses.begin(), losses.end(), 0.0);
 }
 
 }  // namespace qx

@@ -13,9 +13,6 @@
 
 namespace qx {
 
-// Name in a calibration file of the input that a linear layer multiplies.
-std::string input_of(MatrixPlace place);
-
 // Indices of at most `count` of n things, at even distances.
 std::vector<std::int64_t> spread(std::int64_t n, std::int64_t count);
 
@@ -52,24 +49,6 @@ class GradientSamples final : public GradientObserver {
   std::int64_t tokens_;
   std::map<MatrixPlace, Matrix> matrices_;
   std::map<std::string, std::vector<float>> inputs_;
-};
-
-// The loss whose gradients say what an error costs: log p(y) summed over the tokens, with y drawn
-// from the model's own distribution. The mean of g g^T over y is the Fisher information of the
-// output (Amari 1998; Martens, arXiv 1412.1193, section 8), and KL(p || p moved by d) = d^T F d / 2
-// to second order. The draws depend on seed, window and token alone.
-class SampledLogProbability {
- public:
-  SampledLogProbability(std::uint64_t seed, std::size_t window, std::int64_t vocab,
-                        ThreadPool& pool)
-      : seed_(seed), window_(window), vocab_(vocab), pool_(pool) {}
-  double operator()(std::span<float> logits) const;
-
- private:
-  std::uint64_t seed_;
-  std::size_t window_;
-  std::int64_t vocab_;
-  ThreadPool& pool_;
 };
 
 }  // namespace qx

@@ -18,6 +18,7 @@
 #include "fit/calibration_file.h"
 #include "fit/importance.h"
 #include "gradient/gradient_pass.h"
+#include "gradient/sampled_loss.h"
 #include "kernels/api.h"
 #include "model/buffer.h"
 #include "model/memory_need.h"
@@ -108,12 +109,10 @@ std::int64_t needed_memory(const ModelConfig& c, std::int64_t ctx,
   const std::int64_t outputs = q + 2 * kv + 2 * hidden + 2 * inner;
   const std::int64_t samples =
       std::max(kSampledTokens, kFewestTokens * request.windows) * layers * (inputs + outputs / 4);
-  const std::int64_t pass =
-      ctx * (c.vocab_size + (layers + 1) * hidden + 2 * (inputs + outputs) + 4 * q);
   const std::int64_t kept = request.direct_windows * ctx * (c.vocab_size + (layers + 1) * hidden);
   const std::int64_t widest = std::max({hidden, q, inner});
   const std::int64_t factors = request.fit == FitMethod::kGptq ? threads * 20 * widest * widest : 0;
-  return 4 * (samples + pass + kept) + factors;
+  return 4 * (samples + kept) + gradient_pass_bytes(c, ctx) + factors;
 }
 
 void require_room(const SensitivityRequest& request, const ModelConfig& config, std::int64_t ctx,

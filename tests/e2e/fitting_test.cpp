@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include <algorithm>
@@ -99,12 +100,17 @@ Kill kill_when(const std::vector<std::string>& command, const fs::path& target,
   return fs::exists(target) ? Kill::kBehindItsLastStep : Kill::kInTime;
 }
 
+class KilledCalibration : public Fitting, public testing::WithParamInterface<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Fitting, KilledCalibration, testing::Values("equal", "gradient"),
+                         [](const auto& test) { return std::string(test.param); });
+
 // Killed again and again, in different passes, it ends in the bytes of a run that was left alone.
-TEST_F(Fitting, AKilledCalibrationGoesOn) {
+TEST_P(KilledCalibration, GoesOn) {
   fs::remove_all(root_ / "base");
   write_tiny_model(root_ / "base", {.family = "llama", .tied = true, .layers = 6, .context = 128});
   std::vector<std::string> whole = calibrate("whole"), parts = calibrate("parts");
-  for (auto* command : {&whole, &parts}) command->insert(command->end(), {"--memory", "1"});
+  for (auto* command : {&whole, &parts})
+    command->insert(command->end(), {"--memory", "1", "--token-weights", GetParam()});
   EXPECT_GT(run_json(whole)["passes"], 2);
   parts.insert(parts.end(), {"--keep-seconds", "0", "--resume"});
   const fs::path state = root_ / ".parts.qx-state";
@@ -154,6 +160,32 @@ TEST_F(Fitting, AKilledCalibrationGoesOn) {
   const Outcome other = run_qx(calibrate_other());
   EXPECT_EQ(other.exit_code, 0);
   EXPECT_NE(other.err.find("its request differs"), std::string::npos) << other.err;
+}
+
+TEST_F(Fitting, AResumeThatFailsKeepsWhatWasKept) {
+  const fs::path state = root_ / ".other.qx-state";
+  const auto has_windows = [&] {
+    const Json kept =
+        Json::parse(content(state).substr(0, content(state).find('\n')), nullptr, false);
+    return kept.is_object() && kept.value("windows", 0) > 0;
+  };
+  Kill kill = Kill::kEndedBefore;
+  for (int tries = 0; kill != Kill::kInTime && tries < kTries; ++tries) {
+    fs::remove(root_ / "other");
+    kill = kill_when(calibrate_other(), root_ / "other", has_windows);
+  }
+  ASSERT_EQ(kill, Kill::kInTime);
+  const std::string kept = content(state);
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit small = {.rlim_cur = 1000, .rlim_max = before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  const Outcome full = run_qx(calibrate_other());
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+  EXPECT_EQ(full.exit_code, 1);
+  EXPECT_NE(full.err.find("file size limit"), std::string::npos) << full.err;
+  EXPECT_EQ(content(state), kept);
+  EXPECT_GT(run_json(calibrate_other())["resumed_windows"], 0);
 }
 
 TEST_F(Fitting, AKilledFitGoesOn) {
