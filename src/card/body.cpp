@@ -194,7 +194,8 @@ std::string scores(const CardFacts& facts) {
       const Score& s = t.scores[r];
       const bool empty = no_information(s.flags);
       marked = marked || empty;
-      row.push_back(score_text(s.accuracy, s.stderr_) + (empty ? " (!)" : ""));
+      row.push_back(score_text(s.accuracy, s.clustered_stderr.value_or(s.stderr_)) +
+                    (empty ? " (!)" : ""));
     }
     rows.push_back(std::move(row));
   }
