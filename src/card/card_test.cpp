@@ -190,6 +190,29 @@ TEST_F(Card, ErrorsKnowOfPassages) {
   EXPECT_TRUE(check(text).problems.empty()) << all_text(check(text));
 }
 
+TEST_F(Card, OnlyANameOnTheHubBecomesALink) {
+  const auto with_base = [&](const std::string& name) {
+    CardRequest r = request();
+    r.base_models = {name};
+    const std::string text = write_card(gather_facts(r));
+    const std::size_t from = text.find("\n# ");  // behind the front matter
+    return text.substr(from, text.find("## In short") - from);
+  };
+  EXPECT_NE(with_base("o-w.n_1/m").find("[o-w.n_1/m](https://huggingface.co/o-w.n_1/m)"),
+            std::string::npos);
+  for (const char* odd :
+       {"o/n) ![x](http://evil", "o/n/m", "/n", "o/", "name", "o/n\nm", "o/n?a"}) {
+    const std::string text = with_base(odd);
+    EXPECT_EQ(text.find("https://huggingface.co/"), std::string::npos) << text;
+    EXPECT_EQ(text.find("[x]("), std::string::npos) << text;
+  }
+  // A line of a command ends where it is meant to: no fence closes before.
+  CardRequest r = request();
+  r.base_models = {"o/n\r```\r![x](http://evil)"};
+  const std::string text = write_card(gather_facts(r));
+  EXPECT_EQ(text.find('\r'), std::string::npos) << text;
+}
+
 TEST_F(Card, SpeedAndDistanceStandWhereTheyWereMeasured) {
   EXPECT_EQ(card().find("## Speed"), std::string::npos);
   const fs::path folder = root_ / "runs" / "q4";
