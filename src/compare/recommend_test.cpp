@@ -104,6 +104,11 @@ TEST(Recommend, AModelThatCollapsedOnATaskIsNotAhead) {
   EXPECT_EQ(for_use(two, "best scores").choice, std::nullopt);
   EXPECT_EQ(for_use(two, "best scores").because, "between base and A it depends on the task");
   EXPECT_EQ(paragraph(two).find("Choose"), std::string::npos) << paragraph(two);
+  auto small = a;
+  small.tensor_bytes = 50;
+  const Recommendation smallest = for_use(compare_runs({base, small}, {}), "smallest");
+  EXPECT_TRUE(smallest.because.ends_with("; worse on arc_easy, which it leaves out"))
+      << smallest.because;
   // With nothing to set against it, it is behind. Whoever is ahead of it only there gained nothing.
   const auto b = run_of("B", {arc, task_of("piqa", pattern(400, 260))});
   const auto c = run_of("C", {constant(arc), task_of("piqa", pattern(400, 260))});
