@@ -29,7 +29,8 @@ std::string recipe_name(const CardFacts& facts) {
 
 std::string code_text(std::string_view text) {
   std::string inner(text);
-  std::erase_if(inner, [](char c) { return c == '`' || c == '\n' || c == '|' || c == '\\'; });
+  std::erase_if(
+      inner, [](char c) { return std::string_view("`\n\r|\\").find(c) != std::string_view::npos; });
   return "`" + inner + "`";
 }
 
@@ -53,11 +54,25 @@ std::vector<std::size_t> column_order(const CardFacts& facts) {
 
 namespace {
 
+// OWNER/NAME with the letters that the Hub allows.
+bool is_hub_name(const std::string& name) {
+  constexpr std::string_view kAllowed =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/";
+  const std::size_t slash = name.find('/');
+  return name.find_first_not_of(kAllowed) == std::string::npos && slash != std::string::npos &&
+         slash == name.rfind('/') && slash > 0 && slash + 1 < name.size();
+}
+
+// A link to the Hub; what cannot be a name there is text, since an address is not escaped.
+std::string model_link(const std::string& base) {
+  const std::string text = markdown_text(base);
+  return is_hub_name(base) ? fmt::format("[{}](https://huggingface.co/{})", text, base) : text;
+}
+
 std::string introduction(const CardFacts& facts) {
   std::string origin;
   for (const std::string& base : facts.metadata.base_models) {
-    origin += (origin.empty() ? "" : ", ") +
-              fmt::format("[{}](https://huggingface.co/{})", markdown_text(base), base);
+    origin += (origin.empty() ? "" : ", ") + model_link(base);
   }
   if (origin.empty() && facts.base) origin = code_text(facts.runs[*facts.base].name);
   std::string text = "**" + markdown_text(facts.title) + "** is ";
@@ -194,7 +209,8 @@ std::string scores(const CardFacts& facts) {
       const Score& s = t.scores[r];
       const bool empty = no_information(s.flags);
       marked = marked || empty;
-      row.push_back(score_text(s.accuracy, s.stderr_) + (empty ? " (!)" : ""));
+      row.push_back(score_text(s.accuracy, s.clustered_stderr.value_or(s.stderr_)) +
+                    (empty ? " (!)" : ""));
     }
     rows.push_back(std::move(row));
   }

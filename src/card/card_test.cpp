@@ -19,9 +19,10 @@ namespace qx {
 namespace {
 namespace fs = std::filesystem;
 
-// Two answers an item; `right(i)` says whether the run picks the gold one, `gold(i)` which that is.
+// Two answers an item, of which picks(i) is taken; the gold one alternates.
 void write_task(const fs::path& folder, const std::string& task, int items,
-                const std::function<int(int)>& picks) {
+                const std::function<int(int)>& picks,
+                const std::function<std::string(int)>& passage = {}) {
   std::string text;
   for (int i = 0; i < items; ++i) {
     Answer answer;
@@ -34,6 +35,7 @@ void write_task(const fs::path& folder, const std::string& task, int items,
       answer.choices.push_back({choice == pick ? -1.0 : -2.0, 1, 4, 4, choice == pick});
     }
     answer.acc = pick == answer.gold;
+    if (passage) answer.cluster = passage(i);
     text += answer_line(answer) + "\n";
   }
   write_text(folder / ("answers-" + task + ".jsonl"), text);
@@ -140,13 +142,75 @@ TEST_F(Card, ConstantAnswersAreNamedAndNoAdvantage) {
             std::string::npos)
       << text;
   EXPECT_NE(text.find("0.500 ± 0.035 (!)"), std::string::npos) << text;
-  EXPECT_NE(text.find("| boolq |  |  | "), std::string::npos) << text;  // no change to be read
-  EXPECT_NE(text.find("worse"), std::string::npos);
+  // A loss is told, and that copy's task says nothing about this model.
+  EXPECT_NE(text.find("| boolq | -30.0 points | "), std::string::npos) << text;
+  EXPECT_NE(text.find("q4 is worse than base on boolq"), std::string::npos) << text;
+  EXPECT_NE(text.find("indistinguishable between the two, or carry no information about one"),
+            std::string::npos)
+      << text;
   // No sentence of ours is one that the audit would take back.
   for (const Claim& claim : audit_text(text, "c.md").claims) {
     EXPECT_NE(claim.verdict, ClaimVerdict::kContradicted) << claim.text << ": " << claim.evidence;
     EXPECT_NE(claim.verdict, ClaimVerdict::kNotSupported) << claim.text << ": " << claim.evidence;
   }
+}
+
+// What a third run answers takes nothing from what is shown of the other two.
+TEST_F(Card, AConstantRunDoesNotHideALoss) {
+  const auto boolq = [&](const char* run, const std::function<int(int)>& picks) {
+    write_task(root_ / "runs" / run, "boolq", 200, picks);
+  };
+  boolq("q4", [](int i) { return i % 5 <= 2 ? 1 - i % 2 : i % 2; });
+  const std::string text = card();
+  EXPECT_NE(text.find("| boolq | -40.0 points | "), std::string::npos) << text;
+  EXPECT_NE(text.find("q4 is worse than base on boolq (-40.0 points"), std::string::npos) << text;
+  // Of a loss against another variant too; 0.400 against 0.500 of a constant answer is none yet.
+  EXPECT_EQ(text.find("q4 is worse than copy on boolq"), std::string::npos) << text;
+  boolq("q4", [](int i) { return i % 5 <= 3 ? 1 - i % 2 : i % 2; });
+  EXPECT_NE(card().find("q4 is worse than copy on boolq (-30.0 points"), std::string::npos)
+      << card();
+  // Better than a constant answer is nothing gained.
+  boolq("base", [](int) { return 1; });
+  boolq("q4", [](int i) { return i % 2; });
+  EXPECT_NE(card().find("| boolq |  |  | "), std::string::npos) << card();
+  EXPECT_EQ(card().find("better"), std::string::npos) << card();
+}
+
+// Questions about one passage are right and wrong together.
+TEST_F(Card, ErrorsKnowOfPassages) {
+  for (const char* run : {"base", "q4", "copy"}) {
+    write_task(
+        root_ / "runs" / run, "arc_easy", 200,
+        [](int i) { return i / 5 % 5 <= 1 ? 1 - i % 2 : i % 2; },
+        [](int i) { return fmt::format("{:016x}", i / 5); });
+  }
+  const std::string text = card();
+  EXPECT_EQ(text.find("0.600 ± 0.035"), std::string::npos) << text;
+  EXPECT_NE(text.find("0.600 ± 0.078"), std::string::npos) << text;
+  EXPECT_TRUE(check(text).problems.empty()) << all_text(check(text));
+}
+
+TEST_F(Card, OnlyANameOnTheHubBecomesALink) {
+  const auto with_base = [&](const std::string& name) {
+    CardRequest r = request();
+    r.base_models = {name};
+    const std::string text = write_card(gather_facts(r));
+    const std::size_t from = text.find("\n# ");  // behind the front matter
+    return text.substr(from, text.find("## In short") - from);
+  };
+  EXPECT_NE(with_base("o-w.n_1/m").find("[o-w.n_1/m](https://huggingface.co/o-w.n_1/m)"),
+            std::string::npos);
+  for (const char* odd :
+       {"o/n) ![x](http://evil", "o/n/m", "/n", "o/", "name", "o/n\nm", "o/n?a"}) {
+    const std::string text = with_base(odd);
+    EXPECT_EQ(text.find("https://huggingface.co/"), std::string::npos) << text;
+    EXPECT_EQ(text.find("[x]("), std::string::npos) << text;
+  }
+  // A line of a command ends where it is meant to: no fence closes before.
+  CardRequest r = request();
+  r.base_models = {"o/n\r```\r![x](http://evil)"};
+  const std::string text = write_card(gather_facts(r));
+  EXPECT_EQ(text.find('\r'), std::string::npos) << text;
 }
 
 TEST_F(Card, SpeedAndDistanceStandWhereTheyWereMeasured) {

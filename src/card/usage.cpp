@@ -17,6 +17,7 @@ std::string shell_word(std::string_view text) {
       "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./=:,";
   std::string word(text);
   std::replace(word.begin(), word.end(), '\n', ' ');
+  std::replace(word.begin(), word.end(), '\r', ' ');
   if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) return word;
   std::string out = "'";
   for (const char c : word) out += c == '\'' ? "'\\''" : std::string(1, c);

@@ -28,8 +28,8 @@ std::string pair_table(const Comparison& c, const PairSummary& pair) {
     const auto items = [&](std::int64_t count) {
       return fmt::format("{} of {}", count, c.tasks[t].n);
     };
-    // A task without information gives no change that anybody should read.
-    const bool says = c.tasks[t].informative;
+    // A task without information gives no change that anybody should read, unless it is a loss.
+    const bool says = is_told(c, pair, t);
     rows.push_back({markdown_text(c.tasks[t].task), says ? points(d.difference) + " points" : "",
                     says ? interval_text(d.interval) : "", items(d.counts.right_to_wrong),
                     items(d.counts.wrong_to_right), says ? p_text(d.p_holm) : "",
@@ -69,7 +69,7 @@ std::string against_base(const CardFacts& facts) {
   if (name != "base") out += "The base is " + code_text(name) + ".\n\n";
   out += pair_table(c, pair) + "\n";
   for (std::size_t t = 0; t < c.tasks.size(); ++t) {
-    if (c.tasks[t].informative) out += list_item(markdown_text(task_sentence(c, pair, t)));
+    if (is_told(c, pair, t)) out += list_item(markdown_text(task_sentence(c, pair, t)));
   }
   return out + list_item(markdown_text(average_sentence(c, pair)));
 }
@@ -78,18 +78,23 @@ std::string against_base(const CardFacts& facts) {
 std::string against_others(const CardFacts& facts) {
   const Comparison& c = facts.comparison;
   std::string out;
+  bool all_told = true;
   for (const std::size_t r : column_order(facts)) {
     if (r == facts.self() || r == facts.base) continue;
     const PairSummary& pair = pair_of(c, r, facts.self());
     for (std::size_t t = 0; t < c.tasks.size(); ++t) {
-      if (!c.tasks[t].informative || pair.tasks[t].verdict == Verdict::kIndistinguishable) continue;
+      const bool told = is_told(c, pair, t);
+      all_told = all_told && told;
+      if (!told || pair.tasks[t].verdict == Verdict::kIndistinguishable) continue;
       out += list_item(markdown_text(task_sentence(c, pair, t)));
     }
     out += list_item(markdown_text(average_sentence(c, pair)));
   }
   if (out.empty()) return "";
-  return "### Against the other variants (paired)\n\nTasks that are not named here are "
-         "indistinguishable between the two.\n\n" +
+  return fmt::format(
+             "### Against the other variants (paired)\n\nTasks that are not named here are "
+             "indistinguishable between the two{}.\n\n",
+             all_told ? "" : ", or carry no information about one of them") +
          out;
 }
 

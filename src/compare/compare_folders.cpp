@@ -2,11 +2,13 @@
 #include "compare/compare_folders.h"
 
 #include <filesystem>
+#include <map>
 #include <utility>
 
 #include "base/error.h"
 #include "compare/flips.h"
 #include "compare/unpaired.h"
+#include "runs/run_record.h"
 
 namespace qx {
 namespace {
@@ -31,6 +33,18 @@ LoadedFolders load_folders(const CompareRequest& request) {
                              request.metric, request.intersect);
   }
   return loaded;
+}
+
+// Whatever is said of a run is said by its name, of runs with answers and without alike.
+void check_names(const std::vector<std::string>& folders) {
+  std::map<std::string, std::string> seen;
+  for (const std::string& folder : folders) {
+    const auto [other, added] = seen.emplace(run_name(folder), folder);
+    if (added) continue;
+    throw UsageError(fmt::format(
+        "two runs are called '{}', expected different names: {} and {}; rename one of the folders",
+        other->first, other->second, folder));
+  }
 }
 
 // Position of the baseline among runs of one kind; nothing when it is not there.
@@ -90,6 +104,7 @@ void check_request(const CompareRequest& request) {
         "--margin: got {}, expected a difference of accuracies between 0 and 1: one point is 0.01",
         request.margin));
   }
+  check_names(request.runs);
 }
 
 ComparedRuns compare_folders(const CompareRequest& request) {

@@ -36,6 +36,13 @@ CommonItems find_common_items(const std::vector<RunResults>& runs, const std::st
              "data file",
              runs[0].name, runs[r].name, items[0]->doc_hash, items[r]->doc_hash);
       }
+      if (items[r]->gold != items[0]->gold || items[r]->choices != items[0]->choices) {
+        fail(fmt::format("{} item {}", task, index),
+             "{} chose among {} answers of which {} is the right one, and {} among {} of which {} "
+             "is; expected runs over the same data file",
+             runs[0].name, items[0]->choices, items[0]->gold, runs[r].name, items[r]->choices,
+             items[r]->gold);
+      }
       common.by_run[r].push_back(items[r]);
     }
   }

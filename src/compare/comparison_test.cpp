@@ -105,6 +105,21 @@ TEST(Compare, DifferentQuestionsUnderOneIndexAreRefused) {
   EXPECT_THROW(compare_runs({run_of("a", {a}), run_of("b", {b})}, {}), Error);
 }
 
+// Such as of task data that were mended between two runs: the questions are the same.
+TEST(Compare, AnotherGoldAnswerUnderOneIndexIsRefused) {
+  const auto a = task_of("piqa", pattern(10, 5));
+  auto b = a;
+  b.items[3].gold = (b.items[3].gold + 1) % 4;
+  EXPECT_THROW(compare_runs({run_of("a", {a}), run_of("b", {b})}, {}), Error);
+}
+
+TEST(Compare, AnotherNumberOfChoicesUnderOneIndexIsRefused) {
+  const auto a = task_of("piqa", pattern(10, 5));
+  auto b = a;
+  b.items[3].choices = 5;
+  EXPECT_THROW(compare_runs({run_of("a", {a}), run_of("b", {b})}, {}), Error);
+}
+
 TEST(Compare, NeedsTwoRunsOfDifferentNames) {
   const auto a = run_of("a", {task_of("piqa", pattern(10, 5))});
   EXPECT_THROW(compare_runs({a}, {}), UsageError);

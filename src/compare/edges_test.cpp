@@ -69,6 +69,32 @@ bool has(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
+// bench.json and divergence.json may come from anywhere.
+TEST(Edges, MeasurementsCannotMoveTheCursor) {
+  const std::string odd = "x\x1b[2J\xe2\x80\xaey";
+  const auto run = [&](const std::string& name, int threads) {
+    RunResults r = run_of(name, {task_of("piqa", pattern(100, 60))});
+    r.speed = SpeedFacts{};
+    r.speed->decode_tps = 10;
+    r.speed->threads = threads;
+    r.speed->cpu = r.speed->isa = r.speed->precision = odd;
+    r.distance = DistanceFacts{};
+    r.distance->base = odd;
+    return r;
+  };
+  ComparedRuns compared;
+  compared.baseline = "a";
+  compared.paired = compare_runs({run("a", 1), run("b", 2)}, {});
+  for (const std::string& text : {render_text(compared, {}), render_markdown(compared),
+                                  render_html(compared), render_csv(compared)}) {
+    EXPECT_FALSE(has(text, "\x1b")) << text;
+    EXPECT_FALSE(has(text, "\xe2\x80\xae")) << text;
+  }
+  const std::string shown = render_text(compared, {});
+  EXPECT_TRUE(has(shown, "measured under different conditions")) << shown;
+  EXPECT_TRUE(has(shown, "x\\x1b[2J\\u{202e}y")) << shown;
+}
+
 TEST(Edges, ARunWithItselfIsRefusedByName) {
   const auto a = run_of("a", {task_of("piqa", pattern(10, 5))});
   EXPECT_THROW(compare_runs({a, a}, {}), UsageError);

@@ -137,6 +137,9 @@ void check_limit(const Gate& gate, Kind kind) {
 struct Measured {
   double estimate = kNaN;
   Interval interval{kNaN, kNaN};
+  // Tasks that an average leaves out and on which the variant is worse: it then cannot show that
+  // the variant is good enough.
+  std::vector<std::string> lost = {};
 };
 
 std::string run_place(const RunInfo& run) {
@@ -158,10 +161,19 @@ Measured measure_distance(const RunInfo& run, Kind kind) {
   return {d.top1_agreement, wilson_interval(same, d.tokens, kConfidence)};
 }
 
+Measured measure_average(const Comparison& c, const PairSummary& pair,
+                         const std::optional<AverageDifference>& average) {
+  if (!average) return {};
+  Measured measured{average->difference, average->interval};
+  for (std::size_t t = 0; t < c.tasks.size(); ++t) {
+    if (!c.tasks[t].informative && pair.tasks[t].verdict == Verdict::kWorse) {
+      measured.lost.push_back(c.tasks[t].task);
+    }
+  }
+  return measured;
+}
+
 Measured measure_paired(const Comparison& c, const PairSummary& pair, const Subject& subject) {
-  const auto of_average = [](const std::optional<AverageDifference>& a) {
-    return a ? Measured{a->difference, a->interval} : Measured{};
-  };
   switch (subject.kind) {
     case Kind::kTask:
       for (std::size_t t = 0; t < c.tasks.size(); ++t) {
@@ -172,9 +184,9 @@ Measured measure_paired(const Comparison& c, const PairSummary& pair, const Subj
       fail(c.runs[pair.variant].name,
            "{} is not among the tasks compared by item, expected it for a gate", subject.name);
     case Kind::kMacro:
-      return of_average(pair.average);
+      return measure_average(c, pair, pair.average);
     case Kind::kMicro:
-      return of_average(pair.micro);
+      return measure_average(c, pair, pair.micro);
     case Kind::kKl:
     case Kind::kTop1:
       return measure_distance(c.runs[pair.variant], subject.kind);
@@ -231,6 +243,11 @@ GateResult judge(const Gate& gate, const std::string& variant, const Subject& su
                          gate.above ? "lower" : "upper", shown(r.bound), shown(r.estimate),
                          r.held ? "is" : "is not", gate.above ? ">" : "<", gate.or_equal ? "=" : "",
                          gate.limit);
+  if (gate.above && !measured.lost.empty()) {
+    r.reason += fmt::format("{} {} is worse on {}, which the average leaves out",
+                            r.held ? ", but" : ";", variant, join(measured.lost));
+    r.held = false;
+  }
   return r;
 }
 

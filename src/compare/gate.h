@@ -15,7 +15,8 @@ namespace qx {
 
 // [VARIANT:]SUBJECT OP NUMBER, OP one of > >= < <=. A task, "average" or "micro_average" is the
 // difference to the baseline, in accuracy (0.01 is one point); "kl_mean" and "top1_agreement" come
-// from `qx divergence`.
+// from `qx divergence`. A lower limit of an average is not kept by a variant that is worse on a task
+// which the average leaves out.
 struct Gate {
   std::string text;     // as given, without spaces around it
   std::string subject;  // with the variant in front, if one was given: names may hold colons

@@ -114,6 +114,26 @@ TEST(CheckGates, TheLimitItselfIsKeptWithEqualOnly) {
   EXPECT_TRUE(check(c, {"q4:hellaswag<=0.25"})[0].held);
 }
 
+TEST(CheckGates, AnAverageDoesNotHideACollapse) {
+  Comparison c = comparison();
+  c.tasks[0].informative = false;
+  EXPECT_TRUE(check(c, {"q4:average>-0.005"})[0].held);
+  c.against_baseline[0].tasks[0].verdict = Verdict::kWorse;
+  for (const char* gate : {"q4:average>-0.005", "q4:micro_average>=-0.005"}) {
+    const GateResult result = check(c, {gate})[0];
+    EXPECT_FALSE(result.held) << gate;
+    EXPECT_NE(result.reason.find(", but q4 is worse on hellaswag, which the average leaves out"),
+              std::string::npos)
+        << result.reason;
+    EXPECT_NEAR(result.bound, -0.003, 1e-12);
+  }
+  EXPECT_TRUE(check(c, {"q4:average<0.005"})[0].held);  // asks for no more than that
+  EXPECT_TRUE(check(c, {"q4:piqa>-0.01"})[0].held);
+  EXPECT_TRUE(check(c, {"q2:average>-0.05"})[0].held);
+  c.tasks[0].informative = true;  // then the average knows of it
+  EXPECT_TRUE(check(c, {"q4:average>-0.005"})[0].held);
+}
+
 TEST(CheckGates, WithoutABoundAGateDoesNotHold) {
   Comparison c = comparison();
   c.against_baseline[0].average.reset();

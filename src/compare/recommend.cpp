@@ -3,70 +3,21 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <set>
 
 #include "base/error.h"
+#include "compare/standing.h"
 #include "compare/uses.h"
 #include "compare/words.h"
 
 namespace qx {
 namespace {
 
-using Runs = std::vector<std::size_t>;  // positions in Comparison::runs
-
-// What a choice is made by: some tasks (positions), and the average where it is about all of them.
-struct Scope {
-  std::vector<std::size_t> tasks;
-  bool average = false;
-};
-
-// Verdicts of a pair within a scope, as seen from run `a`.
-std::vector<Verdict> verdicts_of(const Comparison& c, const Scope& scope, std::size_t a,
-                                 std::size_t b) {
-  const PairSummary& pair = pair_of(c, a, b);
-  std::vector<Verdict> out;
-  for (const std::size_t t : scope.tasks) out.push_back(pair.tasks[t].verdict);
-  if (scope.average && pair.average) out.push_back(pair.average->verdict);
-  if (pair.variant != a) std::transform(out.begin(), out.end(), out.begin(), reversed);
-  return out;
-}
-
-// What these verdicts say as a whole.
-enum class Standing { kAhead, kBehind, kMixed, kEquivalent, kUndecided };
-
-Standing standing(const Comparison& c, const Scope& scope, std::size_t a, std::size_t b) {
-  const std::vector<Verdict> verdicts = verdicts_of(c, scope, a, b);
-  const auto has = [&](Verdict v) {
-    return std::find(verdicts.begin(), verdicts.end(), v) != verdicts.end();
-  };
-  if (has(Verdict::kBetter) && has(Verdict::kWorse)) return Standing::kMixed;
-  if (has(Verdict::kBetter)) return Standing::kAhead;
-  if (has(Verdict::kWorse)) return Standing::kBehind;
-  // Where all tasks are meant, being equivalent is about their average: each task alone has too few
-  // items.
-  const auto& average = pair_of(c, a, b).average;
-  if (scope.average && average) {
-    return average->verdict == Verdict::kEquivalent ? Standing::kEquivalent : Standing::kUndecided;
-  }
-  return has(Verdict::kIndistinguishable) || verdicts.empty() ? Standing::kUndecided
-                                                              : Standing::kEquivalent;
-}
-
-// The runs one chooses among: the variants, and the baseline too when there is only one variant.
-Runs candidates(const Comparison& c) {
-  Runs out;
-  for (std::size_t r = 0; r < c.runs.size(); ++r) {
-    if (r != c.baseline || c.runs.size() == 2) out.push_back(r);
-  }
-  return out;
-}
-
 Scope whole(const Comparison& c) {
-  Scope scope{{}, true};
-  for (std::size_t t = 0; t < c.tasks.size(); ++t) {
-    if (c.tasks[t].informative) scope.tasks.push_back(t);
-  }
-  return scope;
+  std::vector<std::size_t> all(c.tasks.size());
+  std::iota(all.begin(), all.end(), std::size_t{0});
+  return make_scope(c, all, true);
 }
 
 bool ahead_of_all(const Comparison& c, const Scope& scope, std::size_t a, const Runs& among) {
@@ -158,7 +109,10 @@ std::optional<std::int64_t> items_to_decide(const Comparison& c, const Scope& sc
     const auto consider = [&](const std::optional<std::int64_t>& items) {
       if (items && (!fewest || *items < *fewest)) fewest = items;
     };
-    if (scope.average && pair.average) {
+    // Of one task the average asks the same, and is answered elsewhere on the page.
+    const bool same = scope.tasks.size() == 1 && pair.average && pair.average->tasks == 1 &&
+                      c.tasks[scope.tasks[0]].n >= 2;
+    if (pair.average && (scope.average || same)) {
       consider(pair.average->items_needed);
     } else {
       for (const std::size_t t : scope.tasks) consider(pair.tasks[t].items_needed);
@@ -173,10 +127,26 @@ std::string more_items_words(const std::optional<std::int64_t>& items) {
   return items ? fmt::format("; {} more items would", about_words(*items)) : "";
 }
 
-std::string tasks_of(const Comparison& c, const Scope& scope) {
+std::string tasks_of(const Comparison& c, const std::vector<std::size_t>& tasks) {
+  std::vector<std::string> names;
+  for (const std::size_t t : tasks) names.push_back(c.tasks[t].task);
+  return join_words(names);
+}
+
+// Where a choice over all tasks is made: those that are left out are not claimed.
+std::string place_of_whole(const Comparison& c, const Scope& scope) {
+  constexpr std::size_t kMostNames = 3;
+  if (c.tasks.size() == 1) return "on " + c.tasks[0].task;
+  if (scope.left_out.empty()) return "on all tasks and the average";
+  if (scope.tasks.empty()) return "on any task";
+  if (scope.tasks.size() == 1) return "on " + c.tasks[scope.tasks[0]].task;
+  if (scope.tasks.size() > kMostNames) {
+    return fmt::format("on the {} tasks with information and the average", scope.tasks.size());
+  }
   std::vector<std::string> names;
   for (const std::size_t t : scope.tasks) names.push_back(c.tasks[t].task);
-  return join_words(names);
+  names.emplace_back("the average");
+  return "on " + join_words(names);
 }
 
 // The choice by score within a scope. where: "on hellaswag", "on every task and on the average".
@@ -194,7 +164,7 @@ Recommendation by_score(const Comparison& c, const Scope& scope, const std::stri
     } else {
       r.because = fmt::format("against each other one better {}, and worse on none of them",
                               scope.average ? "on at least one task or on the average"
-                                            : "on at least one of " + tasks_of(c, scope));
+                                            : "on at least one of " + tasks_of(c, scope.tasks));
     }
     return r;
   }
@@ -240,7 +210,14 @@ Verdict average_verdict(const Comparison& c, std::size_t run) {
 // What a choice by size or speed costs.
 std::string quality_words(const Comparison& c, std::size_t run) {
   if (run == c.baseline) return "; the baseline itself";
-  return "; " + average_clause(c, pair_of(c, c.baseline, run));
+  const PairSummary& pair = pair_of(c, c.baseline, run);
+  std::vector<std::size_t> lost;
+  for (std::size_t t = 0; t < c.tasks.size(); ++t) {
+    if (!c.tasks[t].informative && pair.tasks[t].verdict == Verdict::kWorse) lost.push_back(t);
+  }
+  std::string text = "; " + average_clause(c, pair);
+  if (!lost.empty()) text += fmt::format("; worse on {}, which it leaves out", tasks_of(c, lost));
+  return text;
 }
 
 Recommendation smallest_of_all(const Comparison& c) {
@@ -384,28 +361,24 @@ Recommendation fastest(const Comparison& c, const RecommendSettings& settings) {
 }
 
 std::optional<Recommendation> for_use(const Comparison& c, const Use& use) {
-  Scope scope;
-  std::vector<std::string> names, uninformative;
+  std::vector<std::size_t> compared;
   for (std::size_t t = 0; t < c.tasks.size(); ++t) {
     const std::string& task = c.tasks[t].task;
-    if (std::find(use.tasks.begin(), use.tasks.end(), task) == use.tasks.end()) continue;
-    if (!c.tasks[t].informative) {
-      uninformative.push_back(task);
-      continue;
+    if (std::find(use.tasks.begin(), use.tasks.end(), task) != use.tasks.end()) {
+      compared.push_back(t);
     }
-    scope.tasks.push_back(t);
-    names.push_back(task);
   }
-  if (scope.tasks.empty() && !uninformative.empty()) {
+  if (compared.empty()) return std::nullopt;
+  const Scope scope = make_scope(c, compared, false);
+  if (scope.tasks.empty()) {
     return Recommendation{std::string(use.name),
                           {},
-                          fmt::format("{} {} no information here", join_words(uninformative),
-                                      uninformative.size() == 1 ? "carries" : "carry"),
+                          fmt::format("{} {} no information here", tasks_of(c, scope.left_out),
+                                      scope.left_out.size() == 1 ? "carries" : "carry"),
                           Verdict::kIndistinguishable,
                           {}};
   }
-  if (scope.tasks.empty()) return std::nullopt;
-  return by_score(c, scope, std::string(use.name), "on " + join_words(names));
+  return by_score(c, scope, std::string(use.name), "on " + tasks_of(c, scope.tasks));
 }
 
 // The largest over tasks of the smallest difference that would have been seen; nothing when
@@ -453,18 +426,19 @@ std::string choice_sentence(const Comparison& c) {
     }
     return text;
   }
-  bool mixed = false, some_ahead = false;
+  bool mixed = false, some_apart = false;
   for (const std::size_t a : among) {
     for (const std::size_t b : among) {
       if (a == b) continue;
-      mixed = mixed || standing(c, scope, a, b) == Standing::kMixed;
-      some_ahead = some_ahead || standing(c, scope, a, b) == Standing::kAhead;
+      const Standing stands = standing(c, scope, a, b);
+      mixed = mixed || stands == Standing::kMixed;
+      some_apart = some_apart || stands == Standing::kAhead || stands == Standing::kBehind;
     }
   }
   if (mixed) {
     return fmt::format("Between {} the choice depends on the task, as the verdicts say.", names);
   }
-  if (some_ahead) {
+  if (some_apart) {
     return fmt::format("No single one of {} is shown ahead of all the others.", names);
   }
   std::string text = fmt::format("The data do not decide between {} by score.", names);
@@ -479,9 +453,8 @@ std::string choice_sentence(const Comparison& c) {
 
 std::vector<Recommendation> recommend(const Comparison& c, const RecommendSettings& settings) {
   std::vector<Recommendation> out;
-  out.push_back(
-      by_score(c, whole(c), "best scores",
-               c.tasks.size() == 1 ? "on " + c.tasks[0].task : "on all tasks and the average"));
+  const Scope all = whole(c);
+  out.push_back(by_score(c, all, "best scores", place_of_whole(c, all)));
   out.push_back(smallest_of_all(c));
   out.push_back(smallest_equivalent(c));
   out.push_back(fastest(c, settings));

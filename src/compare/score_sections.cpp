@@ -7,7 +7,6 @@
 #include "base/error.h"
 #include "compare/sections.h"
 #include "compare/words.h"
-#include "text/visible.h"
 
 namespace qx {
 namespace {
@@ -274,7 +273,7 @@ std::optional<Section> cost_section(const Comparison& c) {
     if (!run.distance) continue;
     about += fmt::format(
         " KL (nats), top-1 token and perplexity: against {} on {} tokens of the same text.",
-        visible_text(run.distance->base, Blanks::kEdges), run.distance->tokens);
+        run.distance->base, run.distance->tokens);
     break;
   }
   section.parts.emplace_back(Paragraph{about});

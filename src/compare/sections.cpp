@@ -24,6 +24,17 @@ void make_safe(std::vector<std::string>& texts) {
   for (std::string& text : texts) text = safe(text);
 }
 
+// Also what files beside the run say, which may come from anywhere.
+void make_safe(RunInfo& run) {
+  run.name = safe(run.name);
+  if (run.speed) {
+    for (std::string* text : {&run.speed->isa, &run.speed->precision, &run.speed->cpu}) {
+      *text = safe(*text);
+    }
+  }
+  if (run.distance) run.distance->base = safe(run.distance->base);
+}
+
 // One line per task and kind of flag, with the runs that have it.
 std::vector<std::string> flag_lines(const Comparison& c) {
   std::vector<std::string> lines;
@@ -205,7 +216,7 @@ ComparedRuns presentable(ComparedRuns all) {
   all.baseline = safe(all.baseline);
   make_safe(all.notes);
   if (all.paired) {
-    for (RunInfo& run : all.paired->runs) run.name = safe(run.name);
+    for (RunInfo& run : all.paired->runs) make_safe(run);
     for (TaskSummary& task : all.paired->tasks) {
       task.task = safe(task.task);
       task.metric = safe(task.metric);

@@ -142,6 +142,28 @@ TEST_F(Compare, FlipsAndUnpairedRunsFitEightyColumnsToo) {
   EXPECT_EQ(lines_of(csv.out).size(), 1u + 3 * kTasks.size());
 }
 
+// A gate, like everything that is said, knows runs by their names: the first of two would be judged
+// twice.
+TEST_F(Compare, TwoRunsOfOneNameAreRefused) {
+  const std::string base = write_run("base", {"piqa"}, 60, 0);
+  const std::string own = write_run("x/A", {"piqa"}, 60, 0);
+  const auto imported = [&](const std::string& name, double accuracy) {
+    fs::create_directories(root_ / name);
+    std::ofstream(root_ / name / "run.json") << file_size_json(1000);
+    const Json result{{"acc,none", accuracy}, {"sample_len", 60}};
+    std::ofstream(root_ / name / "results.json") << Json{{"results", {{"piqa", result}}}}.dump();
+    return (root_ / name).string();
+  };
+  const std::string good = imported("y/A", 0.9), bad = imported("z/A", 0.1);
+  for (const auto& [first, second] : {std::pair(own, bad), std::pair(good, bad)}) {
+    const Outcome outcome = run_qx({"compare", base, first, second, "--gate", "piqa>-0.5"});
+    EXPECT_EQ(outcome.exit_code, 2);
+    EXPECT_NE(outcome.err.find("two runs are called 'A'"), std::string::npos) << outcome.err;
+    EXPECT_NE(outcome.err.find(first + " and " + second), std::string::npos) << outcome.err;
+    EXPECT_NE(outcome.err.find("rename"), std::string::npos) << outcome.err;
+  }
+}
+
 TEST_F(Compare, ColoursOnATerminalOnly) {
   const std::string a = write_run("a", {"piqa"}, 200, 0), b = write_run("b", {"piqa"}, 200, 2);
   const auto on_terminal = [&](const std::vector<std::string>& environment,
