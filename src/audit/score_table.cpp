@@ -3,11 +3,12 @@
 
 #include <algorithm>
 #include <cctype>
-#include <charconv>
 #include <cmath>
 #include <map>
 #include <set>
 #include <span>
+
+#include "base/parse_double.h"
 
 namespace qx {
 namespace {
@@ -121,11 +122,11 @@ std::optional<Number> parse_number(std::string_view cell) {
   if (text.empty() || (text.front() != '.' && (text.front() < '0' || text.front() > '9'))) {
     return std::nullopt;
   }
-  Number number;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number.value,
-                                            std::chars_format::fixed);
-  if (error != std::errc{}) return std::nullopt;
-  const std::string_view digits(text.data(), static_cast<std::size_t>(end - text.data()));
+  const std::string_view digits =
+      text.substr(0, decimal_length(text.substr(0, text.find_first_of("eE"))));
+  const std::optional<double> value = parse_double(digits);
+  if (!value) return std::nullopt;
+  Number number{*value};
   const std::size_t point = digits.find('.');
   if (point != std::string_view::npos)
     number.decimals = static_cast<int>(digits.size() - point - 1);
