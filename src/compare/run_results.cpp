@@ -225,7 +225,7 @@ struct ItemSets {
   std::set<std::int64_t> common;  // rows that every run answered
   std::string counts;             // "base 300, q4 200 of 300 so far"
   bool equal = true;
-  bool ends_early = false;  // a run that has ended lacks answers
+  bool finished = true;
 };
 
 ItemSets item_sets(const std::vector<RunResults>& runs, const std::vector<Json>& jsons,
@@ -239,7 +239,7 @@ ItemSets item_sets(const std::vector<RunResults>& runs, const std::vector<Json>&
     sets.counts += fmt::format("{}{} {}", r == 0 ? "" : ", ", runs[r].name, n);
     if (static_cast<std::int64_t>(n) < asked) {
       sets.counts += fmt::format(" of {} so far", asked);
-      sets.ends_early = sets.ends_early || !json_member(jsons[r], "end").is_null();
+      sets.finished = false;
     }
     for (std::size_t i = 0; i < n; ++i) ++times[found->second.items[i].index];
   }
@@ -304,7 +304,7 @@ void require_same_items(LoadedRuns& loaded, const std::vector<Json>& jsons, bool
   std::string differences;
   for (const std::string& task : tasks_of_all(loaded.runs, jsons)) {
     const ItemSets sets = item_sets(loaded.runs, jsons, task);
-    if (sets.equal && sets.ends_early) {
+    if (sets.equal && !sets.finished) {
       loaded.notes.push_back(fmt::format("{} is not finished ({}): what is answered so far counts",
                                          task, sets.counts));
     }

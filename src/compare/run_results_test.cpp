@@ -113,12 +113,18 @@ TEST(LoadRuns, ATaskOfWhichOnlyTheAccuracyIsKnownIsLeftOut) {
   }
 }
 
-// As versions left it that set the end of a run too early.
+// Also where run.json gives an end, as earlier versions left it.
 TEST(LoadRuns, ATaskThatLacksAnswersIsSaid) {
   const fs::path a = write_run("a", with_facts(R"("tasks":{"piqa":{"items":3}})"), kAnswers);
   const std::vector<std::string> notes = load_runs({a}, Metric::kDefault).notes;
   ASSERT_EQ(notes.size(), 1u);
   EXPECT_EQ(notes[0], "piqa is not finished (a 2 of 3 so far): what is answered so far counts");
+  const std::string open = with_facts(R"("tasks":{"piqa":{"items":3}})");
+  const fs::path b =
+      write_run("b", std::string(open).replace(open.find("\"x\""), 3, "null"), kAnswers);
+  EXPECT_EQ(
+      load_runs({a, b}, Metric::kDefault).notes.back(),
+      "piqa is not finished (a 2 of 3 so far, b 2 of 3 so far): what is answered so far counts");
 }
 
 TEST(LoadRuns, TasksAskedInTwoWaysAreRefused) {
