@@ -101,5 +101,19 @@ TEST(Audit, RefusesTextsWithoutScores) {
   EXPECT_THROW(audit_text("| arc_easy | \xFF |", "x"), Error);
 }
 
+TEST(Audit, WideTablesAreCutAndSaidSo) {
+  std::string header = "| t ", row = "| piqa ";
+  for (int i = 0; i < 400; ++i) {
+    header += "| v" + std::to_string(i) + ' ';
+    row += "| 0.5 ";
+  }
+  const Audit audit = audit_text(header + "|\n" + row + "|\n", "x");
+  EXPECT_EQ(audit.tables[0].tests.tests.size(), kMaxVariants * (kMaxVariants - 1) / 2);
+  const std::string report = audit_report(audit, 80);
+  EXPECT_NE(report.find("336 more columns of scores are left out"), std::string::npos);
+  EXPECT_LT(report.size(), 1'000'000u);
+  EXPECT_EQ(audit_json(audit)["tables"][0]["left_out"], 336);
+}
+
 }  // namespace
 }  // namespace qx

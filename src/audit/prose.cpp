@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <cctype>
-#include <charconv>
 
 #include "audit/benchmark.h"
+#include "base/parse_double.h"
 
 namespace qx {
 namespace {
@@ -116,8 +116,7 @@ Word make_number(std::string_view text, bool percent) {
   word.percent = percent;
   word.has_sign = text.front() == '+' || text.front() == '-';
   const std::string_view digits = word.has_sign ? text.substr(1) : text;
-  std::from_chars(digits.data(), digits.data() + digits.size(), word.number,
-                  std::chars_format::fixed);
+  word.number = parse_double(digits).value_or(0);
   if (text.front() == '-') word.number = -word.number;
   const std::size_t point = digits.find('.');
   if (point != std::string_view::npos) word.decimals = static_cast<int>(digits.size() - point - 1);

@@ -14,7 +14,9 @@ Json table_json(const ScoreTable& table) {
   Json json;
   json["variants"] = table.variants;
   json["tasks"] = Json::object();
+  if (table.left_out > 0) json["left_out"] = table.left_out;
   for (const TaskRow& row : table.rows) {
+    if (!row.counts) continue;  // acc beside acc_norm
     Json& scores = json["tasks"][row.task];
     scores = Json::object();
     for (std::size_t v = 0; v < table.variants.size(); ++v) {
@@ -158,6 +160,10 @@ Json audit_json(const Audit& audit) {
 std::string audit_report(const Audit& audit, std::size_t width) {
   std::string out;
   for (const AuditedTable& audited : audit.tables) {
+    if (audited.table.left_out > 0) {
+      out += fmt::format("{} more columns of scores are left out: {} variants are compared\n\n",
+                         audited.table.left_out, audited.table.variants.size());
+    }
     if (audited.tests.tests.empty()) {
       out += fmt::format("{}: one set of scores, nothing to compare\n\n",
                          fmt::join(audited.table.variants, ", "));

@@ -3,9 +3,12 @@
 
 #include <algorithm>
 #include <cctype>
-#include <charconv>
 #include <cmath>
+#include <map>
+#include <set>
 #include <span>
+
+#include "base/parse_double.h"
 
 namespace qx {
 namespace {
@@ -33,10 +36,14 @@ std::string without_marks(std::string_view text) {
   return std::string(inner);
 }
 
-void replace_all(std::string& text, std::string_view from, std::string_view to) {
-  for (std::size_t at = text.find(from); at != std::string::npos;
-       at = text.find(from, at + to.size())) {
-    text.replace(at, from.size(), to);
+std::string with_all_replaced(std::string_view text, std::string_view from, std::string_view to) {
+  std::string out;
+  for (;;) {
+    const std::size_t at = text.find(from);
+    out += text.substr(0, at);
+    if (at == std::string_view::npos) return out;
+    out += to;
+    text.remove_prefix(at + from.size());
   }
 }
 
@@ -57,14 +64,17 @@ std::string without_comments(std::string_view text) {
 
 // <td>, <th> become '|', other tags go.
 std::string without_html(std::string line) {
-  for (const char* cell : {"</td>", "</th>", "</TD>", "</TH>"}) replace_all(line, cell, "|");
+  for (const char* cell : {"</td>", "</th>", "</TD>", "</TH>"}) {
+    line = with_all_replaced(line, cell, "|");
+  }
+  const std::size_t last = line.rfind('>');
   std::string out;
   bool in_tag = false;
   for (std::size_t i = 0; i < line.size(); ++i) {
     const bool opens =
         line[i] == '<' && i + 1 < line.size() &&
         (std::isalpha(static_cast<unsigned char>(line[i + 1])) != 0 || line[i + 1] == '/');
-    if (opens && line.find('>', i) != std::string::npos) in_tag = true;
+    if (opens && last != std::string::npos && last > i) in_tag = true;
     if (!in_tag) out += line[i];
     if (line[i] == '>') in_tag = false;
   }
@@ -112,11 +122,11 @@ std::optional<Number> parse_number(std::string_view cell) {
   if (text.empty() || (text.front() != '.' && (text.front() < '0' || text.front() > '9'))) {
     return std::nullopt;
   }
-  Number number;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number.value,
-                                            std::chars_format::fixed);
-  if (error != std::errc{}) return std::nullopt;
-  const std::string_view digits(text.data(), static_cast<std::size_t>(end - text.data()));
+  const std::string_view digits =
+      text.substr(0, decimal_length(text.substr(0, text.find_first_of("eE"))));
+  const std::optional<double> value = parse_double(digits);
+  if (!value) return std::nullopt;
+  Number number{*value};
   const std::size_t point = digits.find('.');
   if (point != std::string_view::npos)
     number.decimals = static_cast<int>(digits.size() - point - 1);
@@ -161,10 +171,51 @@ Column column_kind(std::string_view header) {
   if (key == "metric") return Column::kMetric;
   if (key.empty() || has("stderr") || key == "std" || key == "se" || key == "version" ||
       key == "filter" || key == "nshot" || key == "shots" || key == "shot" || key == "relative" ||
-      key == "chance" || key == "random" || key == "task" || key == "benchmark") {
+      key == "chance" || key == "random" || key == "task" || key == "benchmark" || key == "rank" ||
+      key == "ranking" || key == "place") {
     return Column::kOther;
   }
   return Column::kVariant;
+}
+
+// "q6 - q4" beside columns q6 and q4.
+bool is_difference_of(std::string_view header, const std::set<std::string>& keys) {
+  constexpr std::size_t kLongest = 200;
+  if (header.size() > kLongest) return false;
+  for (const std::string_view sign : {"-", "\xE2\x88\x92", "\xE2\x80\x93", " vs "}) {
+    for (std::size_t at = header.find(sign); at != std::string_view::npos;
+         at = header.find(sign, at + 1)) {
+      const std::string left = letters_and_digits(header.substr(0, at));
+      const std::string right = letters_and_digits(header.substr(at + sign.size()));
+      if (!left.empty() && !right.empty() && keys.contains(left) && keys.contains(right))
+        return true;
+    }
+  }
+  return false;
+}
+
+// What no benchmark is called and cards list beside scores.
+bool is_other_quantity(std::string_view label) {
+  constexpr std::string_view kNames[] = {"perplexity", "ppl",     "size",       "gb",     "gib",
+                                         "mb",         "mib",     "bits",       "bpw",    "speed",
+                                         "tps",        "latency", "parameters", "params", "kld"};
+  std::string word, before;
+  for (std::size_t i = 0; i <= label.size(); ++i) {
+    const std::string letter = i < label.size() ? letters_and_digits(label.substr(i, 1)) : "";
+    if (!letter.empty()) {
+      word += letter;
+      continue;
+    }
+    if (word.empty()) continue;
+    const bool rate =
+        (before == "tokens" || before == "token" || before == "tok" || before == "t") &&
+        (word == "s" || word == "sec" || word == "second");
+    if (rate || std::find(std::begin(kNames), std::end(kNames), word) != std::end(kNames))
+      return true;
+    before = std::move(word);
+    word.clear();
+  }
+  return false;
 }
 
 // A table before it is known which columns hold scores.
@@ -276,14 +327,24 @@ std::optional<RawTable> read_task_columns(const std::vector<std::string>& lines,
 struct Layout {
   std::vector<std::size_t> variants;
   std::optional<std::size_t> difference, items, metric;
+  std::size_t left_out = 0;
   bool percent = false;
 };
+
+Column kind_of(const RawTable& raw, const std::set<std::string>& keys, std::size_t column) {
+  if (raw.header.empty()) return Column::kVariant;
+  const Column kind = column_kind(raw.header[column]);
+  const bool difference = kind == Column::kVariant && is_difference_of(raw.header[column], keys);
+  return difference ? Column::kDifference : kind;
+}
 
 Layout find_layout(const RawTable& raw) {
   Layout layout;
   const std::size_t columns = raw.rows.front().cells.size();
+  std::set<std::string> keys;
+  for (const std::string& header : raw.header) keys.insert(letters_and_digits(header));
   for (std::size_t c = 0; c < columns; ++c) {
-    const Column kind = raw.header.empty() ? Column::kVariant : column_kind(raw.header[c]);
+    const Column kind = kind_of(raw, keys, c);
     const auto numbers =
         std::count_if(raw.rows.begin(), raw.rows.end(),
                       [c](const RawTable::Row& r) { return parse_number(r.cells[c]).has_value(); });
@@ -293,6 +354,10 @@ Layout find_layout(const RawTable& raw) {
     if (kind == Column::kVariant) layout.variants.push_back(c);
     if (kind == Column::kDifference) layout.difference = c;
     if (kind == Column::kItems) layout.items = c;
+  }
+  if (layout.variants.size() > kMaxVariants) {
+    layout.left_out = layout.variants.size() - kMaxVariants;
+    layout.variants.resize(kMaxVariants);
   }
   for (const RawTable::Row& row : raw.rows) {
     if (find_benchmark(row.label) == nullptr) continue;  // perplexities, sizes, ..
@@ -333,16 +398,54 @@ TaskRow make_row(const RawTable::Row& raw, const std::string& label, const Layou
   return row;
 }
 
+// Whether a row holds accuracies, as far as its label and figures tell.
+bool holds_scores(const TaskRow& row) {
+  const auto is_score = [](const auto& s) { return s.has_value(); };
+  if (std::none_of(row.scores.begin(), row.scores.end(), is_score)) return false;
+  if (row.benchmark != nullptr) return true;
+  const auto too_large = [](const auto& s) { return s && s->value > 1; };
+  return !is_other_quantity(row.task) &&
+         std::none_of(row.scores.begin(), row.scores.end(), too_large);
+}
+
+// "arc_easy (acc_norm)" is "arceasy" with the metric taken off.
+std::string without_metric(std::string_view label, bool& normalized) {
+  std::string key = letters_and_digits(label);
+  normalized = false;
+  for (const std::string_view metric : {"accnorm", "norm", "acc", "accuracy"}) {
+    if (!key.ends_with(metric)) continue;
+    key.resize(key.size() - metric.size());
+    normalized = metric == "accnorm" || metric == "norm";
+    break;
+  }
+  return key;
+}
+
+// acc and acc_norm of one task, a row each: acc_norm counts. labels: of the rows.
+void count_tasks_once(std::vector<TaskRow>& rows, const std::vector<std::string>& labels) {
+  std::map<std::string, std::size_t> plain, norm;  // row by task
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    bool normalized = false;
+    const std::string key = without_metric(labels[r], normalized);
+    (normalized ? norm : plain).try_emplace(key, r);
+  }
+  for (const auto& [key, r] : plain) {
+    if (norm.contains(key)) rows[r].counts = false;
+  }
+}
+
 std::optional<ScoreTable> resolve(const RawTable& raw) {
   const Layout layout = find_layout(raw);
   if (layout.variants.empty()) return std::nullopt;
   ScoreTable table;
   table.first_line = raw.first_line;
   table.last_line = raw.last_line;
+  table.left_out = layout.left_out;
   for (const std::size_t c : layout.variants) {
     const std::string name = raw.header.empty() ? "" : raw.header[c];
     table.variants.push_back(name.empty() ? "column " + std::to_string(c + 1) : name);
   }
+  std::vector<std::string> labels;
   std::string label;  // lm-eval's table leaves it out where it repeats
   for (const RawTable::Row& row : raw.rows) {
     const bool repeats = row.label.empty();
@@ -352,10 +455,7 @@ std::optional<ScoreTable> resolve(const RawTable& raw) {
       continue;
     }
     TaskRow made = make_row(row, label, layout);
-    if (std::none_of(made.scores.begin(), made.scores.end(),
-                     [](const auto& s) { return s.has_value(); })) {
-      continue;
-    }
+    if (!holds_scores(made)) continue;
     const bool normalized =
         layout.metric && letters_and_digits(row.cells[*layout.metric]) == "accnorm";
     const bool same_task = !table.rows.empty() && table.rows.back().task == made.task;
@@ -365,7 +465,9 @@ std::optional<ScoreTable> resolve(const RawTable& raw) {
       continue;
     }
     table.rows.push_back(std::move(made));
+    labels.push_back(label);
   }
+  count_tasks_once(table.rows, labels);
   const bool known = std::any_of(table.rows.begin(), table.rows.end(),
                                  [](const TaskRow& r) { return r.benchmark != nullptr; });
   if (!known) return std::nullopt;

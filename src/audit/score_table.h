@@ -25,19 +25,26 @@ struct TaskRow {
   std::optional<std::int64_t> items;     // from the table, else the benchmark's size
   std::vector<std::optional<PrintedScore>> scores;  // one per variant
   std::optional<PrintedScore> difference;           // of a printed column of differences
+  // False for acc of a task whose acc_norm has a row as well: one of both is tested and averaged.
+  bool counts = true;
 };
+
+// More columns of scores than this are left out: a table grows with the pairs of its variants.
+constexpr std::size_t kMaxVariants = 64;
 
 struct ScoreTable {
   std::size_t first_line = 0, last_line = 0;  // 0-based, inclusive
   std::vector<std::string> variants;
   std::vector<TaskRow> rows;
   std::vector<std::optional<PrintedScore>> average;  // a printed average, one per variant, or empty
+  std::size_t left_out = 0;                          // columns of scores beyond kMaxVariants
 };
 
 // Lines of a text. Formatting marks stay.
 std::vector<std::string> split_text_lines(std::string_view text);
 
-// Tables with at least one known benchmark, in order. A table without scores is none.
+// Tables with at least one known benchmark, in order. A table without scores is none. Rows of sizes, speeds and
+// perplexities are no scores.
 std::vector<ScoreTable> find_score_tables(const std::vector<std::string>& lines);
 
 // Cells of one line, trimmed and without emphasis marks: by '|', else tabs and two or more spaces.

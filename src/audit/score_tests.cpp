@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
+#include <utility>
 
 #include "stats/stats.h"
 
@@ -54,7 +56,9 @@ void add_flags(const ScoreTable& table, std::size_t r, std::size_t v, TableTests
   }
   const Benchmark* benchmark = row.benchmark;
   if (benchmark == nullptr) return;
-  if (benchmark->majority > 0 && prints_as(benchmark->majority, score)) {
+  // Among some of the questions the commonest answer has another share.
+  const bool all_items = n == benchmark->items;
+  if (all_items && benchmark->majority > 0 && prints_as(benchmark->majority, score)) {
     add(ScoreFlagKind::kMajorityShare,
         fmt::format(
             "{} is the share of the commonest answer ({:.5f} of {} questions): what a model "
@@ -62,7 +66,7 @@ void add_flags(const ScoreTable& table, std::size_t r, std::size_t v, TableTests
             score.value, benchmark->majority, n));
     return;
   }
-  if (benchmark->majority > 0 && benchmark->two_answers &&
+  if (all_items && benchmark->majority > 0 && benchmark->two_answers &&
       prints_as(1 - benchmark->majority, score)) {
     add(ScoreFlagKind::kConstantAnswer,
         fmt::format("{} is 1 - {:.5f}: what a model scores that always gives the rarer answer",
@@ -77,6 +81,10 @@ void add_flags(const ScoreTable& table, std::size_t r, std::size_t v, TableTests
   }
 }
 
+bool says_no_information(ScoreFlagKind kind) {
+  return kind != ScoreFlagKind::kChance && kind != ScoreFlagKind::kImpossibleValue;
+}
+
 ScoreTest two_proportions(double a, double b, std::int64_t n) {
   ScoreTest test;
   test.n = n;
@@ -87,21 +95,23 @@ ScoreTest two_proportions(double a, double b, std::int64_t n) {
   return test;
 }
 
-void test_pair(const ScoreTable& table, std::size_t a, std::size_t b, TableTests& out) {
+// carries_nothing: by row, then variant.
+void test_pair(const ScoreTable& table, const std::vector<std::vector<bool>>& carries_nothing,
+               std::size_t a, std::size_t b, TableTests& out) {
   const std::size_t first = out.tests.size();
   std::vector<double> p_values;
   AverageTest average{a, b};
   double variance = 0;
   for (std::size_t r = 0; r < table.rows.size(); ++r) {
     const TaskRow& row = table.rows[r];
-    if (!row.scores[a] || !row.scores[b] || !row.items) continue;
+    if (!row.counts || !row.scores[a] || !row.scores[b] || !row.items) continue;
     const double x = row.scores[a]->value, y = row.scores[b]->value;
     if (x < 0 || x > 1 || y < 0 || y > 1) continue;
     ScoreTest test = two_proportions(x, y, *row.items);
     test.row = r;
     test.a = a;
     test.b = b;
-    test.informative = !out.no_information(r, a) && !out.no_information(r, b);
+    test.informative = !carries_nothing[r][a] && !carries_nothing[r][b];
     p_values.push_back(test.p);
     if (test.informative) {
       ++average.tasks;
@@ -139,37 +149,37 @@ std::string score_flag_name(ScoreFlagKind kind) {
 }
 
 std::optional<ScoreTest> TableTests::find(std::size_t row, std::size_t a, std::size_t b) const {
-  for (const ScoreTest& test : tests) {
-    if (test.row != row) continue;
-    if (test.a == a && test.b == b) return test;
-    if (test.a == b && test.b == a) {
-      ScoreTest turned = test;
-      std::swap(turned.a, turned.b);
-      turned.diff = -test.diff;
-      turned.z = -test.z;
-      if (test.relative) {
-        turned.relative = *test.relative > -1 ? std::optional(1 / (1 + *test.relative) - 1)
-                                              : std::optional<double>();
-      }
-      return turned;
-    }
+  const std::tuple wanted(std::min(a, b), std::max(a, b), row);
+  const auto at = std::lower_bound(tests.begin(), tests.end(), wanted,
+                                   [](const ScoreTest& test, const auto& key) {
+                                     return std::tuple(test.a, test.b, test.row) < key;
+                                   });
+  if (at == tests.end() || std::tuple(at->a, at->b, at->row) != wanted) return std::nullopt;
+  if (at->a == a) return *at;
+  ScoreTest turned = *at;
+  std::swap(turned.a, turned.b);
+  turned.diff = -turned.diff;
+  turned.z = -turned.z;
+  if (turned.relative) {
+    turned.relative = *turned.relative > -1 ? std::optional(1 / (1 + *turned.relative) - 1)
+                                            : std::optional<double>();
   }
-  return std::nullopt;
+  return turned;
 }
 
 std::optional<AverageTest> TableTests::find_average(std::size_t a, std::size_t b) const {
-  for (const AverageTest& test : averages) {
-    if (test.a == a && test.b == b) return test;
-    if (test.a == b && test.b == a)
-      return AverageTest{a, b, test.tasks, -test.diff, -test.z, test.p};
-  }
-  return std::nullopt;
+  const std::pair wanted(std::min(a, b), std::max(a, b));
+  const auto at = std::lower_bound(
+      averages.begin(), averages.end(), wanted,
+      [](const AverageTest& test, const auto& key) { return std::pair(test.a, test.b) < key; });
+  if (at == averages.end() || std::pair(at->a, at->b) != wanted) return std::nullopt;
+  if (at->a == a) return *at;
+  return AverageTest{a, b, at->tasks, -at->diff, -at->z, at->p};
 }
 
 bool TableTests::no_information(std::size_t row, std::size_t variant) const {
   return std::any_of(flags.begin(), flags.end(), [&](const ScoreFlag& f) {
-    return f.row == row && f.variant == variant && f.kind != ScoreFlagKind::kChance &&
-           f.kind != ScoreFlagKind::kImpossibleValue;
+    return f.row == row && f.variant == variant && says_no_information(f.kind);
   });
 }
 
@@ -180,8 +190,15 @@ TableTests test_table(const ScoreTable& table) {
       if (table.rows[r].scores[v]) add_flags(table, r, v, out);
     }
   }
+  std::vector<std::vector<bool>> carries_nothing(table.rows.size(),
+                                                 std::vector<bool>(table.variants.size()));
+  for (const ScoreFlag& flag : out.flags) {
+    if (says_no_information(flag.kind)) carries_nothing[flag.row][flag.variant] = true;
+  }
   for (std::size_t a = 0; a < table.variants.size(); ++a) {
-    for (std::size_t b = a + 1; b < table.variants.size(); ++b) test_pair(table, a, b, out);
+    for (std::size_t b = a + 1; b < table.variants.size(); ++b) {
+      test_pair(table, carries_nothing, a, b, out);
+    }
   }
   return out;
 }

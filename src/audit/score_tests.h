@@ -40,8 +40,8 @@ struct AverageTest {
 struct TableTests {
   std::vector<ScoreFlag> flags;
   std::vector<ScoreTest>
-      tests;  // by pair, then row; only rows where both have a score and n is known
-  std::vector<AverageTest> averages;  // one per pair that shares a task
+      tests;  // rising by pair, then row; only rows that count where both have a score and n is known
+  std::vector<AverageTest> averages;  // one per pair that shares a task, rising by pair
 
   // Of a given pair in either order, with the sign turned to a - b. Null: not tested.
   std::optional<ScoreTest> find(std::size_t row, std::size_t a, std::size_t b) const;

@@ -6,11 +6,12 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cmath>
+#include <optional>
 #include <sstream>
 #include <vector>
 
 #include "base/error.h"
+#include "base/parse_double.h"
 
 namespace qx {
 namespace {
@@ -36,9 +37,8 @@ Json number_of(std::string_view text) {
       error == std::errc() && rest == end) {
     return whole;
   }
-  double number = 0;
-  const auto [rest, error] = std::from_chars(digits.data(), end, number);
-  return error == std::errc() && rest == end && std::isfinite(number) ? Json(number) : Json();
+  const std::optional<double> number = parse_double(text);
+  return number ? Json(*number) : Json();
 }
 
 Json plain_scalar(const std::string& text) {

@@ -28,10 +28,9 @@ LoadedFolders load_folders(const CompareRequest& request) {
     (only ? loaded.accuracy_folders : loaded.item_folders).push_back(run);
     if (only) loaded.accuracies.push_back(load_accuracies(run));
   }
-  if (!loaded.item_folders.empty()) {
-    loaded.items = load_runs({loaded.item_folders.begin(), loaded.item_folders.end()},
-                             request.metric, request.intersect);
-  }
+  loaded.items = load_runs({loaded.item_folders.begin(), loaded.item_folders.end()}, request.metric,
+                           request.intersect,
+                           {loaded.accuracy_folders.begin(), loaded.accuracy_folders.end()});
   return loaded;
 }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -121,8 +122,9 @@ bool is_shipped(const Json& task) {
 
 // One task asked in two ways: by two descriptions of the user's own (of the shipped ones the
 // version tells), or with examples from two files.
-void check_tasks(const std::vector<fs::path>& folders, const Json& first, const Json& other,
-                 std::size_t r) {
+void check_tasks(const std::vector<fs::path>& folders, const std::vector<Json>& runs,
+                 std::size_t before, std::size_t r) {
+  const Json &first = runs[before], &other = runs[r];
   const Json &first_tasks = json_member(first, "tasks"), &other_tasks = json_member(other, "tasks");
   if (!first_tasks.is_object() || !other_tasks.is_object()) return;
   for (const auto& [name, task] : other_tasks.items()) {
@@ -138,7 +140,7 @@ void check_tasks(const std::vector<fs::path>& folders, const Json& first, const 
       if (!matters || unknown || json_member(same, key) == json_member(task, key)) continue;
       fail(folders[r].string(),
            "{} was asked with another {} than in {}; such scores cannot be compared", name, what,
-           folders[0].string());
+           folders[before].string());
     }
   }
 }
@@ -157,25 +159,35 @@ void note_unknown(const fs::path& folder, const Json& run, std::vector<std::stri
       folder.filename().string(), unknown));
 }
 
+// The first run that knows its `key`, before run `end`; nothing when none does.
+std::optional<std::size_t> first_that_knows(const std::vector<Json>& runs, std::size_t end,
+                                            const char* key) {
+  for (std::size_t r = 0; r < end; ++r) {
+    if (!is_unknown(runs[r], key)) return r;
+  }
+  return std::nullopt;
+}
+
 void check_conditions(const std::vector<fs::path>& folders, const std::vector<Json>& runs,
                       std::vector<std::string>& notes) {
   for (std::size_t r = 1; r < runs.size(); ++r) {
     for (const char* key : kMustAgree) {
-      const Json &first = json_member(runs[0], key), &other = json_member(runs[r], key);
-      if (first == other || is_unknown(runs[0], key) || is_unknown(runs[r], key)) continue;
+      const auto known = first_that_knows(runs, r, key);
+      if (!known || is_unknown(runs[r], key)) continue;
+      const Json &first = json_member(runs[*known], key), &other = json_member(runs[r], key);
+      if (first == other) continue;
       fail(folders[r].string(), "{} is {}, expected {} as in {}; such scores cannot be compared",
-           key, other.dump(), first.dump(), folders[0].string());
+           key, other.dump(), first.dump(), folders[*known].string());
     }
-    check_tasks(folders, runs[0], runs[r], r);
+    for (std::size_t before = 0; before < r; ++before) check_tasks(folders, runs, before, r);
     for (const char* key : kShouldAgree) {
-      if (setting(runs[0], key) == setting(runs[r], key) || is_unknown(runs[0], key) ||
-          is_unknown(runs[r], key)) {
-        continue;
-      }
+      const auto known = first_that_knows(runs, r, key);
+      if (!known || is_unknown(runs[r], key)) continue;
+      if (setting(runs[*known], key) == setting(runs[r], key)) continue;
       notes.push_back(
           fmt::format("{} differs between {} and {}: a small difference of scores may come from "
                       "that",
-                      key, folders[0].filename().string(), folders[r].filename().string()));
+                      key, folders[*known].filename().string(), folders[r].filename().string()));
     }
   }
   for (std::size_t r = 0; r < runs.size(); ++r) {
@@ -213,6 +225,7 @@ struct ItemSets {
   std::set<std::int64_t> common;  // rows that every run answered
   std::string counts;             // "base 300, q4 200 of 300 so far"
   bool equal = true;
+  bool finished = true;
 };
 
 ItemSets item_sets(const std::vector<RunResults>& runs, const std::vector<Json>& jsons,
@@ -224,7 +237,10 @@ ItemSets item_sets(const std::vector<RunResults>& runs, const std::vector<Json>&
     const std::size_t n = found == runs[r].tasks.end() ? 0 : found->second.items.size();
     const std::int64_t asked = asked_items(jsons[r], task);
     sets.counts += fmt::format("{}{} {}", r == 0 ? "" : ", ", runs[r].name, n);
-    if (static_cast<std::int64_t>(n) < asked) sets.counts += fmt::format(" of {} so far", asked);
+    if (static_cast<std::int64_t>(n) < asked) {
+      sets.counts += fmt::format(" of {} so far", asked);
+      sets.finished = false;
+    }
     for (std::size_t i = 0; i < n; ++i) ++times[found->second.items[i].index];
   }
   for (const auto& [row, count] : times) {
@@ -263,10 +279,35 @@ void keep_common(std::vector<RunResults>& runs, const std::string& task,
   }
 }
 
+// Tasks of which an imported run has the accuracy and no answers: there is nothing to pair.
+void leave_out_accuracies(LoadedRuns& loaded, const std::vector<Json>& jsons) {
+  std::map<std::string, std::string> names;  // by task
+  for (std::size_t r = 0; r < jsons.size(); ++r) {
+    const Json& tasks = json_member(jsons[r], "tasks");
+    if (!tasks.is_object()) continue;
+    for (const auto& [task, entry] : tasks.items()) {
+      if (loaded.runs[r].tasks.contains(task) || !entry.is_object()) continue;
+      if (json_member(entry, "per_item") != false) continue;
+      names[task] += (names[task].empty() ? "" : ", ") + loaded.runs[r].name;
+    }
+  }
+  for (const auto& [task, which] : names) {
+    for (RunResults& run : loaded.runs) run.tasks.erase(task);
+    loaded.notes.push_back(
+        fmt::format("{} is left out: only its accuracy is known of {}. An import of the results "
+                    "file alone is compared with it, unpaired",
+                    task, which));
+  }
+}
+
 void require_same_items(LoadedRuns& loaded, const std::vector<Json>& jsons, bool intersect) {
   std::string differences;
   for (const std::string& task : tasks_of_all(loaded.runs, jsons)) {
     const ItemSets sets = item_sets(loaded.runs, jsons, task);
+    if (sets.equal && !sets.finished) {
+      loaded.notes.push_back(fmt::format("{} is not finished ({}): what is answered so far counts",
+                                         task, sets.counts));
+    }
     if (sets.equal) continue;
     differences += fmt::format("\n  {}: {}; {} in common", task, sets.counts, sets.common.size());
     if (!intersect) continue;
@@ -285,6 +326,16 @@ void require_same_items(LoadedRuns& loaded, const std::vector<Json>& jsons, bool
        differences);
 }
 
+Json read_run_json(const fs::path& folder) {
+  if (!fs::is_directory(folder)) fail(folder.string(), "no such folder, expected a run of qx eval");
+  if (!fs::exists(folder / "run.json")) {
+    fail(folder.string(), "holds no run.json, expected a run of qx eval (RUNS/NAME)");
+  }
+  Json run = read_json_file(folder / "run.json");
+  if (!run.is_object()) fail((folder / "run.json").string(), "expected a JSON object");
+  return run;
+}
+
 }  // namespace
 
 Metric parse_metric(const std::string& name) {
@@ -297,20 +348,22 @@ Metric parse_metric(const std::string& name) {
       "--metric: got '{}', expected default, acc, acc_norm, acc_bytes or acc_token", name));
 }
 
-LoadedRuns load_runs(const std::vector<fs::path>& folders, Metric metric, bool intersect) {
+LoadedRuns load_runs(const std::vector<fs::path>& folders, Metric metric, bool intersect,
+                     const std::vector<fs::path>& accuracies) {
   LoadedRuns loaded;
   std::vector<Json> runs;
   for (const fs::path& folder : folders) {
-    if (!fs::is_directory(folder))
-      fail(folder.string(), "no such folder, expected a run of qx eval");
-    if (!fs::exists(folder / "run.json")) {
-      fail(folder.string(), "holds no run.json, expected a run of qx eval (RUNS/NAME)");
-    }
-    runs.push_back(read_json_file(folder / "run.json"));
-    if (!runs.back().is_object()) fail((folder / "run.json").string(), "expected a JSON object");
+    runs.push_back(read_run_json(folder));
     loaded.runs.push_back(load_run(folder, runs.back(), metric));
   }
-  check_conditions(folders, runs, loaded.notes);
+  std::vector<fs::path> all = folders;
+  std::vector<Json> conditions = runs;
+  for (const fs::path& folder : accuracies) {
+    all.push_back(folder);
+    conditions.push_back(read_run_json(folder));
+  }
+  check_conditions(all, conditions, loaded.notes);
+  leave_out_accuracies(loaded, runs);
   check_metrics(loaded.runs);
   require_same_items(loaded, runs, intersect);
   return loaded;

@@ -22,12 +22,15 @@ Metric parse_metric(const std::string& name);
 // `intersect`: then only the items that all have stay, and a note says so for each task.
 // Fails: Error when a folder holds no run or a broken one, or when two runs were made under conditions that
 // forbid a comparison (chat and plain, another convention, other few-shot settings). Conditions that may change
-// a score slightly (precision, kernels) are returned as notes.
+// a score slightly (precision, kernels) are returned as notes. Each run is compared with the first that knows the
+// condition: imported runs may not. accuracies: folders of runs that are not loaded here, since they hold no answers;
+// their conditions must agree as well.
 struct LoadedRuns {
   std::vector<RunResults> runs;
   std::vector<std::string> notes;
 };
 LoadedRuns load_runs(const std::vector<std::filesystem::path>& folders, Metric metric,
-                     bool intersect = false);
+                     bool intersect = false,
+                     const std::vector<std::filesystem::path>& accuracies = {});
 
 }  // namespace qx

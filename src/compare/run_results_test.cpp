@@ -60,6 +60,73 @@ TEST(LoadRuns, OtherRulesAreRefusedAndOtherPrecisionIsSaid) {
   EXPECT_EQ(load_runs({a, write_run("k", small, kAnswers)}, Metric::kDefault).notes.size(), 1u);
 }
 
+std::string with_facts(const std::string& facts) {
+  return std::string(kRun).insert(1, facts + ",");
+}
+
+std::string error_of(const std::vector<fs::path>& folders,
+                     const std::vector<fs::path>& accuracies = {}) {
+  try {
+    load_runs(folders, Metric::kDefault, false, accuracies);
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "";
+}
+
+// An import that knows nothing is no bridge between runs that must not be compared.
+TEST(LoadRuns, ConditionsAreComparedWithTheFirstRunThatKnowsThem) {
+  const std::string own = R"("tasks":{"piqa":{"description":"p","description_hash":"1"}})";
+  std::string chat = kRun, other_task = with_facts(own);
+  chat.replace(chat.find("plain"), 5, "chat");
+  other_task.replace(other_task.find("\"1\""), 3, "\"2\"");
+  const fs::path import = write_run("import", R"({"imported_from":{},"end":"x"})", kAnswers);
+  const fs::path a = write_run("a", kRun, kAnswers), b = write_run("b", chat, kAnswers);
+  EXPECT_EQ(error_of({import, a}), "");
+  EXPECT_NE(
+      error_of({import, a, b}).find("mode is \"chat\", expected \"plain\" as in " + a.string()),
+      std::string::npos);
+  EXPECT_NE(error_of({import, write_run("t1", with_facts(own), kAnswers),
+                      write_run("t2", other_task, kAnswers)})
+                .find("another description"),
+            std::string::npos);
+  // Of runs without answers as well.
+  EXPECT_NE(error_of({import, a}, {b}).find("mode is"), std::string::npos);
+  EXPECT_NE(error_of({}, {a, import, b}).find("mode is"), std::string::npos);
+  EXPECT_EQ(error_of({import}, {a, import}), "");
+}
+
+TEST(LoadRuns, ATaskOfWhichOnlyTheAccuracyIsKnownIsLeftOut) {
+  const std::string facts = R"("imported_from":{},"tasks":{"piqa":{"items":2},"boolq":{"items":9)";
+  const fs::path both = write_run("both", with_facts(facts + "}}"), kAnswers);
+  const fs::path import =
+      write_run("import", with_facts(facts + R"(,"per_item":false}})"), kAnswers);
+  std::ofstream(both / "answers-boolq.jsonl")
+      << R"({"task":"boolq","index":0,"doc_hash":"","gold":0,"choices":[{"ll":1,"tokens":1,"chars":1,"bytes":1,"greedy":true}],"acc":1})"
+      << "\n";
+  for (const std::vector<fs::path>& folders :
+       {std::vector{both, import}, std::vector{import, import}}) {
+    const LoadedRuns loaded = load_runs(folders, Metric::kDefault);
+    for (const RunResults& run : loaded.runs) EXPECT_EQ(run.tasks.size(), 1u);
+    EXPECT_NE(loaded.notes.back().find("boolq is left out: only its accuracy is known of import"),
+              std::string::npos);
+  }
+}
+
+// Also where run.json gives an end, as earlier versions left it.
+TEST(LoadRuns, ATaskThatLacksAnswersIsSaid) {
+  const fs::path a = write_run("a", with_facts(R"("tasks":{"piqa":{"items":3}})"), kAnswers);
+  const std::vector<std::string> notes = load_runs({a}, Metric::kDefault).notes;
+  ASSERT_EQ(notes.size(), 1u);
+  EXPECT_EQ(notes[0], "piqa is not finished (a 2 of 3 so far): what is answered so far counts");
+  const std::string open = with_facts(R"("tasks":{"piqa":{"items":3}})");
+  const fs::path b =
+      write_run("b", std::string(open).replace(open.find("\"x\""), 3, "null"), kAnswers);
+  EXPECT_EQ(
+      load_runs({a, b}, Metric::kDefault).notes.back(),
+      "piqa is not finished (a 2 of 3 so far, b 2 of 3 so far): what is answered so far counts");
+}
+
 TEST(LoadRuns, TasksAskedInTwoWaysAreRefused) {
   const auto with = [](const std::string& name, const std::string& facts) {
     return write_run(name, std::string(kRun).insert(1, R"("tasks":{"piqa":{)" + facts + "}},"),

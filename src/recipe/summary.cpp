@@ -2,10 +2,10 @@
 #include "recipe/summary.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 
 #include "base/error.h"
+#include "base/parse_double.h"
 
 namespace qx {
 namespace {
@@ -187,10 +187,9 @@ std::string bytes_text(std::int64_t bytes) {
 }
 
 std::int64_t parse_bytes(std::string_view text, std::string_view option) {
-  double number = 0;
-  const char* end = text.data() + text.size();
-  const auto [rest, error] = std::from_chars(text.data(), end, number);
-  std::string unit(rest, static_cast<std::size_t>(end - rest));
+  const std::size_t digits = decimal_length(text);
+  const double number = parse_double(text.substr(0, digits)).value_or(0);
+  std::string unit(text.substr(digits));
   while (!unit.empty() && unit.front() == ' ') unit.erase(0, 1);
   double factor = 0;
   constexpr std::string_view kPrefixes = "kMGT";
@@ -205,7 +204,7 @@ std::int64_t parse_bytes(std::string_view text, std::string_view option) {
   }
   if (unit == "B") factor = 1;
   const double bytes = number * factor;
-  if (error != std::errc() || !(bytes >= 1) || bytes > 9e18) {
+  if (!(bytes >= 1) || bytes > 9e18) {
     throw UsageError(
         fmt::format("{}: got '{}', expected a size such as 16GB, 16GiB or 8000MB", option, text));
   }

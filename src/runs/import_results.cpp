@@ -285,14 +285,15 @@ class Importer {
       outcome_.notes.push_back(
           fmt::format("{} entries without an accuracy or a number of items are left out", groups));
     }
-    const bool all_items = std::all_of(outcome_.tasks.begin(), outcome_.tasks.end(),
-                                       [](const ImportedTask& t) { return t.per_item; });
-    if (!all_items) {
-      outcome_.notes.push_back(
-          "tasks without samples have no answers per item: qx compare tests them unpaired, which "
-          "is "
-          "weaker");
-    }
+    const auto without = std::count_if(outcome_.tasks.begin(), outcome_.tasks.end(),
+                                       [](const ImportedTask& t) { return !t.per_item; });
+    if (without == 0) return;
+    outcome_.notes.emplace_back(
+        without == std::ssize(outcome_.tasks)
+            ? "tasks without samples have no answers per item: qx compare tests them unpaired, "
+              "which is weaker"
+            : "tasks without samples have no answers per item: qx compare leaves them out beside "
+              "those with samples; an import of the results file alone is tested unpaired");
   }
 
   void note_samples(const SampleFile& file) {

@@ -92,6 +92,19 @@ TEST_F(ImportRun, ResultsOfAnotherRunAreRefused) {
   EXPECT_FALSE(fs::exists(root_ / "theirs"));
 }
 
+// Such a task is not compared, which is told when it is imported.
+TEST_F(ImportRun, TasksWithoutSamplesBesideOthers) {
+  write("samples_piqa.jsonl", sample(0, 1) + sample(3, 1));
+  Json both = results();
+  both["results"]["boolq"] = {{"alias", "boolq"}, {"sample_len", 40}, {"acc,none", 0.5}};
+  write("results.json", both.dump());
+  const ImportOutcome outcome = import();
+  ASSERT_FALSE(outcome.notes.empty());
+  EXPECT_NE(outcome.notes.front().find("qx compare leaves them out"), std::string::npos)
+      << outcome.notes.front();
+  EXPECT_EQ(run_json()["tasks"]["boolq"]["per_item"], false);
+}
+
 TEST_F(ImportRun, MlxLmFilesHoldAccuraciesOnly) {
   write("eval_org_Model-4bit_0.4.9.2_05_boolq_arc_easy",
         R"({"boolq": {"alias": "boolq", "sample_len": 40, "acc,none": 0.5, "acc_stderr,none": 0.08},

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "base/parse_double.h"
 #include "tasks/dataset.h"
 #include "tasks/python_text.h"
 #include "tasks/task.h"
@@ -34,11 +35,9 @@ double read_double(const Json& value, std::string_view place, std::string_view w
     number = value.get<double>();
   } else if (value.is_string()) {
     const std::string& text = value.get_ref<const std::string&>();
-    const char* end = text.data() + text.size();
-    const auto [at, error] = std::from_chars(text.data(), end, number);
-    if (error != std::errc() || at != end) {
-      fail(place, "{}: got '{}', expected a log-likelihood", what, text);
-    }
+    const std::optional<double> parsed = text == "-inf" ? -HUGE_VAL : parse_double(text);
+    if (!parsed) fail(place, "{}: got '{}', expected a log-likelihood", what, text);
+    number = *parsed;
   } else {
     fail(place, "{}: got {}, expected a log-likelihood", what, value.type_name());
   }

@@ -324,11 +324,33 @@ void copy_measurements(const std::vector<Part>& parts, const fs::path& output) {
   }
 }
 
+// Whether `inner` is `outer` or lies in it; both canonical.
+bool is_within(const fs::path& inner, const fs::path& outer) {
+  return std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end()).first == outer.end();
+}
+
+// --force replaces a run, and never what is being joined.
+void check_replaceable(const fs::path& output, const std::vector<fs::path>& folders) {
+  const fs::path target = fs::weakly_canonical(output);
+  for (const fs::path& folder : folders) {
+    const fs::path part = fs::weakly_canonical(folder);
+    if (!is_within(target, part) && !is_within(part, target)) continue;
+    fail(output.string(),
+         "is, holds or lies in the shard {}, expected a folder apart from the shards",
+         folder.string());
+  }
+  if (fs::is_directory(target) && fs::is_empty(target)) return;
+  if (!fs::is_regular_file(target / "run.json")) {
+    fail(output.string(), "holds no run.json, expected a run that --force may replace");
+  }
+}
+
 }  // namespace
 
 Merge merge_runs(const std::vector<fs::path>& folders, const fs::path& output, bool partial,
                  bool force) {
   QX_CHECK(!folders.empty());
+  if (force && fs::exists(output)) check_replaceable(output, folders);
   const std::vector<Part> parts = read_parts(folders);
   std::map<std::string, JoinedTask> joined;
   for (const auto& [task, record] : parts.front().run.tasks) joined[task] = join_task(parts, task);

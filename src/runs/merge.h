@@ -28,7 +28,8 @@ struct Merge {
 // goes on with it. Measurements (runs/measurements.h) come from the first shard that has them.
 // Fails: Error when a folder holds no run or a broken one, is being written, is no shard, or is of another run
 // (naming the first difference); when an item has two different answers, or the shards do not add up to the
-// run; when something is missing and not `partial`; when the output exists and not `force`.
+// run; when something is missing and not `partial`; when the output exists and not `force`;
+// with `force` when it is neither empty nor a run (run.json), or is, holds or lies in one of the shards.
 Merge merge_runs(const std::vector<std::filesystem::path>& folders,
                  const std::filesystem::path& output, bool partial, bool force);
 

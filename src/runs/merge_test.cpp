@@ -126,6 +126,34 @@ TEST_F(MergeRuns, JoinsInItemOrderAndCountsAgain) {
   merge_runs(folders(), temp_ / "out", false, true);
 }
 
+TEST_F(MergeRuns, ForceReplacesARunAndNothingElse) {
+  const auto refusal = [&](const fs::path& output) {
+    try {
+      merge_runs(folders(), output, false, true);
+    } catch (const Error& e) {
+      return std::string(e.what());
+    }
+    return std::string();
+  };
+  for (const fs::path& made : {temp_ / "notes", temp_ / "empty", folder(3) / "in"}) {
+    fs::create_directories(made);
+  }
+  write_text(temp_ / "notes/todo.txt", "mine");
+  expect_error("holds no run.json", refusal(temp_ / "notes"));
+  EXPECT_EQ(read_text(temp_ / "notes/todo.txt"), "mine");
+  // Not even with a run.json: the shards lie in it.
+  write_text(temp_ / "run.json", "{}");
+  expect_error("expected a folder apart from the shards", refusal(temp_ / "."));
+  expect_error("expected a folder apart from the shards", refusal(folder(2)));
+  fs::create_directory_symlink(folder(1), temp_ / "link");
+  expect_error("expected a folder apart from the shards", refusal(temp_ / "link"));
+  write_text(folder(3) / "in/run.json", "{}");
+  expect_error("expected a folder apart from the shards", refusal(folder(3) / "in"));
+  for (std::int64_t i = 1; i <= kShards; ++i) EXPECT_TRUE(fs::exists(answers(i)));
+  EXPECT_EQ(refusal(temp_ / "empty"), "");
+  EXPECT_EQ(refusal(temp_ / "empty"), "");  // now a run
+}
+
 TEST_F(MergeRuns, OtherMachinesAreRecordedAndTimesSpanAll) {
   Json run = run_json(2);
   run["threads"] = 64;

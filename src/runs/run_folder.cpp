@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstring>
 #include <map>
+#include <set>
 #include <system_error>
 #include <thread>
 
@@ -150,6 +151,20 @@ Json read_results(const fs::path& file) {
          "expected an object of objects; remove the file, it is made from the answers again");
   }
   return results;
+}
+
+bool is_answered(const fs::path& answers, const TaskRecord& record) {
+  if (!record.per_item || record.items.count() == 0) return true;
+  if (!fs::exists(answers)) return false;
+  std::set<std::int64_t> rows;
+  try {
+    for (const Answer& answer : read_answers(answers)) {
+      if (record.items.contains(answer.index)) rows.insert(answer.index);
+    }
+  } catch (const Error&) {  // the command that goes on with this task says what is wrong
+    return false;
+  }
+  return std::ssize(rows) == record.items.count();
 }
 
 // What a killed run was about to rename.
@@ -321,16 +336,29 @@ fs::path RunFolder::prompts_file(std::string_view task) const {
   return folder_ / fmt::format("prompts-{}.jsonl", task);
 }
 
+std::vector<std::string> RunFolder::unfinished_tasks(const Json& finished) const {
+  std::vector<std::string> tasks;
+  for (const auto& [task, record] : parse_run_record(run_, "run.json").tasks) {
+    if (!finished.contains(task) && !is_answered(answers_file(task), record)) tasks.push_back(task);
+  }
+  return tasks;
+}
+
 void RunFolder::finish(const Json& results) {
   const fs::path file = folder_ / "results.json";
+  const std::vector<std::string> unfinished = unfinished_tasks(json_member(results, "results"));
   Json all = read_results(file);
   for (const auto& [section, tasks] : results.items()) {
     Json merged = json_member(all, section);
     for (const auto& [task, value] : tasks.items()) merged[task] = value;
     all[section] = sorted_by_key(merged);
   }
+  // Of fewer items than run.json says by now.
+  for (auto& [section, tasks] : all.items()) {
+    for (const std::string& task : unfinished) tasks.erase(task);
+  }
   write_file_atomic(file, dump_json(all, 2, false, false) + "\n", true);
-  run_["end"] = utc_now();
+  if (unfinished.empty()) run_["end"] = utc_now();
   write_run_json();
 }
 

@@ -50,14 +50,17 @@ class RunFolder {
   const std::filesystem::path& path() const { return folder_; }
   std::filesystem::path answers_file(std::string_view task) const;
   std::filesystem::path prompts_file(std::string_view task) const;
-  // Writes results.json, in which the entries of tasks that `results` lacks stay, and run.json with the
-  // time of the end. results: objects by task under each key.
+  // Writes results.json, in which the entries of finished tasks that `results` lacks stay, and run.json: with the
+  // time of the end when every item of every task is answered. results: objects by task under each key, of tasks
+  // that are.
   void finish(const Json& results);
 
  private:
   void lock();
   void open(Json wanted, OpenRun how);
   void remove_own_files(const Json& wanted) const;
+  // Of run.json, but those in `finished`.
+  std::vector<std::string> unfinished_tasks(const Json& finished) const;
   void write_run_json() const;
 
   std::filesystem::path folder_;

@@ -23,6 +23,19 @@ Json run() {
       "run");
 }
 
+std::string answers(const std::string& task, std::int64_t count) {
+  std::string text;
+  for (std::int64_t row = 0; row < count; ++row) {
+    Answer answer;
+    answer.task = task;
+    answer.index = row;
+    answer.choices = {{-1.0, 1, 2, 2, true}, {-2.0, 1, 2, 2, false}};
+    answer.acc = 1;
+    text += answer_line(answer) + "\n";
+  }
+  return text;
+}
+
 TEST(RunFolder, WhatMayDiffer) {
   Json other = run();
   EXPECT_EQ(first_run_difference(run(), other), "");
@@ -89,9 +102,10 @@ TEST(RunFolder, WhatMustBeEqual) {
 
 TEST(RunFolder, ContinuesAndKeepsWhatOtherCommandsAsked) {
   const TestFolder temp;
+  const std::string kept = answers("piqa", 40);
   {
     RunFolder folder(temp / "m", run(), OpenRun::kNewOrContinue);
-    write_text(folder.answers_file("piqa"), "kept");
+    write_text(folder.answers_file("piqa"), kept);
     folder.finish(parse_json(R"({"results": {"piqa": {"acc,none": 1}}})", "r"));
   }
   Json other = run();
@@ -101,7 +115,7 @@ TEST(RunFolder, ContinuesAndKeepsWhatOtherCommandsAsked) {
     RunFolder folder(temp / "m", other, OpenRun::kContinueOnly);
     folder.finish(parse_json(R"({"results": {"boolq": {"acc,none": 0}}})", "r"));
   }
-  EXPECT_EQ(read_text(temp / "m/answers-piqa.jsonl"), "kept");
+  EXPECT_EQ(read_text(temp / "m/answers-piqa.jsonl"), kept);
   const Json written = read_json_file(temp / "m/run.json");
   EXPECT_TRUE(written["tasks"].contains("piqa"));
   EXPECT_TRUE(written["tasks"].contains("boolq"));
@@ -109,6 +123,46 @@ TEST(RunFolder, ContinuesAndKeepsWhatOtherCommandsAsked) {
   EXPECT_EQ(written["earlier_sessions"].size(), 1u);
   EXPECT_EQ(written["earlier_sessions"][0]["threads"], 2);
   EXPECT_EQ(read_json_file(temp / "m/results.json")["results"].size(), 2u);
+}
+
+// A larger --limit that was stopped, then a command about another task.
+TEST(RunFolder, ATaskThatLacksAnswersKeepsTheRunOpen) {
+  const TestFolder temp;
+  const Json piqa =
+      parse_json(R"({"results": {"piqa": {"acc,none": 1}}, "n-shot": {"piqa": 0}})", "r");
+  const Json boolq =
+      parse_json(R"({"results": {"boolq": {"acc,none": 0}}, "n-shot": {"boolq": 0}})", "r");
+  const auto run_of = [](const char* tasks) {
+    Json wanted = run();
+    wanted["tasks"] = parse_json(tasks, "t");
+    return wanted;
+  };
+  const auto written = [&](const char* file) {
+    return read_json_file(temp / (std::string("m/") + file));
+  };
+  {
+    RunFolder folder(temp / "m", run_of(R"({"piqa": {"items": 2}})"), OpenRun::kNewOrContinue);
+    write_text(folder.answers_file("piqa"), answers("piqa", 2));
+    folder.finish(piqa);
+  }
+  EXPECT_TRUE(written("run.json")["end"].is_string());
+  {
+    RunFolder folder(temp / "m", run_of(R"({"piqa": {"items": 60}})"), OpenRun::kNewOrContinue);
+    write_text(folder.answers_file("piqa"), answers("piqa", 23));
+  }
+  {
+    RunFolder folder(temp / "m", run_of(R"({"boolq": {"items": 1}})"), OpenRun::kNewOrContinue);
+    folder.finish(boolq);
+  }
+  EXPECT_TRUE(written("run.json")["end"].is_null());
+  EXPECT_EQ(written("results.json"), boolq);
+  {
+    RunFolder folder(temp / "m", run_of(R"({"piqa": {"items": 60}})"), OpenRun::kNewOrContinue);
+    write_text(folder.answers_file("boolq"), answers("boolq", 1));
+    folder.finish(piqa);
+  }
+  EXPECT_TRUE(written("run.json")["end"].is_string());
+  EXPECT_EQ(written("results.json")["results"].size(), 2u);
 }
 
 TEST(RunFolder, RefusesAnotherRunUnlessStartedOver) {

@@ -28,7 +28,7 @@ struct RunRecord {
   Json json;  // the file's content, an object
   std::map<std::string, TaskRecord> tasks;
   Shard shard;
-  bool ended = false;  // the last command that wrote here came to its end
+  bool ended = false;  // the last command that wrote here left nothing unanswered
 };
 
 // place: of the file, for messages. Fails: Error "[place] key ..".

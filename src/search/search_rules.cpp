@@ -2,10 +2,10 @@
 #include "search/search_rules.h"
 
 #include <charconv>
-#include <cmath>
 
 #include "arch/catalog.h"
 #include "base/error.h"
+#include "base/parse_double.h"
 #include "quant/affine.h"
 #include "recipe/plan.h"
 #include "recipe/summary.h"
@@ -14,11 +14,8 @@ namespace qx {
 namespace {
 
 std::optional<double> parse_positive(std::string_view text) {
-  double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  if (!(value > 0) || !std::isfinite(value)) return std::nullopt;
-  return value;
+  const std::optional<double> value = parse_double(text);
+  return value && *value > 0 ? value : std::nullopt;
 }
 
 std::optional<int> parse_small(std::string_view text) {

@@ -239,6 +239,36 @@ TEST_F(Runs, GrownStepByStepTheyEqualARunMadeAtOnce) {
   expect_same_run(whole, root_ / "sample_grown/m", "after refusals");
 }
 
+// A larger --limit is stopped, and a command about another task ends well: the run is not finished.
+TEST_F(Runs, AStoppedTaskKeepsTheRunOpenWhenAnotherOneEnds) {
+  evaluate("open", {"--limit", "2"}, "piqa");
+  const fs::path folder = evaluate("open", {"--limit", "60"}, "piqa");
+  const fs::path results = folder / "results.json";
+  // As an interrupt leaves it: the log so far, and no end.
+  std::istringstream lines(read_text(folder / "answers-piqa.jsonl"));
+  std::string log, line;
+  for (int i = 0; i < 23 && std::getline(lines, line); ++i) log += line + '\n';
+  std::ofstream(folder / "answers-piqa.jsonl") << log;
+  Json run = Json::parse(read_text(folder / "run.json"));
+  run["end"] = nullptr;
+  std::ofstream(folder / "run.json") << run.dump(2) << '\n';
+  evaluate("open", {"--limit", "2"}, "boolq");
+  EXPECT_TRUE(Json::parse(read_text(folder / "run.json")).at("end").is_null());
+  const Json scores = Json::parse(read_text(results)).at("results");
+  EXPECT_TRUE(scores.contains("boolq"));
+  EXPECT_FALSE(scores.contains("piqa"));
+  EXPECT_EQ(run_json({"runs", folder}).at("runs").at(0).at("state"), "interrupted");
+  const Outcome exported = run_qx({"export-run", folder, "-o", root_ / "exported"});
+  EXPECT_EQ(exported.exit_code, 1);
+  EXPECT_NE(exported.err.find("is not finished"), std::string::npos) << exported.err;
+  evaluate("open", {"--limit", "60"}, "piqa");
+  EXPECT_EQ(run_json({"runs", folder}).at("runs").at(0).at("state"), "finished");
+  const fs::path whole = evaluate("at_once", {"--limit", "60"}, "piqa");
+  EXPECT_EQ(read_text(folder / "answers-piqa.jsonl"), read_text(whole / "answers-piqa.jsonl"));
+  EXPECT_EQ(Json::parse(read_text(results)).at("results").at("piqa"),
+            Json::parse(read_text(whole / "results.json")).at("results").at("piqa"));
+}
+
 TEST_F(Runs, ShardsJoinToTheUnshardedRun) {
   const std::vector<std::vector<std::string>> selections = {{"--limit", "20", "--offset", "3"},
                                                             {"--sample", "20", "--seed", "2"}};

@@ -265,10 +265,18 @@ TEST_F(Show, ExportedRunsComeBackAsTheyWere) {
 }
 
 TEST_F(Show, AccuraciesAloneAreComparedUnpaired) {
-  std::ofstream(root_ / "eval_m_0.4.13_piqa")
-      << R"({"piqa": {"alias": "piqa", "sample_len": 1838, "acc,none": 0.7, "acc_norm,none": 0.7}})";
-  ASSERT_EQ(run_qx({"import-run", root_ / "eval_m_0.4.13_piqa", "-o", root_ / "runs/m"}).exit_code,
-            0);
+  const std::string results =
+      R"({"piqa": {"alias": "piqa", "sample_len": 1838, "acc,none": 0.7, "acc_norm,none": 0.7}})";
+  std::ofstream(root_ / "eval_m_0.4.13_piqa") << results;
+  std::ofstream(root_ / "results_m.json") << R"({"results": )" << results << "}";
+  for (const auto& [file, run] :
+       {std::pair("eval_m_0.4.13_piqa", "runs/mlx"), std::pair("results_m.json", "runs/m")}) {
+    ASSERT_EQ(run_qx({"import-run", root_ / file, "-o", root_ / run}).exit_code, 0);
+  }
+  // mlx_lm.evaluate has a convention of its own, as is known without its saying so.
+  const Outcome other = run_qx({"compare", root_ / "runs/a", root_ / "runs/mlx"});
+  EXPECT_EQ(other.exit_code, 1);
+  EXPECT_NE(other.err.find("convention is"), std::string::npos) << other.err;
   const Json both = run_json({"compare", root_ / "runs/a", root_ / "runs/b", root_ / "runs/m"});
   EXPECT_EQ(both.at("tasks").size(), 1u);
   EXPECT_EQ(both.at("unpaired")[0].at("tasks")[0].at("n"), 1838);

@@ -114,7 +114,8 @@ def test_result_files_of_mlx_lm(qx, smollm2, reference, data_dir, monkeypatch, t
     file.write_text(json.dumps(results, indent=4))
     runs = tmp_path / "runs"
     qx("import-run", file, "-o", runs / "theirs")
-    qx("eval", "-m", f"m={smollm2}", "--tasks", "arc_easy,boolq", "--data", data_dir, "-o", runs, "--limit", ITEMS, "--plain")
+    qx("eval", "-m", f"m={smollm2}", "--tasks", "arc_easy,boolq", "--data", data_dir, "-o", runs, "--limit", ITEMS, "--plain",
+       "--convention", "mlx-lm")  # the same where no context ends in white space, as here
     compared = qx.json("compare", runs / "m", runs / "theirs")
     (pair,) = compared["unpaired"]
     assert [(t["task"], t["n"], t["diff"], t["verdict"]) for t in pair["tasks"]] == [
