@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "audit/audit.h"
+#include "base/byte_size.h"
 #include "base/error.h"
 #include "base/mapped_file.h"
 #include "bindings.h"

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstdlib>
 #include <thread>
 
 #include "base/hash.h"
@@ -113,6 +114,18 @@ TEST_F(ConvertDistilled, GivesTheCodesWhereNothingIsGained) {
   convert(request("gptq"), pool);
   EXPECT_EQ(weights("d"), weights("gptq"));
   EXPECT_FALSE(fs::exists(dir_ / ".d.qx-start"));
+}
+
+// What is available for gptq's factors is what QX_MEMORY_LIMIT leaves, where the request does not say.
+TEST_F(ConvertDistilled, TheMemoryLimitHoldsForFactors) {
+  ThreadPool pool(1);
+  ::setenv("QX_MEMORY_LIMIT", "2MB", 1);
+  const std::string error = error_of([&] { convert(request("x"), pool); });
+  ConvertRequest more = request("x");
+  more.fit.memory_bytes = 2'000'000;
+  convert(more, pool);
+  ::unsetenv("QX_MEMORY_LIMIT");
+  EXPECT_NE(error.find("to factor, expected no more than the 1 MB"), std::string::npos) << error;
 }
 
 TEST_F(ConvertDistilled, AnotherOneOfTheSameTargetIsToldAndSpoilsNothing) {

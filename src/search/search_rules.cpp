@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "arch/catalog.h"
+#include "base/byte_size.h"
 #include "base/error.h"
 #include "quant/affine.h"
 #include "recipe/plan.h"
