@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "convert/import_gguf.h"
 #include "convert/output_files.h"
+#include "io/replaceable.h"
 #include "io/staged.h"
 
 namespace qx {
@@ -51,6 +52,11 @@ ConvertResult convert_any(const ConvertRequest& request, ThreadPool& pool,
   }
   std::optional<SideDirectory> imported;
   if (!fs::is_directory(request.source)) {
+  // A recipe is a name or a file, and a directory may bear that name.
+  const fs::path recipe = request.plan.recipe;
+  require_replaceable(request.target, request.force,
+                      {request.source, request.fit.calibration, request.plan.like_directory,
+                       fs::is_regular_file(recipe) ? recipe : fs::path()});
     own.source = imported.emplace(request.target, ".qx-import").path();
     import_gguf(request.source, own.source,
                 {.dtype = import_dtype(request.plan), .force = true, .quiet = request.quiet}, pool);

@@ -21,6 +21,7 @@
 #include "distill/trained_matrix.h"
 #include "fit/calibration_file.h"
 #include "gradient/gradient_pass.h"
+#include "io/replaceable.h"
 #include "kernels/api.h"
 #include "model/cpu_model.h"
 #include "runs/model_facts.h"
@@ -378,9 +379,8 @@ double kl_and_gradient(ThreadPool& pool, std::span<const float> base, std::span<
 }
 
 DistillReport distill(const DistillRequest& request, ThreadPool& pool) {
-  if (fs::exists(request.target) && !request.force) {
-    fail(request.target.string(), "exists already, expected a new path; remove it or add --force");
-  }
+  require_replaceable(request.target, request.force,
+                      {request.base, request.quantized, request.text, request.calibration});
   Distillation distillation(request, pool);
   return distillation.run();
 }
