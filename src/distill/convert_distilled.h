@@ -21,8 +21,9 @@ struct DistilledConversion {
 // directory is made all the same. The conversion lies beside the target in .NAME.qx-start meanwhile, which is
 // locked. With request.resume the conversion goes on where it stopped, and is taken as it is where it was
 // finished and is of this request and source; distillation always starts over.
-// Fails: as both do. Interrupted: .NAME.qx-start is kept for a resume; the hint says so where there is
-// something to go on from. The target is whole or absent.
+// Windows that distill() would refuse are refused before anything is fitted. Fails: as both do; .NAME.qx-start
+// is kept for a resume where the codes were fitted, or where a resume found it. Interrupted: it is kept;
+// the hint says so where there is something to go on from. The target is whole or absent.
 DistilledConversion convert_distilled(const ConvertRequest& request, const DistillRequest& training,
                                       ThreadPool& pool);
 

@@ -73,4 +73,9 @@ double kl_and_gradient(ThreadPool& pool, std::span<const float> base, std::span<
 // require_replaceable. Interrupted: nothing is left.
 DistillReport distill(const DistillRequest& request, ThreadPool& pool);
 
+// What distill() says of a calibration before its first step, without a look at weights. Fails: Error: it is
+// broken, of another shape than the base's, or without windows; they are too few, or longer than the base's
+// positions.
+void check_calibration_windows(const DistillRequest& request);
+
 }  // namespace qx
