@@ -42,21 +42,27 @@ void check_fit(const ConvertRequest& request, std::string_view asked) {
   if (fit.method != FitMethod::kGptq && fit.order != ColumnOrder::kNatural) {
     throw UsageError(fmt::format("--column-order goes with --fit gptq or distill, got {}", name));
   }
+  if (fit.method != FitMethod::kGptq && fit.damping != FitRequest().damping) {
+    throw UsageError(fmt::format("--damping goes with --fit gptq or distill, got {}", name));
+  }
+  if (fit.method != FitMethod::kGptq && fit.memory_bytes != 0) {
+    throw UsageError(fmt::format("--fit-memory goes with --fit gptq or distill, got {}", name));
+  }
 }
 
 ConvertResult convert_any(const ConvertRequest& request, ThreadPool& pool,
                           const MakeConversion& make) {
+  // A recipe is a name or a file, and a directory may bear that name.
+  const fs::path recipe = request.plan.recipe;
+  require_replaceable(request.target, request.force,
+                      {request.source, request.fit.calibration, request.plan.like_directory,
+                       fs::is_regular_file(recipe) ? recipe : fs::path()});
   ConvertRequest own = request;
   if (own.source_name.empty()) {
     own.source_name = fs::weakly_canonical(request.source).filename().string();
   }
   std::optional<SideDirectory> imported;
   if (!fs::is_directory(request.source)) {
-  // A recipe is a name or a file, and a directory may bear that name.
-  const fs::path recipe = request.plan.recipe;
-  require_replaceable(request.target, request.force,
-                      {request.source, request.fit.calibration, request.plan.like_directory,
-                       fs::is_regular_file(recipe) ? recipe : fs::path()});
     own.source = imported.emplace(request.target, ".qx-import").path();
     import_gguf(request.source, own.source,
                 {.dtype = import_dtype(request.plan), .force = true, .quiet = request.quiet}, pool);

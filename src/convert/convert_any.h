@@ -11,7 +11,7 @@
 
 namespace qx {
 
-// Whether fit, rounding and calibration go together. asked: the fit's name as the user said it, when it
+// Whether the fit and what is asked of it, rounding and calibration go together. asked: the fit's name as the user said it, when it
 // is not the method's own. Fails: UsageError.
 void check_fit(const ConvertRequest& request, std::string_view asked = {});
 

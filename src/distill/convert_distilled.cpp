@@ -80,6 +80,15 @@ DistilledConversion convert_distilled(const ConvertRequest& request, const Disti
   return out;
 }
 
+void check_training(const DistillRequest& training, std::string_view fit) {
+  const DistillRequest none;
+  const bool asked =
+      training.steps != none.steps || training.rate != none.rate || training.seed != none.seed;
+  if (asked && fit != "distill") {
+    throw UsageError(fmt::format("--steps, --rate and --seed go with --fit distill, got {}", fit));
+  }
+}
+
 FittedConversion convert_fitted(const ConvertRequest& request,
                                 const std::optional<DistillRequest>& training, ThreadPool& pool) {
   FittedConversion out;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <optional>
+#include <string_view>
 
 #include "base/thread_pool.h"
 #include "convert/convert.h"
@@ -26,6 +27,9 @@ struct DistilledConversion {
 // the hint says so where there is something to go on from. The target is whole or absent.
 DistilledConversion convert_distilled(const ConvertRequest& request, const DistillRequest& training,
                                       ThreadPool& pool);
+
+// Whether steps, rate and seed go with the fit, by the name that the user gave it. Fails: UsageError.
+void check_training(const DistillRequest& training, std::string_view fit);
 
 // A conversion with any fit, as a user asks for it.
 struct FittedConversion {

@@ -319,6 +319,21 @@ TEST_F(Fitting, WrongCommandLinesAndFiles) {
   expect(run_qx(convert("x", {"--fit", "mse", "--calibration", root_ / "c", "--rounding", "gpu"})),
          2, "--rounding");
   ASSERT_EQ(run_qx(calibrate("cal")).exit_code, 0);
+  // What another fit would use is not taken and ignored.
+  const std::vector<std::string> options[] = {{"--damping", "0.5"}, {"--fit-memory", "9"}};
+  for (const std::vector<std::string>& option : options) {
+    const std::string text = option[0] + " goes with --fit gptq or distill, got m";
+    expect(run_qx(convert("x", option)), 2, text + "inmax");
+    std::vector<std::string> mse = {"--fit", "mse", "--calibration", root_ / "cal"};
+    mse.insert(mse.end(), option.begin(), option.end());
+    expect(run_qx(convert("x", mse)), 2, text + "se");
+  }
+  for (const char* option : {"--steps", "--rate", "--seed"}) {
+    const std::string value = option == std::string("--rate") ? "0.5" : "9";
+    expect(run_qx(convert("x", {option, value})), 2, "go with --fit distill, got minmax");
+    expect(run_qx(convert("x", {"--fit", "gptq", "--calibration", root_ / "cal", option, value})),
+           2, "go with --fit distill, got gptq");
+  }
   std::vector<std::string> floats = convert("x", {"--fit", "mse", "--calibration", root_ / "cal"});
   *std::find(floats.begin(), floats.end(), "q3") = "bf16";
   expect(run_qx(floats), 2, "a recipe that quantizes");
