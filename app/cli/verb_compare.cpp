@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 
+#include "base/byte_size.h"
 #include "base/error.h"
 #include "base/gate_error.h"
 #include "compare/compare_folders.h"

@@ -59,6 +59,7 @@ ConvertRequest make_request(const Options& o) {
   request.allow_requantize = o.allow_requantize;
   request.quiet = o.output.quiet;
   check_fit(request, o.fit);
+  check_training(o.training, o.fit);
   return request;
 }
 

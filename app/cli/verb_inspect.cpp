@@ -27,20 +27,23 @@ struct Options {
 constexpr const char* kPlanFile = "qx_plan.json";
 
 // The recipe that the directory says it was made by; empty when it does not say. A record that the
-// weights contradict is a problem and not believed.
+// weights contradict, or that is broken, is a problem and not believed.
 std::string recorded_recipe(const fs::path& directory, const std::string& measured_hash,
                             std::vector<std::string>& problems) {
   const fs::path file = directory / kPlanFile;
   if (!fs::exists(file)) return "";
-  const Json record = read_json_file(file, std::size_t{64} << 20);
-  const std::string hash = json_string_or(record, "plan_hash", "", file.string());
-  if (hash != measured_hash) {
+  try {
+    const Json record = read_json_file(file, std::size_t{64} << 20);
+    const std::string hash = json_string_or(record, "plan_hash", "", file.string());
+    if (hash == measured_hash) return json_string_or(record, "recipe", "", file.string());
     problems.push_back(
         fmt::format("{} records plan {}, but the weights have plan {}; it is not believed",
                     kPlanFile, hash.substr(0, 12), measured_hash.substr(0, 12)));
-    return "";
+  } catch (const Error& e) {
+    // The model is as sound without it.
+    problems.push_back(fmt::format("{} cannot be read: {}", kPlanFile, e.what()));
   }
-  return json_string_or(record, "recipe", "", file.string());
+  return "";
 }
 
 Json quantization_map(const ModelConfig& config) {

@@ -3,6 +3,7 @@
 #include <memory>
 #include <optional>
 
+#include "base/byte_size.h"
 #include "base/error.h"
 #include "convert/plan_model.h"
 #include "options.h"

@@ -8,6 +8,7 @@
 #include "base/build_info.h"
 #include "base/error.h"
 #include "base/hash.h"
+#include "base/mapped_file.h"
 #include "base/utc_time.h"
 #include "distance/passes.h"
 #include "distance_options.h"
@@ -49,6 +50,7 @@ void check(const Options& o) {
   if (o.text.empty() && !o.compare.empty()) {
     throw UsageError("--compare measures recipes, which needs --text");
   }
+  if (!o.text.empty()) const MappedFile readable(o.text);
 }
 
 // RECIPE.search.json beside RECIPE.json.
@@ -76,6 +78,26 @@ void require_same_calibration(const Sensitivity& s, const Options& o, const fs::
   }
 }
 
+SearchSettings make_settings(const Options& o, const ModelConfig& config, const std::string& fit,
+                             const PlanSpace& space) {
+  SearchSettings settings;
+  settings.budget = o.budget;
+  settings.budget_bytes = parse_budget(o.budget, config, space.dtype());
+  settings.candidates = o.candidates;
+  settings.compare = o.compare;
+  settings.method = parse_fit(fit);
+  settings.quiet = o.out.quiet;
+  check_settings(space, config, settings);
+  return settings;
+}
+
+// What is wrong with the command line whatever the costs are, before they are measured for a long time.
+void check_before_measuring(const Options& o, const SensitivityRequest& request) {
+  const ModelConfig config = load_model_config(request.model);
+  make_settings(o, config, o.fit,
+                PlanSpace(config, codes_without_costs(request), o.rules, o.model));
+}
+
 // From the file, or measured and written beside the recipe.
 Sensitivity obtain_sensitivity(const Options& o, const fs::path& model, const fs::path& file,
                                ThreadPool& pool) {
@@ -85,6 +107,7 @@ Sensitivity obtain_sensitivity(const Options& o, const fs::path& model, const fs
     request.calibration = o.calibration;
     request.fit = parse_fit(o.fit);
     request.quiet = o.out.quiet;
+    check_before_measuring(o, request);
     require_memory("search", model, o.ctx, KvBits::k32, o.allow_swap, {.rows = o.ctx});
     const SensitivityReport report = measure_sensitivity(request, pool);
     for (const std::string& note : report.notes) fmt::print(stderr, "qx search: {}\n", note);
@@ -225,17 +248,9 @@ void run(const Options& o) {
   const Sensitivity sensitivity = obtain_sensitivity(o, model, costs, *pool);
   const std::map<std::string, std::string> files = measure_model(model).files;
   require_same_weights(sensitivity, files, costs.string(), model);
-  ModelConfig config = load_model_config(model);
-  // The type that the sensitivities are for: recipe_of_plan writes it where it is not the model's.
-  const std::optional<DType> own_dtype = config.dtype;
+  const ModelConfig config = load_model_config(model);
   const PlanSpace space(config, sensitivity, o.rules, costs.string());
-  SearchSettings settings;
-  settings.budget = o.budget;
-  settings.budget_bytes = parse_budget(o.budget, config, space.dtype());
-  settings.candidates = o.candidates;
-  settings.compare = o.compare;
-  settings.method = parse_fit(sensitivity.fit);
-  settings.quiet = o.out.quiet;
+  const SearchSettings settings = make_settings(o, config, sensitivity.fit, space);
   std::optional<PlanMeter> meter;
   if (!o.text.empty()) {
     if (settings.method != FitMethod::kMinMax && o.calibration.empty()) {
@@ -257,7 +272,6 @@ void run(const Options& o) {
     }
   }
   const SearchFound found = search_plan(space, config, settings, meter ? &*meter : nullptr);
-  config.dtype = own_dtype;
   SearchRecord record = make_record(o, sensitivity, space, settings, found);
   if (meter) record.text = meter_text_json(*meter, o);
   const std::string name = fs::path(o.target).stem().string();
@@ -304,8 +318,9 @@ void add_rule_options(CLI::App& verb, Options& o) {
 }
 
 void add_measuring_options(CLI::App& verb, Options& o) {
-  verb.add_option("--text", o.text,
-                  "measure candidates on this text; not the one that the final figure is for");
+  CLI::Option* text =
+      verb.add_option("--text", o.text,
+                      "measure candidates on this text; not the one that the final figure is for");
   add_text_part_options(verb, o.format, o.chat, o.skip, o.share);
   verb.add_option("--windows", o.windows, "windows at most, spread evenly over that part")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30))
@@ -320,6 +335,10 @@ void add_measuring_options(CLI::App& verb, Options& o) {
                   "also measure these recipes as MLX codes them, and the plan of the same bytes")
       ->delimiter(',');
   add_precision_option(verb, o.precision);
+  for (const char* name :
+       {"--text-format", "--chat", "--skip", "--share", "--windows", "--ctx", "--candidates"}) {
+    verb.get_option(name)->needs(text);
+  }
 }
 
 }  // namespace

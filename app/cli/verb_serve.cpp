@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 
+#include "base/byte_size.h"
 #include "base/error.h"
 #include "base/interrupt.h"
 #include "draft_options.h"

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "audit/audit.h"
+#include "base/byte_size.h"
 #include "base/error.h"
 #include "base/mapped_file.h"
 #include "bindings.h"
@@ -150,6 +151,7 @@ Document convert_model(const std::string& model, const std::string& output, cons
   request.quiet = true;
   const std::unique_ptr<ThreadPool> pool = make_pool(threads);
   const DistillRequest training = training_of(steps, rate, seed);
+  check_training(training, fit);
   const FittedConversion made = interruptible(
       [&] {
         return convert_fitted(request, fit == kDistill ? std::optional(training) : std::nullopt,

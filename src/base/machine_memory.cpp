@@ -2,11 +2,14 @@
 #include "base/machine_memory.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <fstream>
 #include <limits>
 #include <optional>
 #include <sstream>
 #include <string>
+
+#include "base/byte_size.h"
 
 #if defined(__APPLE__)
 #include <sys/sysctl.h>
@@ -99,6 +102,17 @@ MachineMemory machine_memory(const fs::path& root) {
   memory.available = std::min(memory.available, memory.physical);
   if (memory.physical == kUnknown) memory = {};
   return memory;
+}
+
+MachineMemory limited_memory() {
+  MachineMemory machine = machine_memory();
+  const bool known = machine.physical > 0;  // nothing available is a figure too
+  if (const char* text = std::getenv("QX_MEMORY_LIMIT"); text != nullptr && *text != '\0') {
+    const std::int64_t limit = parse_bytes(text, "QX_MEMORY_LIMIT");
+    machine.physical = known ? std::min(machine.physical, limit) : limit;
+    machine.available = known ? std::min(machine.available, limit) : limit;
+  }
+  return machine;
 }
 
 }  // namespace qx

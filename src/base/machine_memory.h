@@ -19,4 +19,8 @@ struct MachineMemory {
 // (macOS), available is physical. Never fails: what cannot be read is left out.
 MachineMemory machine_memory(const std::filesystem::path& root = "/");
 
+// This machine's memory, lowered to QX_MEMORY_LIMIT (such as 8GB) of the environment. Fails: UsageError when
+// that is no size.
+MachineMemory limited_memory();
+
 }  // namespace qx

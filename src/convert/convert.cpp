@@ -114,6 +114,8 @@ class Conversion {
         pool_(pool),
         hashes_(source.checkpoint().maps(), std::max(1, pool.threads() / 2)),
         staged_(request.target, request.force, request.resume) {
+    // Whatever goes wrong from here on, what an earlier attempt had finished is kept.
+    if (request.resume) staged_.keep(fs::exists(staged_.path() / kJournalName));
     if (request.fit.method == FitMethod::kMinMax) return;
     if (!plan_.plan.quantizes) {
       throw UsageError(fmt::format("--fit {} goes with a recipe that quantizes, got {}",
@@ -207,6 +209,7 @@ ConversionJournal::Tensors Conversion::finished_before() {
   auto finished = ConversionJournal::read(staged_.path() / kJournalName, identity(), difference);
   if (finished && !finished->empty()) return *finished;
   empty_directory(staged_.path());
+  staged_.keep(false);
   notes_.push_back(
       finished ? "nothing was finished yet, converting from the start"
                : fmt::format("the unfinished conversion is not this one ({}), starting over",

@@ -75,6 +75,7 @@ struct ConvertResult {
 // Fails: Error (target exists and not force; source broken, incomplete or with unknown tensors; NaN or
 // infinite weights with tensor, row and column; no room on the disk; quantized source without
 // allow_requantize; a calibration that is broken or of other weights; a factor larger than the memory).
+// With resume, what an earlier attempt had finished is kept all the same.
 // Interrupted: the unfinished output is kept for a resume; the target is absent. Its hint says so where a
 // tensor was finished.
 ConvertResult convert(const ConvertRequest& request, ThreadPool& pool);

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "convert/import_gguf.h"
 #include "convert/output_files.h"
+#include "io/replaceable.h"
 #include "io/staged.h"
 
 namespace qx {
@@ -41,10 +42,21 @@ void check_fit(const ConvertRequest& request, std::string_view asked) {
   if (fit.method != FitMethod::kGptq && fit.order != ColumnOrder::kNatural) {
     throw UsageError(fmt::format("--column-order goes with --fit gptq or distill, got {}", name));
   }
+  if (fit.method != FitMethod::kGptq && fit.damping != FitRequest().damping) {
+    throw UsageError(fmt::format("--damping goes with --fit gptq or distill, got {}", name));
+  }
+  if (fit.method != FitMethod::kGptq && fit.memory_bytes != 0) {
+    throw UsageError(fmt::format("--fit-memory goes with --fit gptq or distill, got {}", name));
+  }
 }
 
 ConvertResult convert_any(const ConvertRequest& request, ThreadPool& pool,
                           const MakeConversion& make) {
+  // A recipe is a name or a file, and a directory may bear that name.
+  const fs::path recipe = request.plan.recipe;
+  require_replaceable(request.target, request.force,
+                      {request.source, request.fit.calibration, request.plan.like_directory,
+                       fs::is_regular_file(recipe) ? recipe : fs::path()});
   ConvertRequest own = request;
   if (own.source_name.empty()) {
     own.source_name = fs::weakly_canonical(request.source).filename().string();

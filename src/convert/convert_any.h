@@ -11,13 +11,13 @@
 
 namespace qx {
 
-// Whether fit, rounding and calibration go together. asked: the fit's name as the user said it, when it
+// Whether the fit and what is asked of it, rounding and calibration go together. asked: the fit's name as the user said it, when it
 // is not the method's own. Fails: UsageError.
 void check_fit(const ConvertRequest& request, std::string_view asked = {});
 
 // As convert(), or as `make` in its place; a source that is a GGUF file becomes a Hugging Face
 // directory beside the target first, which is removed again whatever happens. source_name, when empty,
-// becomes the source's own. Fails: as import_gguf and `make`.
+// becomes the source's own. Fails: as require_replaceable, import_gguf and `make`.
 using MakeConversion = std::function<ConvertResult(const ConvertRequest&, ThreadPool&)>;
 ConvertResult convert_any(const ConvertRequest& request, ThreadPool& pool,
                           const MakeConversion& make = convert);

@@ -423,6 +423,28 @@ TEST_F(Resume, GoesOnAfterASecondKill) {
   EXPECT_EQ(content("out"), content("done"));
 }
 
+TEST_F(Resume, AFailureKeepsWhatWasFinished) {
+  run(request("qx63-hi", "done"));
+  ConvertRequest r = request("qx63-hi");
+  r.resume = true;
+  leave_unfinished(r, 6);
+  ConvertRequest wrong = r;
+  wrong.fit.method = FitMethod::kGptq;
+  wrong.fit.calibration = scratch / "absent";
+  for (int i = 0; i < 2; ++i) expect_error([&] { run(wrong); }, "absent");
+  EXPECT_EQ(run(r).resumed_tensors, 6);
+  EXPECT_EQ(content("out"), content("done"));
+  // One that starts over and fails leaves nothing, as one without --resume.
+  fs::remove_all(scratch / "out");
+  leave_unfinished(r, 6);
+  Tensors broken = tiny_tensors(tiny_config());
+  broken["model.norm.weight"].second[0] = std::numeric_limits<float>::quiet_NaN();
+  rewrite(tiny_config(), broken);
+  r.rounding = Rounding::kGpu;
+  expect_error([&] { run(r); }, "model.norm.weight");
+  EXPECT_EQ(left_behind(), "done src ");
+}
+
 TEST_F(Resume, AnotherConversionStartsOver) {
   run(request("qx63-hi", "done"));
   ConvertRequest r = request("qx63-hi");

@@ -13,7 +13,7 @@ namespace {
 
 std::int64_t default_memory() {
   constexpr std::int64_t kUnknown = std::int64_t{4} << 30;
-  const MachineMemory machine = machine_memory();
+  const MachineMemory machine = limited_memory();
   return machine.physical == 0 ? kUnknown : machine.available / 2;
 }
 

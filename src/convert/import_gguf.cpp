@@ -18,6 +18,7 @@
 #include "base/progress.h"
 #include "convert/gguf_tokenizer.h"
 #include "convert/permute_channels.h"
+#include "io/replaceable.h"
 #include "io/safetensors.h"
 #include "io/staged.h"
 
@@ -545,6 +546,7 @@ void GgufModel::release(const Tensor& tensor) const {
 ImportReport import_gguf(const std::filesystem::path& source, const std::filesystem::path& target,
                          const ImportOptions& options, ThreadPool& pool) {
   QX_CHECK(is_float_dtype(options.dtype));
+  require_replaceable(target, options.force, {source});
   const GgufModel model(source);
   ImportReport report;
   const Json config = model.config(options.dtype);

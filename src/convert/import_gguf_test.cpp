@@ -265,6 +265,12 @@ TEST(ImportGguf, ExistingTargetsNeedForce) {
   expect_error([&] { again(false); }, "exists already");
   again(true);
   EXPECT_EQ(import.json("config.json")["torch_dtype"], "bfloat16");
+  // Not even then is the file itself replaced, nor the folder that it lies in.
+  for (const fs::path& target : {import.dir / "m.gguf", import.dir.path()}) {
+    expect_error([&] { import_gguf(import.dir / "m.gguf", target, {.force = true}, pool); },
+                 "made from");
+  }
+  EXPECT_TRUE(fs::exists(import.dir / "m.gguf"));
 }
 
 TEST(ImportGguf, BadWeightsAreNamedWithTheirElement) {

@@ -110,11 +110,21 @@ std::string calibration_hash(const Json& fit) {
   return hash.is_string() ? hash.get<std::string>() : "unknown";
 }
 
+// Scales and biases that were trained follow from neither source nor calibration by encoding.
+void refuse_distilled(const std::filesystem::path& directory, const Json& method) {
+  if (method != "distill") return;
+  fail(directory.string(),
+       "got scales and biases that were distilled, expected ones that encoding the source gives: "
+       "such "
+       "a directory cannot be derived again; qx divergence measures how far it is from the source");
+}
+
 // Codes that were fitted follow from a calibration too, so encoding the source says nothing about them.
 void refuse_fitted(const std::filesystem::path& directory) {
   const Json fit = recorded_fit(directory);
   const Json& method = json_member(fit, "method");
   if (!method.is_string()) return;
+  refuse_distilled(directory, method);
   fail(
       directory.string(),
       "got fitted codes ({}), which do not follow from the source alone; give the calibration that "
@@ -162,6 +172,7 @@ FitRequest request_of(const std::filesystem::path& directory,
   const Json fit = recorded_fit(directory);
   const Json &method = json_member(fit, "method"), &damping = json_member(fit, "damping"),
              &order = json_member(fit, "column_order");
+  refuse_distilled(directory, method);
   FitRequest out;
   out.calibration = calibration;
   if (method == fit_method_name(FitMethod::kMse)) {

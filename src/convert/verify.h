@@ -37,13 +37,13 @@ struct Verification {
 
 // Widths, groups and types are those that the directory has; the source's weights are encoded with them
 // and compared byte by byte. Fails: Error when either cannot be read, or when they are not the same model
-// (tensors, shapes); or when the directory's record says that its codes were fitted.
+// (tensors, shapes); or when the directory's record says that its codes were fitted or distilled.
 Verification verify_directory(const std::filesystem::path& directory,
                               const std::filesystem::path& source, ThreadPool& pool, bool quiet);
 
 // The same for fitted codes, which are made again from the source and the calibration as the directory's
 // record says: method, damping, order of columns. Codes of another version of the program may differ.
-// memory_bytes: as in FitRequest. Fails: Error, also when the record is missing or names another
+// memory_bytes: as in FitRequest. Fails: Error, also when the record is missing, says that the codes were distilled, or names another
 // calibration, or the source is not the one that was calibrated.
 Verification verify_fitted(const std::filesystem::path& directory,
                            const std::filesystem::path& source,

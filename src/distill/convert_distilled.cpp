@@ -25,6 +25,14 @@ ConvertResult fitted_codes(const ConvertRequest& request, ThreadPool& pool) {
   return convert(request, pool);
 }
 
+// Whether there will be something to learn from: known before the long work of fitting.
+void require_windows(const ConvertRequest& request, const DistillRequest& training) {
+  DistillRequest learn = training;
+  learn.base = request.source;
+  learn.calibration = request.fit.calibration;
+  check_calibration_windows(learn);
+}
+
 }  // namespace
 
 DistilledConversion convert_distilled(const ConvertRequest& request, const DistillRequest& training,
@@ -33,7 +41,9 @@ DistilledConversion convert_distilled(const ConvertRequest& request, const Disti
   if (fs::exists(request.target) && !request.force) {
     fail(request.target.string(), "exists already, expected a new path; remove it or add --force");
   }
+  require_windows(request, training);
   SideDirectory start(request.target, ".qx-start", request.resume);
+  const bool left = !fs::is_empty(start.path().parent_path());  // by an earlier attempt
   DistilledConversion out;
   bool fitted = false;
   try {
@@ -56,6 +66,10 @@ DistilledConversion convert_distilled(const ConvertRequest& request, const Disti
     throw Interrupted{fitted ? "the fitted codes were kept, not what distilling had learned; "
                                "--resume goes on from there"
                              : e.hint};
+  } catch (...) {
+    // What was fitted is worth more than a mistake behind it.
+    if (fitted || left) start.keep();
+    throw;
   }
   if (out.distilled.kept_step == 0) {
     out.converted.notes.push_back(fmt::format(
@@ -64,6 +78,15 @@ DistilledConversion convert_distilled(const ConvertRequest& request, const Disti
         out.distilled.start_kl));
   }
   return out;
+}
+
+void check_training(const DistillRequest& training, std::string_view fit) {
+  const DistillRequest none;
+  const bool asked =
+      training.steps != none.steps || training.rate != none.rate || training.seed != none.seed;
+  if (asked && fit != "distill") {
+    throw UsageError(fmt::format("--steps, --rate and --seed go with --fit distill, got {}", fit));
+  }
 }
 
 FittedConversion convert_fitted(const ConvertRequest& request,

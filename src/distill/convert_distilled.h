@@ -3,6 +3,7 @@
 #pragma once
 
 #include <optional>
+#include <string_view>
 
 #include "base/thread_pool.h"
 #include "convert/convert.h"
@@ -21,10 +22,14 @@ struct DistilledConversion {
 // directory is made all the same. The conversion lies beside the target in .NAME.qx-start meanwhile, which is
 // locked. With request.resume the conversion goes on where it stopped, and is taken as it is where it was
 // finished and is of this request and source; distillation always starts over.
-// Fails: as both do. Interrupted: .NAME.qx-start is kept for a resume; the hint says so where there is
-// something to go on from. The target is whole or absent.
+// Windows that distill() would refuse are refused before anything is fitted. Fails: as both do; .NAME.qx-start
+// is kept for a resume where the codes were fitted, or where a resume found it. Interrupted: it is kept;
+// the hint says so where there is something to go on from. The target is whole or absent.
 DistilledConversion convert_distilled(const ConvertRequest& request, const DistillRequest& training,
                                       ThreadPool& pool);
+
+// Whether steps, rate and seed go with the fit, by the name that the user gave it. Fails: UsageError.
+void check_training(const DistillRequest& training, std::string_view fit);
 
 // A conversion with any fit, as a user asks for it.
 struct FittedConversion {

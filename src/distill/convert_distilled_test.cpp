@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstdlib>
 #include <thread>
 
 #include "base/hash.h"
@@ -115,6 +116,18 @@ TEST_F(ConvertDistilled, GivesTheCodesWhereNothingIsGained) {
   EXPECT_FALSE(fs::exists(dir_ / ".d.qx-start"));
 }
 
+// What is available for gptq's factors is what QX_MEMORY_LIMIT leaves, where the request does not say.
+TEST_F(ConvertDistilled, TheMemoryLimitHoldsForFactors) {
+  ThreadPool pool(1);
+  ::setenv("QX_MEMORY_LIMIT", "2MB", 1);
+  const std::string error = error_of([&] { convert(request("x"), pool); });
+  ConvertRequest more = request("x");
+  more.fit.memory_bytes = 2'000'000;
+  convert(more, pool);
+  ::unsetenv("QX_MEMORY_LIMIT");
+  EXPECT_NE(error.find("to factor, expected no more than the 1 MB"), std::string::npos) << error;
+}
+
 TEST_F(ConvertDistilled, AnotherOneOfTheSameTargetIsToldAndSpoilsNothing) {
   ThreadPool pool(1);
   const SideDirectory others(dir_ / "d", ".qx-start");
@@ -178,6 +191,52 @@ TEST_F(ConvertDistilled, AnInterruptKeepsTheCodesForAResume) {
   again.fit.damping = request("d").fit.damping;
   EXPECT_EQ(convert_distilled(again, brief, pool).converted.resumed_tensors, 0);
   EXPECT_EQ(read_text(dir_ / "d/LICENSE"), "x");
+}
+
+// One window cannot both train and validate: said before the fit, whose codes lie beside the target.
+TEST_F(ConvertDistilled, TooFewWindowsAreSeenBeforeTheFit) {
+  ThreadPool pool(1);
+  CalibrateRequest one;
+  one.model = dir_ / "m";
+  one.text = dir_ / "text.txt";
+  one.target = dir_ / "one";
+  one.windows = 1;
+  one.ctx = 64;
+  one.quiet = true;
+  calibrate(one, pool);
+  ConvertRequest r = request("d");
+  r.fit.calibration = dir_ / "one";
+  // With a source whose weights cannot be read, the fit would fail first.
+  write_tiny_model(dir_ / "torn", {.family = "llama", .tied = true, .layers = 2});
+  write_text(dir_ / "torn/model.safetensors", "torn");
+  r.source = dir_ / "torn";
+  EXPECT_NE(error_of([&] {
+              convert_distilled(r, training(), pool);
+            }).find("got 1 windows of 64 tokens, expected more than the 1 that validate"),
+            std::string::npos);
+  EXPECT_FALSE(fs::exists(dir_ / ".d.qx-start"));
+}
+
+// A mistake behind the fit, here a target in a place that cannot be written, costs no codes.
+TEST_F(ConvertDistilled, AFailureKeepsTheCodesForAResume) {
+  ThreadPool pool(1);
+  ConvertRequest r = request("d");
+  write_text(dir_ / ".d.qx-partial", "in the way of the distilled directory");
+  EXPECT_FALSE(error_of([&] { convert_distilled(r, training(), pool); }).empty());
+  ASSERT_TRUE(fs::exists(dir_ / ".d.qx-start/model/model.safetensors"));
+  r.resume = true;
+  ConvertRequest wrong = r;
+  wrong.fit.calibration = dir_ / "absent";
+  EXPECT_FALSE(error_of([&] { convert_distilled(wrong, training(), pool); }).empty());
+  wrong = r;
+  write_tiny_model(dir_ / "other", {.family = "llama", .tied = true, .seed = 9, .layers = 2});
+  wrong.source = dir_ / "other";
+  EXPECT_NE(error_of([&] { convert_distilled(wrong, training(), pool); }).find("other weights"),
+            std::string::npos);
+  fs::remove(dir_ / ".d.qx-partial");
+  const DistilledConversion made = convert_distilled(r, training(), pool);
+  EXPECT_EQ(made.converted.resumed_tensors, made.converted.tensors);
+  EXPECT_FALSE(fs::exists(dir_ / ".d.qx-start"));
 }
 
 TEST_F(ConvertDistilled, BadRequestsLeaveNothing) {

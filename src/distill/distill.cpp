@@ -21,6 +21,7 @@
 #include "distill/trained_matrix.h"
 #include "fit/calibration_file.h"
 #include "gradient/gradient_pass.h"
+#include "io/replaceable.h"
 #include "kernels/api.h"
 #include "model/cpu_model.h"
 #include "runs/model_facts.h"
@@ -41,10 +42,7 @@ struct LearningText {
   Json record;  // {"text": ..} or {"calibration": ..}
 };
 
-LearningText load_calibration(const DistillRequest& request, const ModelConfig& config) {
-  const Calibration calibration(request.calibration);
-  calibration.require_model(config, request.base);
-  calibration.require_weights(weight_files(measure_model(request.base).files), request.base);
+LearningText calibration_text(const Calibration& calibration, const DistillRequest& request) {
   LearningText out;
   out.windows = calibration.windows();
   if (out.windows.empty()) fail(request.calibration.string(), "got no windows, expected some");
@@ -58,6 +56,13 @@ LearningText load_calibration(const DistillRequest& request, const ModelConfig& 
   }
   out.record = {{"calibration", std::move(record)}};
   return out;
+}
+
+LearningText load_calibration(const DistillRequest& request, const ModelConfig& config) {
+  const Calibration calibration(request.calibration);
+  calibration.require_model(config, request.base);
+  calibration.require_weights(weight_files(measure_model(request.base).files), request.base);
+  return calibration_text(calibration, request);
 }
 
 LearningText load_text(const DistillRequest& request, const ModelConfig& config) {
@@ -101,6 +106,23 @@ void require_same_shape(const ModelConfig& base, const ModelConfig& made, const 
   };
   if (shape(base) != shape(made) || base.intermediate_size != made.intermediate_size) {
     fail(place.string(), "got {}, expected the base's {}", shape(made), shape(base));
+  }
+}
+
+DistillWindows deal(const LearningText& text, const DistillRequest& request) {
+  return deal_windows(std::ssize(text.windows), text.validation, request.steps, request.seed);
+}
+
+void require_learnable(const LearningText& text, const DistillWindows& dealt,
+                       const ModelConfig& config, const fs::path& base) {
+  if (text.ctx > config.max_position_embeddings) {
+    fail(base.string(), "got windows of {} tokens, expected at most the model's {} positions",
+         text.ctx, config.max_position_embeddings);
+  }
+  if (dealt.training.empty()) {
+    fail(text.place.string(),
+         "got {} windows of {} tokens, expected more than the {} that validate",
+         text.windows.size(), text.ctx, dealt.validation.size());
   }
 }
 
@@ -200,26 +222,26 @@ class Student final : public GradientObserver {
   std::vector<float> logits_;
 };
 
+// How the codes were found that it starts from.
+Json recorded_fit(const fs::path& directory) {
+  Json fit;
+  if (const fs::path record = directory / "qx_plan.json"; fs::exists(record)) {
+    fit = json_member(read_json_file(record), "fit");
+  }
+  return fit.is_null() ? Json{{"method", "minmax"}} : fit;
+}
+
 class Distillation {
  public:
   Distillation(const DistillRequest& request, ThreadPool& pool)
       : request_(request),
+        start_(recorded_fit(request.quantized)),
         teacher_(request.base, pool),
         student_(request.quantized, pool),
         text_(load_text(request, teacher_.config())),
-        dealt_(deal_windows(static_cast<std::int64_t>(text_.windows.size()), text_.validation,
-                            request.steps, request.seed)) {
+        dealt_(deal(text_, request)) {
     require_same_shape(teacher_.config(), student_.config(), request.quantized);
-    if (text_.ctx > teacher_.config().max_position_embeddings) {
-      fail(request.base.string(),
-           "got windows of {} tokens, expected at most the model's {} positions", text_.ctx,
-           teacher_.config().max_position_embeddings);
-    }
-    if (dealt_.training.empty()) {
-      fail(text_.place.string(),
-           "got {} windows of {} tokens, expected more than the {} that validate",
-           text_.windows.size(), text_.ctx, dealt_.validation.size());
-    }
+    require_learnable(text_, dealt_, teacher_.config(), request.base);
   }
 
   DistillReport run() {
@@ -276,14 +298,9 @@ class Distillation {
            "--rate or more --steps",
            report_.start_kl);
     }
-    Json start;
-    if (const fs::path record = request_.quantized / "qx_plan.json"; fs::exists(record)) {
-      start = json_member(read_json_file(record), "fit");
-    }
-    if (start.is_null()) start = {{"method", "minmax"}};
     const ModelFacts facts = measure_model(request_.base);
     report_.record = {{"method", "distill"},
-                      {"start", std::move(start)},
+                      {"start", start_},
                       {"base", weight_files(facts.files)},
                       {"ctx", text_.ctx},
                       {"steps", request_.steps},
@@ -298,6 +315,7 @@ class Distillation {
   }
 
   const DistillRequest& request_;
+  const Json start_;
   Teacher teacher_;
   Student student_;
   LearningText text_;
@@ -378,11 +396,18 @@ double kl_and_gradient(ThreadPool& pool, std::span<const float> base, std::span<
 }
 
 DistillReport distill(const DistillRequest& request, ThreadPool& pool) {
-  if (fs::exists(request.target) && !request.force) {
-    fail(request.target.string(), "exists already, expected a new path; remove it or add --force");
-  }
+  require_replaceable(request.target, request.force,
+                      {request.base, request.quantized, request.text, request.calibration});
   Distillation distillation(request, pool);
   return distillation.run();
+}
+
+void check_calibration_windows(const DistillRequest& request) {
+  const ModelConfig config = load_model_config(request.base);
+  const Calibration calibration(request.calibration);
+  calibration.require_model(config, request.base);
+  const LearningText text = calibration_text(calibration, request);
+  require_learnable(text, deal(text, request), config, request.base);
 }
 
 }  // namespace qx

@@ -69,8 +69,13 @@ double kl_and_gradient(ThreadPool& pool, std::span<const float> base, std::span<
 // Memory beyond both models: 36 bytes a group, two times the logits of a window (8 bytes x ctx x
 // vocab_size), and what gradient/gradient_pass.h says.
 // Fails: Error: no affine matrix; another shape than the base's; a text too short; a calibration that is
-// broken or of another base; a KL that did not fall, without keep_start (then nothing is written); target
-// exists and not force. Interrupted: nothing is left.
+// broken or of another base; a KL that did not fall, without keep_start (then nothing is written); as
+// require_replaceable. Interrupted: nothing is left.
 DistillReport distill(const DistillRequest& request, ThreadPool& pool);
+
+// What distill() says of a calibration before its first step, without a look at weights. Fails: Error: it is
+// broken, of another shape than the base's, or without windows; they are too few, or longer than the base's
+// positions.
+void check_calibration_windows(const DistillRequest& request);
 
 }  // namespace qx

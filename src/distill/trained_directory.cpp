@@ -7,6 +7,8 @@
 #include "base/interrupt.h"
 #include "io/safetensors.h"
 #include "io/staged.h"
+#include "recipe/directory_map.h"
+#include "recipe/plan.h"
 
 namespace qx {
 namespace {
@@ -42,9 +44,17 @@ std::size_t rewrite(const fs::path& from, const fs::path& to,
   return count;
 }
 
-Json amended_record(const fs::path& path, const Json& fit) {
-  Json record = read_json_file(path);
-  if (!record.is_object()) fail(path.string(), "got no JSON object, expected one");
+// A directory that another program made has no record: then the plan's hash, by which readers know that a
+// record is of these weights, and the fit are all that it says.
+Json amended_record(const fs::path& source, const Json& fit) {
+  const fs::path path = source / kRecordFile;
+  Json record;
+  if (fs::exists(path)) {
+    record = read_json_file(path);
+    if (!record.is_object()) fail(path.string(), "got no JSON object, expected one");
+  } else {
+    record = {{"plan_hash", storage_hash(measure_directory(source).storage())}};
+  }
   record["fit"] = fit;
   return record;
 }
@@ -66,13 +76,12 @@ void write_with_arrays(const fs::path& source, const fs::path& target,
     const fs::path to = staged.path() / entry.path().filename();
     if (entry.path().extension() == ".safetensors") {
       count += rewrite(entry.path(), to, replaced);
-    } else if (entry.path().filename() == kRecordFile) {
-      write_file_atomic(to, dump_json(amended_record(entry.path(), fit), 2, false, true) + "\n",
-                        false);
-    } else {
+    } else if (entry.path().filename() != kRecordFile) {
       fs::copy_file(entry.path(), to);
     }
   }
+  write_file_atomic(staged.path() / kRecordFile,
+                    dump_json(amended_record(source, fit), 2, false, true) + "\n", false);
   if (count != replaced.size()) {
     fail(source.string(), "got {} of {} trained arrays in its files, expected all, once each",
          count, replaced.size());

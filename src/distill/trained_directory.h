@@ -13,8 +13,8 @@
 namespace qx {
 
 // Copies every regular file of `source`. Arrays named in `replaced` (all of which must be there, with
-// as many bytes) get those bytes; names, types, order and metadata of all arrays stay. qx_plan.json,
-// where there is one, gets `fit`. The target is whole or absent.
+// as many bytes) get those bytes; names, types, order and metadata of all arrays stay. qx_plan.json
+// gets `fit`; where there is none, one is made of that and the plan's hash. The target is whole or absent.
 // Fails: Error (target exists and not force; no room; a broken source).
 void write_with_arrays(const std::filesystem::path& source, const std::filesystem::path& target,
                        const std::map<std::string, std::vector<std::byte>>& replaced,

@@ -88,11 +88,19 @@ class LineRecorder : public nlohmann::json_sax<Json> {
     std::set<std::string> keys;
   };
 
-  std::int64_t line(std::size_t ahead) const {
-    const std::size_t end = std::min(text_.size(), position_ - std::min(position_, ahead));
-    return 1 + std::count(text_.begin(), text_.begin() + static_cast<std::ptrdiff_t>(end), '\n');
+  std::int64_t newlines(std::size_t begin, std::size_t end) const {
+    const auto from = text_.begin();
+    return std::count(from + static_cast<std::ptrdiff_t>(begin),
+                      from + static_cast<std::ptrdiff_t>(end), '\n');
   }
-  std::string place(std::size_t ahead) const { return fmt::format("{}:{}", origin_, line(ahead)); }
+  // Goes on from the place that was asked for last, which is at most a character further on.
+  std::int64_t line(std::size_t ahead) {
+    const std::size_t end = std::min(text_.size(), position_ - std::min(position_, ahead));
+    newlines_ += end >= counted_ ? newlines(counted_, end) : -newlines(end, counted_);
+    counted_ = end;
+    return 1 + newlines_;
+  }
+  std::string place(std::size_t ahead) { return fmt::format("{}:{}", origin_, line(ahead)); }
 
   // The path of the value that begins; elements get their line here, members had it from their key.
   std::string begin_value(std::size_t ahead) {
@@ -127,6 +135,8 @@ class LineRecorder : public nlohmann::json_sax<Json> {
   const std::size_t& position_;
   std::map<std::string, std::int64_t, std::less<>>& lines_;
   std::vector<Frame> stack_;
+  std::size_t counted_ = 0;    // characters of the text
+  std::int64_t newlines_ = 0;  // in these
 };
 
 }  // namespace

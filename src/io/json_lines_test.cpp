@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace qx {
@@ -29,6 +31,31 @@ TEST(JsonLines, EveryValueHasItsLine) {
   EXPECT_EQ(json.lines, expected);
   EXPECT_EQ(parse_located_json("\n\n7", "f").lines.at(""), 3);
   EXPECT_EQ(parse_located_json("\n\n7\n", "f").lines.at(""), 3);
+}
+
+// The count goes on from value to value, and a number is known only by the character behind it.
+TEST(JsonLines, CountsOnThroughEveryKindOfValue) {
+  const char* values[] = {"1", "2.5", "\"x\"", "[]", "{}", "null", "[1\n,2\n]", "{\"k\":3\n}"};
+  std::string text = "[";
+  std::map<std::string, std::int64_t, std::less<>> expected = {{"", 1}};
+  std::int64_t line = 1;
+  for (int i = 0; i < 4000; ++i) {
+    const std::string value = values[i * 7 % 8];
+    const std::string gap(static_cast<std::size_t>(i * 5 % 3), '\n');
+    // A comma behind a line's end, or before it.
+    text += gap + (i == 0 ? "" : ",") + (i % 2 == 0 ? "\n" : "") + value;
+    line += std::count(gap.begin(), gap.end(), '\n') + (i % 2 == 0 ? 1 : 0);
+    const std::string path = "[" + std::to_string(i) + "]";
+    expected[path] = line;
+    if (value.size() > 5) {
+      const bool array = value[0] == '[';
+      expected[path + (array ? "[0]" : ".k")] = line;
+      if (array) expected[path + "[1]"] = line + 1;
+      line += std::count(value.begin(), value.end(), '\n');
+    }
+  }
+  const LocatedJson json = parse_located_json(text + "\n]", "f");
+  EXPECT_EQ(json.lines, expected);
 }
 
 TEST(JsonLines, WhatIsNoJsonIsNamedWithItsLine) {

@@ -63,7 +63,8 @@ class StagedDirectory {
   StagedDirectory& operator=(const StagedDirectory&) = delete;
 
   const std::filesystem::path& path() const { return staging_; }  // write here
-  void keep() { keep_ = true; }  // leave the temporary for a later resume
+  // Whether to leave the temporary for a later resume, where commit() does not run; at first not.
+  void keep(bool on = true) { keep_ = on; }
   // Syncs every file and renames; replaces an old target when force. The lock ends with it.
   void commit();
 

@@ -2,23 +2,11 @@
 #include "model/memory_need.h"
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "base/error.h"
 #include "io/checkpoint.h"
 
 namespace qx {
-
-MachineMemory limited_memory() {
-  MachineMemory machine = machine_memory();
-  const bool known = machine.physical > 0;  // nothing available is a figure too
-  if (const char* text = std::getenv("QX_MEMORY_LIMIT"); text != nullptr && *text != '\0') {
-    const std::int64_t limit = parse_bytes(text, "QX_MEMORY_LIMIT");
-    machine.physical = known ? std::min(machine.physical, limit) : limit;
-    machine.available = known ? std::min(machine.available, limit) : limit;
-  }
-  return machine;
-}
 
 namespace {
 

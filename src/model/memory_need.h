@@ -38,9 +38,6 @@ std::string check_memory(const std::filesystem::path& directory, const ModelConf
 // Bytes of a model directory's weight files. Fails: Error when there are none.
 std::int64_t weight_file_bytes(const std::filesystem::path& directory);
 
-// This machine's memory, lowered to QX_MEMORY_LIMIT. Fails: UsageError when that is no size.
-MachineMemory limited_memory();
-
 // The same with given figures, for weights without files and for tests.
 std::string check_memory(const std::string& place, const MemoryNeeds& needs,
                          std::int64_t context_tokens, const MachineMemory& machine,

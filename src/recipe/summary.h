@@ -60,7 +60,4 @@ MemoryNeeds memory_needs(const ModelConfig& config, std::int64_t weight_bytes, s
 // "4.29 GB", "12.3 MB", "512 bytes"; powers of 1000.
 std::string bytes_text(std::int64_t bytes);
 
-// "16GB" (1000^3), "16GiB" (1024^3), "8000MB", "1.5TB". Fails: UsageError naming `option`.
-std::int64_t parse_bytes(std::string_view text, std::string_view option);
-
 }  // namespace qx

@@ -140,15 +140,23 @@ class Refinement {
   std::vector<PlanMeasure> measures_;
 };
 
-// Recipes as MLX codes them, and the plan of the same bytes.
-void measure_recipes(const PlanSpace& space, const ModelConfig& config,
+// As MLX codes them.
+std::vector<Plan> plans_to_compare(const PlanSpace& space, const ModelConfig& config,
+                                   const SearchSettings& settings) {
+  std::vector<Plan> plans;
+  for (const std::string& name : settings.compare) {
+    plans.push_back(plan_of_recipe("--compare " + name, name, config, space.dtype()));
+  }
+  return plans;
+}
+
+// Recipes, and the plan of the same bytes as each.
+void measure_recipes(const PlanSpace& space, const std::vector<Plan>& plans,
                      const SearchSettings& settings, PlanMeter& meter,
                      std::vector<SearchMeasurement>& out) {
-  for (const std::string& name : settings.compare) {
-    PlanRequest request;
-    request.recipe = name;
-    request.dtype = space.dtype();
-    const Plan plain = make_plan(config, request);
+  for (std::size_t i = 0; i < plans.size(); ++i) {
+    const Plan& plain = plans[i];
+    const std::string& name = settings.compare[i];
     out.push_back(record(plain, std::nullopt, name, "recipe", FitMethod::kMinMax,
                          meter.measure(plain, FitMethod::kMinMax)));
     if (plain.tensor_bytes == settings.budget_bytes) continue;  // the candidates are there already
@@ -193,8 +201,8 @@ std::size_t pick_candidate(std::span<const PlanMeasure> candidates) {
   return best;
 }
 
-SearchFound search_plan(const PlanSpace& space, const ModelConfig& config,
-                        const SearchSettings& settings, PlanMeter* meter) {
+void check_settings(const PlanSpace& space, const ModelConfig& config,
+                    const SearchSettings& settings) {
   if (settings.budget_bytes < space.smallest()) {
     fail(fmt::format("--budget {}", settings.budget),
          "got {} bytes ({:.3f} bits per weight), expected at least {} ({:.3f}), which the smallest "
@@ -202,6 +210,13 @@ SearchFound search_plan(const PlanSpace& space, const ModelConfig& config,
          settings.budget_bytes, bits_of(settings.budget_bytes, space.parameters()),
          space.smallest(), bits_of(space.smallest(), space.parameters()));
   }
+  plans_to_compare(space, config, settings);
+}
+
+SearchFound search_plan(const PlanSpace& space, const ModelConfig& config,
+                        const SearchSettings& settings, PlanMeter* meter) {
+  check_settings(space, config, settings);
+  const std::vector<Plan> compared = plans_to_compare(space, config, settings);
   SearchFound out;
   auto first = space.solve(std::span(&settings.budget_bytes, 1), {});
   QX_CHECK(first[0].has_value());
@@ -216,7 +231,7 @@ SearchFound search_plan(const PlanSpace& space, const ModelConfig& config,
   const std::size_t picked = refinement.pick();
   out.name = refinement.name(picked);
   refinement.append_to(out.measured);
-  measure_recipes(space, config, settings, *meter, out.measured);
+  measure_recipes(space, compared, settings, *meter, out.measured);
   out.best = std::move(refinement.plan(picked));
   QX_CHECK(out.best.plan.tensor_bytes <= settings.budget_bytes);
   return out;

@@ -39,8 +39,13 @@ std::vector<CostScaling> scalings_to_try();
 // than its standard error; else the first. Returns its index.
 std::size_t pick_candidate(std::span<const PlanMeasure> candidates);
 
-// meter: null: nothing is measured, and the first plan is the result. config: with the dtype of the
-// plans. Fails: Error when the budget is below the smallest plan, naming it; and as PlanMeter.
+// What search_plan() refuses before it measures. Fails: Error when the budget is below the smallest plan,
+// naming it; as plan_of_recipe for settings.compare.
+void check_settings(const PlanSpace& space, const ModelConfig& config,
+                    const SearchSettings& settings);
+
+// meter: null: nothing is measured, and the first plan is the result. Fails: as check_settings, before
+// anything is measured; as PlanMeter.
 SearchFound search_plan(const PlanSpace& space, const ModelConfig& config,
                         const SearchSettings& settings, PlanMeter* meter);
 

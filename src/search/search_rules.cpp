@@ -4,10 +4,11 @@
 #include <charconv>
 
 #include "arch/catalog.h"
+#include "base/byte_size.h"
 #include "base/error.h"
 #include "base/parse_double.h"
 #include "quant/affine.h"
-#include "recipe/plan.h"
+#include "recipe/recipe.h"
 #include "recipe/summary.h"
 
 namespace qx {
@@ -58,10 +59,9 @@ KeepRule parse_keep(std::string_view text) {
 std::int64_t parse_budget(std::string_view text, const ModelConfig& config,
                           std::optional<DType> dtype) {
   if (text.starts_with("like:")) {
-    PlanRequest request;
-    request.recipe = text.substr(5);
-    request.dtype = dtype;
-    return make_plan(config, request).tensor_bytes;
+    return plan_of_recipe(fmt::format("--budget {}", text), std::string(text.substr(5)), config,
+                          dtype)
+        .tensor_bytes;
   }
   if (text.ends_with("bpw")) {
     const std::optional<double> bits = parse_positive(text.substr(0, text.size() - 3));
@@ -72,12 +72,30 @@ std::int64_t parse_budget(std::string_view text, const ModelConfig& config,
   } else if (const std::optional<double> bytes = parse_positive(text)) {
     if (*bytes < 0x1p62) return static_cast<std::int64_t>(*bytes);
   } else {
-    return parse_bytes(text, "--budget");
+    try {
+      return parse_bytes(text, "--budget");
+    } catch (const UsageError&) {
+      // it is no other form either: all are named below
+    }
   }
   throw UsageError(fmt::format(
       "--budget: got '{}', expected a size such as 80.9MB, bits per weight such as 4.6bpw, or "
       "like:RECIPE",
       text));
+}
+
+Plan plan_of_recipe(const std::string& option, const std::string& recipe, const ModelConfig& config,
+                    std::optional<DType> dtype) {
+  PlanRequest request;
+  request.recipe = recipe;
+  request.dtype = dtype;
+  const std::optional<DType> own = find_recipe(recipe).dtype;
+  if (own && dtype && *own != *dtype) {
+    throw UsageError(
+        fmt::format("{}: the recipe stores {}, expected one of the type of the search's plans, {}",
+                    option, float_dtype_config_name(*own), float_dtype_config_name(*dtype)));
+  }
+  return make_plan(config, request);
 }
 
 }  // namespace qx

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "arch/model_config.h"
+#include "recipe/plan.h"
 #include "tensor/dtype.h"
 
 namespace qx {
@@ -43,8 +44,14 @@ KeepRule parse_keep(std::string_view text);
 // "80.9MB" or "1.2GiB" (bytes of all stored tensors), "4.6bpw" (bits per weight of the whole model,
 // floats and scales included), "like:RECIPE" (the bytes of that recipe on this model), or a plain
 // number of bytes.
-// Fails: UsageError, and as make_plan for a recipe.
+// dtype: as in plan_of_recipe. Fails: UsageError, and as plan_of_recipe.
 std::int64_t parse_budget(std::string_view text, const ModelConfig& config,
                           std::optional<DType> dtype);
+
+// What a recipe makes of this model, with `dtype`, which all plans of a search have, for floats, scales and
+// biases. option: how the recipe was asked for, such as "--compare f16". Fails: as make_plan; UsageError
+// for a recipe that stores another type.
+Plan plan_of_recipe(const std::string& option, const std::string& recipe, const ModelConfig& config,
+                    std::optional<DType> dtype);
 
 }  // namespace qx

@@ -10,7 +10,6 @@
 
 namespace qx {
 namespace {
-
 TEST(Keep, PatternsWidthsAndGroups) {
   EXPECT_EQ(parse_keep("*v_proj=6").pattern, "*v_proj");
   EXPECT_EQ(parse_keep("*v_proj=6").bits, 6);
@@ -37,6 +36,23 @@ TEST(Budget, SizesBitsAndRecipes) {
                           "like:", "like:q7"}) {
     EXPECT_THROW(parse_budget(bad, config, {}), UsageError) << bad;
   }
+  const auto usage_error = [&](const char* text, std::optional<DType> dtype) -> std::string {
+    try {
+      parse_budget(text, config, dtype);
+    } catch (const UsageError& e) {
+      return e.what();
+    }
+    return "none";
+  };
+  // Whatever is wrong with it, all forms are named.
+  for (const char* bad : {"5bits", "MB", "-4bpw", "0"}) {
+    const std::string error = usage_error(bad, {});
+    for (const char* form : {bad, "80.9MB", "4.6bpw", "like:RECIPE"}) {
+      EXPECT_NE(error.find(form), std::string::npos) << error;
+    }
+  }
+  const std::string error = usage_error("like:f16", DType::kBF16);
+  EXPECT_NE(error.find("--budget like:f16: the recipe stores float16"), std::string::npos) << error;
 }
 
 }  // namespace

@@ -49,6 +49,17 @@ TEST(SearchPlan, CurveRisesAndFalls) {
     EXPECT_GT(found.curve[i].bytes, found.curve[i - 1].bytes);
     EXPECT_LT(found.curve[i].predicted, found.curve[i - 1].predicted);
   }
+  // Recipes to compare with are resolved first.
+  for (const auto& [recipe, text] : {std::pair("q7", "q7"), std::pair("f16", "--compare f16")}) {
+    settings.compare = {"q4-hi", recipe};
+    try {
+      search_plan(space, config, settings, nullptr);
+      ADD_FAILURE() << "expected an error";
+    } catch (const UsageError& e) {
+      EXPECT_NE(std::string(e.what()).find(text), std::string::npos) << e.what();
+    }
+  }
+  settings.compare.clear();
   settings.budget_bytes = space.smallest() - 1;
   const std::string error = error_of([&] { search_plan(space, config, settings, nullptr); });
   EXPECT_NE(error.find(std::to_string(space.smallest())), std::string::npos) << error;

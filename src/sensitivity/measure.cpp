@@ -15,6 +15,8 @@
 #include "base/random.h"
 #include "base/utc_time.h"
 #include "convert/convert.h"
+#include "convert/row_blocks.h"
+#include "convert/source.h"
 #include "fit/calibration_file.h"
 #include "fit/importance.h"
 #include "gradient/gradient_pass.h"
@@ -134,6 +136,65 @@ Plan any_plan(const SensitivityRequest& request) {
   return plan_conversion(convert).plan;
 }
 
+// The tensors with the codes that are judged into `out`, and why others are not into `notes`. Returns the tensors.
+std::vector<CatalogTensor> list_codes(const Plan& plan, const SensitivityRequest& request,
+                                      Sensitivity& out, std::vector<std::string>& notes) {
+  std::vector<CatalogTensor> listed;
+  for (const PlanRow& row : plan.rows) {
+    const CatalogTensor& t = row.tensor;
+    if (!t.quantizable) continue;
+    out.dtype = row.dtype;
+    SensitivityTensor tensor;
+    tensor.name = t.name;
+    tensor.shape = t.shape;
+    tensor.role = role_name(t.role);
+    tensor.measured = t.role == Role::kEmbedding || t.role == Role::kHead;
+    for (const int group : request.groups) {
+      if (t.shape[1] % group != 0) continue;
+      for (const int bits : request.bits) {
+        const AffineSpec spec{bits, group};
+        tensor.options.push_back(
+            {spec, affine_bytes({t.shape[0], t.shape[1]}, spec, row.dtype), 0});
+      }
+    }
+    if (tensor.options.empty()) {
+      notes.push_back(fmt::format("'{}' has no code: its {} columns are no multiple of a group",
+                                  t.name, t.shape[1]));
+      continue;
+    }
+    listed.push_back(t);
+    out.tensors.push_back(std::move(tensor));
+  }
+  if (listed.empty()) {
+    fail(request.model.string(),
+         "got no matrix whose columns a group divides, expected some: there is no code to judge");
+  }
+  return listed;
+}
+
+// As convert() says it, before the long work: weights that are no numbers in the type of the codes.
+void require_finite(const SensitivityRequest& request, const Plan& plan, ThreadPool& pool) {
+  const SourceModel source(request.model);
+  QX_CHECK(plan.rows.size() == source.tensors().size());
+  const std::vector<RowBlock> blocks = row_blocks(source.tensors());
+  std::vector<SourceScratch> scratch(static_cast<std::size_t>(pool.threads()));
+  for_each_block(pool, blocks, [&](std::size_t b, int worker) {
+    const SourceTensor& tensor = source.tensors()[blocks[b].tensor];
+    const DType dtype = plan.rows[blocks[b].tensor].dtype;
+    const std::byte* values =
+        source.read_rows(tensor, blocks[b].rows, dtype, scratch[static_cast<std::size_t>(worker)]);
+    source.refuse_not_finite(tensor, blocks[b].rows, dtype, values);
+  });
+}
+
+// Of the model's own numbers on the calibration's text, from which costs are made.
+void require_number(double value, const SensitivityRequest& request, const std::string& tensor) {
+  if (std::isfinite(value)) return;
+  fail(fmt::format("{}: tensor '{}'", request.model.string(), tensor),
+       "got no finite cost, expected one: the model's own values overflow on the calibration's "
+       "windows");
+}
+
 Measurement::Measurement(const SensitivityRequest& request, ThreadPool& pool)
     : request_(request), pool_(pool), calibration_(request.calibration) {
   const Plan plan = any_plan(request);
@@ -155,6 +216,7 @@ Measurement::Measurement(const SensitivityRequest& request, ThreadPool& pool)
   report_.result.windows = static_cast<std::int64_t>(gradient_windows_.size());
   report_.result.ctx = static_cast<std::int64_t>(windows.front().size());
   require_room(request, config, report_.result.ctx, pool.threads());
+  require_finite(request, plan, pool);
   weights_ = load_weights(request.model);
   pass_ = std::make_unique<GradientPass>(*weights_, pool);
 }
@@ -178,29 +240,10 @@ void Measurement::record_origin() {
 
 void Measurement::list_tensors(const Plan& plan) {
   const bool tied = load_model_config(request_.model).tie_word_embeddings;
-  for (const PlanRow& row : plan.rows) {
-    const CatalogTensor& t = row.tensor;
-    if (!t.quantizable) continue;
-    report_.result.dtype = row.dtype;
-    SensitivityTensor out;
-    out.name = t.name;
-    out.shape = t.shape;
-    out.role = role_name(t.role);
-    for (const int group : request_.groups) {
-      if (t.shape[1] % group != 0) continue;
-      for (const int bits : request_.bits) {
-        const AffineSpec spec{bits, group};
-        out.options.push_back({spec, affine_bytes({t.shape[0], t.shape[1]}, spec, row.dtype), 0});
-      }
-    }
-    if (out.options.empty()) {
-      report_.notes.push_back(fmt::format(
-          "'{}' has no code: its {} columns are no multiple of a group", t.name, t.shape[1]));
-      continue;
-    }
-    out.measured = t.role == Role::kEmbedding || t.role == Role::kHead;
-    places_.push_back({{t.role, t.layer}, linear_input_of(t, tied), out.measured});
-    report_.result.tensors.push_back(std::move(out));
+  for (const CatalogTensor& t : list_codes(plan, request_, report_.result, report_.notes)) {
+    places_.push_back({{t.role, t.layer},
+                       linear_input_of(t, tied),
+                       report_.result.tensors[places_.size()].measured});
   }
 }
 
@@ -246,7 +289,9 @@ void Measurement::run_gradients() {
   }
   for (std::size_t t = 0; t < places_.size(); ++t) {
     if (!places_[t].direct) {
-      report_.result.tensors[t].gradient = samples_->matrix(places_[t].matrix).mean_square();
+      SensitivityTensor& tensor = report_.result.tensors[t];
+      tensor.gradient = samples_->matrix(places_[t].matrix).mean_square();
+      require_number(tensor.gradient, request_, tensor.name);
     }
   }
 }
@@ -305,6 +350,7 @@ void Measurement::cost_batch(const std::vector<std::string>& inputs, Progress& p
           linear_cost(jobs[i].tensor, option.spec, *maker_of[jobs[i].tensor], rows[jobs[i].tensor],
                       scratch[static_cast<std::size_t>(worker)].reserve(
                           linear_scratch_floats(tensor.shape[1])));
+      require_number(option.cost, request_, tensor.name);
       progress.advance();
     }
   });
@@ -386,12 +432,14 @@ void Measurement::measure_directly() {
         if (spec.bits == bits && (!chosen || spec.group == 64)) chosen = o;
       }
       if (!chosen) continue;
-      const double cost = std::max(
-          0.0,
-          direct_->measure(places_[t].matrix, code_all(t, tensor.options[*chosen].spec, maker)));
+      const double direct =
+          direct_->measure(places_[t].matrix, code_all(t, tensor.options[*chosen].spec, maker));
+      require_number(direct, request_, tensor.name);
+      const double cost = std::max(0.0, direct);
       for (std::size_t o = 0; o < tensor.options.size(); ++o) {
         if (tensor.options[o].spec.bits != bits) continue;
         tensor.options[o].cost = errors[*chosen] > 0 ? cost * errors[o] / errors[*chosen] : cost;
+        require_number(tensor.options[o].cost, request_, tensor.name);
       }
     }
   }
@@ -480,6 +528,13 @@ std::optional<double> median_ratio(const std::vector<SensitivityPair>& pairs) {
 
 SensitivityReport measure_sensitivity(const SensitivityRequest& request, ThreadPool& pool) {
   return Measurement(request, pool).run();
+}
+
+Sensitivity codes_without_costs(const SensitivityRequest& request) {
+  Sensitivity out;
+  std::vector<std::string> notes;
+  list_codes(any_plan(request), request, out, notes);
+  return out;
 }
 
 }  // namespace qx

@@ -36,8 +36,13 @@ struct SensitivityReport {
 
 // The numbers depend on model, calibration and options alone, not on threads.
 // Fails: Error (calibration of another model or without tokens; weights, activations or gradients
-// that are not finite; a model that is quantized already; too little memory).
+// that are not finite; no matrix whose columns a group divides; a model that is quantized already;
+// too little memory).
 SensitivityReport measure_sensitivity(const SensitivityRequest& request, ThreadPool& pool);
+
+// The tensors and codes that it would judge, at no cost each: what there is to choose from. Reads headers.
+// Fails: Error, as plan_conversion; no matrix whose columns a group divides.
+Sensitivity codes_without_costs(const SensitivityRequest& request);
 
 // Pearson's correlation of the logarithms, over pairs of which both are above zero; nothing for
 // fewer than three of them or no variance.

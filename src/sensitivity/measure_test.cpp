@@ -6,13 +6,17 @@
 
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
+#include <limits>
 #include <map>
 
 #include "base/error.h"
+#include "base/half.h"
 #include "base/random.h"
 #include "calibrate/calibrate.h"
 #include "convert/convert.h"
 #include "fit/calibration_file.h"
+#include "io/safetensors.h"
 #include "io/test_files.h"
 #include "kernels/api.h"
 #include "model/buffer.h"
@@ -81,7 +85,11 @@ class SensitivityTest : public ::testing::Test {
  protected:
   void make(const TinyModel& options) {
     write_tiny_model(dir_ / "m", options);
+    calibrate_model();
+  }
+  void calibrate_model() const {
     write_text(dir_ / "text.txt", tiny_text(400));
+    fs::remove(dir_ / "cal");  // of other weights
     CalibrateRequest r;
     r.model = dir_ / "m";
     r.text = dir_ / "text.txt";
@@ -91,6 +99,20 @@ class SensitivityTest : public ::testing::Test {
     r.quiet = true;
     ThreadPool pool(2);
     calibrate(r, pool);
+  }
+  // Puts a value in the place of a weight of the bfloat16 model.
+  void poke(const std::string& tensor, std::int64_t row, float value) const {
+    const fs::path file = dir_ / "m/model.safetensors";
+    std::string bytes = testing_files::read_text(file);
+    const SafetensorsFile model(file);
+    for (const TensorView& view : model.tensors()) {
+      if (view.name != tensor) continue;
+      const std::uint16_t stored = f32_to_bf16(value);
+      std::memcpy(bytes.data() + (view.data.data() - model.file().bytes().data()) +
+                      row * view.shape.back() * 2,
+                  &stored, sizeof stored);
+    }
+    write_text(file, bytes);
   }
   SensitivityRequest request() const {
     SensitivityRequest r;
@@ -224,6 +246,40 @@ TEST_F(SensitivityTest, EveryFitAndAnUntiedHead) {
   }
   EXPECT_GT(sums[0], sums[1]);
   EXPECT_GT(sums[0], sums[2]);
+}
+
+TEST_F(SensitivityTest, WeightsThatAreNoNumbersAreNamed) {
+  ThreadPool pool(2);
+  const auto error = [&](const SensitivityRequest& r) {
+    return error_of([&] { measure_sensitivity(r, pool); });
+  };
+  // A row of an embedding that no text reads, so that the model runs all the same.
+  make({.family = "llama", .layers = 2});
+  poke("model.embed_tokens.weight", 0, std::numeric_limits<float>::quiet_NaN());
+  calibrate_model();
+  for (const FitMethod fit : {FitMethod::kMinMax, FitMethod::kGptq}) {
+    SensitivityRequest r = request();
+    r.fit = fit;
+    EXPECT_NE(error(r).find("'model.embed_tokens.weight', row 0, column 0] got the weight nan"),
+              std::string::npos)
+        << error(r);
+  }
+  // One that the type asked for cannot hold.
+  make({.family = "llama", .layers = 2});
+  poke("model.layers.1.mlp.up_proj.weight", 3, 1e5f);
+  calibrate_model();
+  for (const FitMethod fit : {FitMethod::kMinMax, FitMethod::kMse, FitMethod::kGptq}) {
+    SensitivityRequest r = request();
+    r.fit = fit;
+    r.dtype = DType::kF16;
+    EXPECT_NE(
+        error(r).find("up_proj.weight', row 3, column 0] got the weight 99840, which float16"),
+        std::string::npos)
+        << error(r);
+  }
+  make({.family = "qwen2", .layers = 2, .hidden = 120, .intermediate = 200});
+  EXPECT_NE(error(request()).find("no matrix whose columns a group divides"), std::string::npos)
+      << error(request());
 }
 
 TEST_F(SensitivityTest, BadInputIsAnError) {

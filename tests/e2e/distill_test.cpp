@@ -59,9 +59,35 @@ TEST_F(DistillVerb, MakesADirectoryThatDivergesLess) {
   EXPECT_LT(kl("d"), kl("q3"));
   EXPECT_EQ(fs::file_size(root_ / "d/model.safetensors"),
             fs::file_size(root_ / "q3/model.safetensors"));
+  // Whether a calibration is given or not.
+  ASSERT_EQ(run_qx({"calibrate", "-m", root_ / "base", "--text", root_ / "text.txt", "-o",
+                    root_ / "cal", "--ctx", "64", "--windows", "4"})
+                .exit_code,
+            0);
+  std::vector<std::string> verify = {"verify", root_ / "d", "--source", root_ / "base"};
+  for (int i = 0; i < 2; ++i) {
+    const Outcome o = run_qx(verify);
+    EXPECT_EQ(o.exit_code, 1);
+    EXPECT_NE(o.err.find("cannot be derived again"), std::string::npos) << o.err;
+    EXPECT_EQ(o.err.find("--calibration"), std::string::npos) << o.err;
+    verify.insert(verify.end(), {"--calibration", root_ / "cal"});
+  }
+}
+
+// As of a directory that another program made.
+TEST_F(DistillVerb, ADirectoryWithoutARecordGetsOne) {
+  const Json before = run_json({"inspect", root_ / "q3"});
+  fs::remove(root_ / "q3/qx_plan.json");
+  const Json report = run_json(distill("d", {}));
+  const Json record = read_json_file(root_ / "d/qx_plan.json");
+  EXPECT_EQ(record["fit"]["method"], "distill");
+  EXPECT_EQ(record["fit"]["validation_kl"], report["validation_kl"]);
+  EXPECT_EQ(record["plan_hash"], before["plan_hash"]);
+  const Json after = run_json({"inspect", root_ / "d"});
+  EXPECT_EQ(after["warnings"], Json::array());
+  EXPECT_EQ(after["plan_hash"], before["plan_hash"]);
   const Outcome verify = run_qx({"verify", root_ / "d", "--source", root_ / "base"});
-  EXPECT_EQ(verify.exit_code, 1);
-  EXPECT_NE(verify.err.find("fitted codes (distill"), std::string::npos) << verify.err;
+  EXPECT_NE(verify.err.find("cannot be derived again"), std::string::npos) << verify.err;
 }
 
 TEST_F(DistillVerb, WrongCommandLinesAndFiles) {

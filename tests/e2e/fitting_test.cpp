@@ -280,6 +280,63 @@ TEST_F(Fitting, DistillIsGptqWithTrainedScales) {
   EXPECT_NE(again.out.find("20 distilling steps over 7 windows"), std::string::npos) << again.out;
 }
 
+// What --force replaces is an earlier result, never what the new one is made from or lies beside.
+TEST_F(Fitting, ForceDeletesNeitherInputsNorOtherThings) {
+  fs::create_directory(root_ / "t");
+  std::ofstream(root_ / "t/config.json") << "{}";
+  ASSERT_EQ(run_qx(calibrate("t/cal")).exit_code, 0);
+  ASSERT_EQ(run_qx(convert("q", {})).exit_code, 0);
+  fs::create_directory(root_ / "other");
+  std::ofstream(root_ / "other/precious.txt") << "x";
+  fs::copy_file(root_ / "base/config.json", root_ / "config.json");
+  std::ofstream(root_ / "t/r.json") << "{}";
+  const auto refused = [&](std::vector<std::string> command, const std::string& text) {
+    command.push_back("--force");
+    const Outcome o = run_qx(command);
+    EXPECT_EQ(o.exit_code, 1) << o.err;
+    EXPECT_NE(o.err.find(text), std::string::npos) << o.err;
+    for (const char* name : {"base/model.safetensors", "other/precious.txt", "t/cal", "t/r.json",
+                             "q/model.safetensors", "text.txt"}) {
+      EXPECT_TRUE(fs::exists(root_ / name)) << name;
+    }
+  };
+  const fs::path base = root_ / "base", q = root_ / "q", cal = root_ / "t/cal";
+  refused(convert("base", {}), "made from");
+  refused(convert("", {}), "made from");
+  refused(convert("other", {}), "config.json");
+  refused(convert("t", {"--fit", "gptq", "--calibration", cal}), "made from");
+  refused({"convert", "-m", base, "-o", root_ / "t", "--recipe", root_ / "t/r.json"}, "made from");
+  refused({"convert", "-m", base, "-o", q, "--like", q}, "made from");
+  for (const fs::path& target : {base, q}) {
+    refused({"distill", "-m", q, "--base", base, "--calibration", cal, "-o", target}, "made from");
+  }
+}
+
+// A --resume that fails keeps what the earlier attempt had finished.
+TEST_F(Fitting, AResumeWithAMistakeKeepsTheWork) {
+  ASSERT_EQ(run_qx(calibrate("cal")).exit_code, 0);
+  const auto resumed = [&](const char* fit, const char* calibration) {
+    return convert("x", {"--fit", fit, "--calibration", root_ / calibration, "--resume"});
+  };
+  // Killed in its middle: the journal notes tensors, and the files hold them.
+  const std::vector<std::string> fit = resumed("gptq", "cal");
+  const fs::path partial = root_ / ".x.qx-partial";
+  const auto some = [&] {
+    std::ifstream in(partial / "qx_journal.jsonl", std::ios::binary);
+    return std::count(std::istreambuf_iterator<char>(in), {}, '\n') > 3;
+  };
+  Kill kill = Kill::kEndedBefore;
+  for (int tries = 0; kill != Kill::kInTime && tries < kTries; ++tries) {
+    fs::remove_all(root_ / "x");
+    kill = kill_when(fit, root_ / "x", some);
+  }
+  ASSERT_EQ(kill, Kill::kInTime);
+  EXPECT_EQ(run_qx(resumed("gptq", "typo")).exit_code, 1);
+  ASSERT_TRUE(fs::exists(partial / "qx_journal.jsonl"));
+  EXPECT_GT(run_json(fit)["resumed_tensors"], 0);
+  EXPECT_FALSE(fs::exists(partial));
+}
+
 TEST_F(Fitting, WrongCommandLinesAndFiles) {
   const auto expect = [](const Outcome& o, int code, const std::string& text) {
     EXPECT_EQ(o.exit_code, code) << o.err;
@@ -294,6 +351,21 @@ TEST_F(Fitting, WrongCommandLinesAndFiles) {
   expect(run_qx(convert("x", {"--fit", "mse", "--calibration", root_ / "c", "--rounding", "gpu"})),
          2, "--rounding");
   ASSERT_EQ(run_qx(calibrate("cal")).exit_code, 0);
+  // What another fit would use is not taken and ignored.
+  const std::vector<std::string> options[] = {{"--damping", "0.5"}, {"--fit-memory", "9"}};
+  for (const std::vector<std::string>& option : options) {
+    const std::string text = option[0] + " goes with --fit gptq or distill, got m";
+    expect(run_qx(convert("x", option)), 2, text + "inmax");
+    std::vector<std::string> mse = {"--fit", "mse", "--calibration", root_ / "cal"};
+    mse.insert(mse.end(), option.begin(), option.end());
+    expect(run_qx(convert("x", mse)), 2, text + "se");
+  }
+  for (const char* option : {"--steps", "--rate", "--seed"}) {
+    const std::string value = option == std::string("--rate") ? "0.5" : "9";
+    expect(run_qx(convert("x", {option, value})), 2, "go with --fit distill, got minmax");
+    expect(run_qx(convert("x", {"--fit", "gptq", "--calibration", root_ / "cal", option, value})),
+           2, "go with --fit distill, got gptq");
+  }
   std::vector<std::string> floats = convert("x", {"--fit", "mse", "--calibration", root_ / "cal"});
   *std::find(floats.begin(), floats.end(), "q3") = "bf16";
   expect(run_qx(floats), 2, "a recipe that quantizes");

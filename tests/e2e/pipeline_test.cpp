@@ -94,6 +94,22 @@ TEST_P(Tiny, TargetsAreRefusedUnlessForced) {
   EXPECT_EQ(listing(root_).count(".q4.qx-partial"), 0u);
 }
 
+// The record of how a model was made is no part of it.
+TEST_P(Tiny, ATornRecordIsAProblemAndTheModelIsSound) {
+  const fs::path out = convert("q4-hi");
+  const Json whole = run_json({"inspect", out});
+  EXPECT_EQ(whole.at("recipe"), "q4-hi");
+  for (const char* torn : {"{\"plan_hash\": \"", "", "[1]", "{\"plan_hash\": 7}"}) {
+    std::ofstream(out / "qx_plan.json", std::ios::trunc) << torn;
+    const Json inspected = run_json({"inspect", out});
+    EXPECT_EQ(inspected.at("plan_hash"), whole.at("plan_hash")) << torn;
+    EXPECT_TRUE(inspected.at("recipe").is_null()) << inspected.at("recipe").dump();
+    ASSERT_EQ(inspected.at("warnings").size(), 1u) << torn;
+    EXPECT_NE(inspected.at("warnings")[0].get<std::string>().find("qx_plan.json"),
+              std::string::npos);
+  }
+}
+
 TEST_P(Tiny, QuantizedSourcesNeedAPermissionAndFloatRecipesRestore) {
   const fs::path q4 = convert("q4-hi");
   const fs::path out = root_ / "again";

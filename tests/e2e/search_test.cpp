@@ -72,8 +72,35 @@ TEST_F(Search, WrongCommandLinesAndFiles) {
     EXPECT_NE(o.err.find(text), std::string::npos) << o.err;
   };
   const std::vector<std::string> mse{"--fit", "mse"};
+  const auto with_mse = [&](std::vector<std::string> more) {
+    more.insert(more.end(), mse.begin(), mse.end());
+    return more;
+  };
+  // What no measurement changes is said before the long one.
   expect(run_qx(search("1kB", mse)), 1, "expected at least");
+  for (const char* budget : {"much", "5bits"}) expect(run_qx(search(budget, mse)), 2, budget);
+  expect(run_qx(search("like:q7", mse)), 2, "'q7'");
+  expect(run_qx(search("4bpw", with_mse({"--keep", "nothing=4"}))), 2, "fits no matrix");
+  expect(run_qx(search("4bpw", with_mse({"--keep", "*v_proj=6", "--keep", "*q_proj=4",
+                                         "--max-widths", "1"}))),
+         2, "--max-widths");
+  expect(run_qx(search("4bpw", with_mse({"--text", root_ / "none.txt"}))), 1, "none.txt");
+  for (const char* recipe : {"q7", "f16"}) {
+    expect(run_qx(search("4bpw", with_mse({"--text", root_ / "text.txt", "--compare", recipe}))), 2,
+           recipe);
+  }
+  for (const char* option : {"--skip", "--share", "--ctx", "--windows", "--candidates"}) {
+    const std::string value = std::string(option).starts_with("--s") ? "0.5" : "7";
+    expect(run_qx(search("4bpw", with_mse({option, value}))), 2, "--text");
+  }
+  EXPECT_FALSE(fs::exists(root_ / "best.sensitivity.json"));
   EXPECT_FALSE(fs::exists(root_ / "best.json"));
+  // And, where the sensitivities are there, as before.
+  ASSERT_EQ(run_qx({"sensitivity", "-m", root_ / "base", "--calibration", root_ / "cal", "-o",
+                    root_ / "best.sensitivity.json", "--fit", "mse", "--validate", "0"})
+                .exit_code,
+            0);
+  expect(run_qx(search("1kB", mse)), 1, "expected at least");
   expect(run_qx(search("much", mse)), 2, "--budget");
   expect(run_qx(search("4bpw", {"--fit", "gptq"})), 1, "mse codes");
   expect(run_qx(search("4bpw", {"--fit", "mse", "--keep", "nothing=4"})), 2, "fits no matrix");
