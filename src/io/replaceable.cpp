@@ -10,12 +10,6 @@ namespace qx {
 namespace {
 namespace fs = std::filesystem;
 
-// Both canonical.
-bool is_within(const fs::path& path, const fs::path& directory) {
-  return std::mismatch(directory.begin(), directory.end(), path.begin(), path.end()).first ==
-         directory.end();
-}
-
 // Where the bytes of an input lie. The files of a directory may be links, as in the Hub's cache.
 std::vector<fs::path> places_of(const fs::path& input) {
   std::error_code ignored;
@@ -34,6 +28,11 @@ std::vector<fs::path> places_of(const fs::path& input) {
 }
 
 }  // namespace
+
+bool is_within(const fs::path& path, const fs::path& directory) {
+  return std::mismatch(directory.begin(), directory.end(), path.begin(), path.end()).first ==
+         directory.end();
+}
 
 void require_replaceable(const fs::path& target, bool force, const std::vector<fs::path>& inputs) {
   std::error_code ignored;

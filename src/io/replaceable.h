@@ -7,6 +7,9 @@
 
 namespace qx {
 
+// Whether a path is a directory or lies in it. Both canonical.
+bool is_within(const std::filesystem::path& path, const std::filesystem::path& directory);
+
 // Before a model directory is made at `target`. inputs: the files and directories that are read for it;
 // empty names and absent files are passed over. Fails: Error, where something is at `target` and
 //   - force is off;

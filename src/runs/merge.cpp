@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/mapped_file.h"
+#include "io/replaceable.h"
 #include "io/staged.h"
 #include "runs/answer_log.h"
 #include "runs/measurements.h"
@@ -322,11 +323,6 @@ void copy_measurements(const std::vector<Part>& parts, const fs::path& output) {
       break;
     }
   }
-}
-
-// Whether `inner` is `outer` or lies in it; both canonical.
-bool is_within(const fs::path& inner, const fs::path& outer) {
-  return std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end()).first == outer.end();
 }
 
 // --force replaces a run, and never what is being joined.
