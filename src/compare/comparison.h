@@ -178,8 +178,8 @@ constexpr double kOneAnswerShare = 0.95;
 
 // Items that not every run has are left out, with a note; tasks that not every run has likewise.
 // Fails: Error when a common item differs between runs (another question, gold answer or number of
-// choices under one index), when a task has no common item, or when no common task is left. UsageError for fewer than two runs or two of
-// one name, or a margin outside (0, 1).
+// choices under one index), when a task has no common item, or when no common task is left.
+// UsageError for fewer than two runs or two of one name, or a margin outside (0, 1).
 Comparison compare_runs(const std::vector<RunResults>& runs, const CompareSettings& settings);
 
 // The pair of two runs, whichever is its baseline. a != b.

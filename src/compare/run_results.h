@@ -16,15 +16,15 @@ enum class Metric { kDefault, kAcc, kAccNorm, kAccBytes, kAccToken };
 // Fails: UsageError.
 Metric parse_metric(const std::string& name);
 
-// Loads RUNS/NAME folders; a run is called after its folder. acc_norm, acc_bytes and acc_token fall back to acc for
-// tasks without acc_norm.
-// Runs that answered different items of a task (another selection, or one is not finished) are refused, unless
-// `intersect`: then only the items that all have stay, and a note says so for each task.
-// Fails: Error when a folder holds no run or a broken one, or when two runs were made under conditions that
-// forbid a comparison (chat and plain, another convention, other few-shot settings). Conditions that may change
-// a score slightly (precision, kernels) are returned as notes. Each run is compared with the first that knows the
-// condition: imported runs may not. accuracies: folders of runs that are not loaded here, since they hold no answers;
-// their conditions must agree as well.
+// Loads RUNS/NAME folders; a run is called after its folder. acc_norm, acc_bytes and acc_token fall
+// back to acc for tasks without acc_norm. Runs that answered different items of a task (another
+// selection, or one is not finished) are refused, unless `intersect`: then only the items that all
+// have stay, and a note says so for each task. Fails: Error when a folder holds no run or a broken
+// one, or when two runs were made under conditions that forbid a comparison (chat and plain,
+// another convention, other few-shot settings). Conditions that may change a score slightly
+// (precision, kernels) are returned as notes. Each run is compared with the first that knows the
+// condition: imported runs may not. accuracies: folders of runs that are not loaded here, since
+// they hold no answers; their conditions must agree as well.
 struct LoadedRuns {
   std::vector<RunResults> runs;
   std::vector<std::string> notes;

@@ -433,8 +433,9 @@ void Conversion::release_sources() {
 }
 
 // Converts what was not taken over and hashes the source files. One turn of the loop is one unit of
-// either, hashing first unless it is far ahead: see SourceHashes. The numbers add up, so a thread that finds no block left
-// has a chunk to hash, if need be after the thread that hashes the one before it.
+// either, hashing first unless it is far ahead: see SourceHashes. The numbers add up, so a thread
+// that finds no block left has a chunk to hash, if need be after the thread that hashes the one
+// before it.
 void Conversion::convert_blocks() {
   std::vector<RowBlock> blocks;
   std::uint64_t bytes = 0;

@@ -11,8 +11,8 @@
 
 namespace qx {
 
-// Whether the fit and what is asked of it, rounding and calibration go together. asked: the fit's name as the user said it, when it
-// is not the method's own. Fails: UsageError.
+// Whether the fit and what is asked of it, rounding and calibration go together. asked: the fit's
+// name as the user said it, when it is not the method's own. Fails: UsageError.
 void check_fit(const ConvertRequest& request, std::string_view asked = {});
 
 // As convert(), or as `make` in its place; a source that is a GGUF file becomes a Hugging Face

@@ -41,10 +41,11 @@ struct Verification {
 Verification verify_directory(const std::filesystem::path& directory,
                               const std::filesystem::path& source, ThreadPool& pool, bool quiet);
 
-// The same for fitted codes, which are made again from the source and the calibration as the directory's
-// record says: method, damping, order of columns. Codes of another version of the program may differ.
-// memory_bytes: as in FitRequest. Fails: Error, also when the record is missing, says that the codes were distilled, or names another
-// calibration, or the source is not the one that was calibrated.
+// The same for fitted codes, which are made again from the source and the calibration as the
+// directory's record says: method, damping, order of columns. Codes of another version of the
+// program may differ. memory_bytes: as in FitRequest. Fails: Error, also when the record is
+// missing, says that the codes were distilled, or names another calibration, or the source is not
+// the one that was calibrated.
 Verification verify_fitted(const std::filesystem::path& directory,
                            const std::filesystem::path& source,
                            const std::filesystem::path& calibration, std::int64_t memory_bytes,

@@ -54,7 +54,8 @@ class BaseStates {
   std::int64_t rows_ = 0, width_ = 0;
 };
 
-// Takes rows as they come. With a file name they go to a StagedFile, which commit() syncs and renames; without, they stay in memory. Sizes are reserved at once: a full disk shows here.
+// Takes rows as they come. With a file name they go to a StagedFile, which commit() syncs and
+// renames; without, they stay in memory. Sizes are reserved at once: a full disk shows here.
 class StatesWriter {
  public:
   StatesWriter(std::filesystem::path file, const Json& identity, std::int64_t rows,

@@ -25,12 +25,13 @@ enum class MemoryVerdict {
 // is available. An unknown machine (physical 0) takes everything.
 MemoryVerdict judge_memory(const MemoryNeeds& needs, const MachineMemory& machine);
 
-// The check that a verb makes before load_model. context_tokens: positions of all sequences that are
-// held at once. rows: tokens of the largest forward pass. processes: so many of this machine run the model
-// at once, with contexts and activations of their own; they share the mapped weights. QX_MEMORY_LIMIT (such as 8GB) in the environment lowers the machine's figures.
-// Returns a warning with both figures, empty when the model fits. Fails: Error with both figures
-// and what to do when refused, unless allow_swap turns that into the warning; a directory without
-// weight files; UsageError for a QX_MEMORY_LIMIT that is no size.
+// The check that a verb makes before load_model. context_tokens: positions of all sequences that
+// are held at once. rows: tokens of the largest forward pass. processes: so many of this machine
+// run the model at once, with contexts and activations of their own; they share the mapped weights.
+// QX_MEMORY_LIMIT (such as 8GB) in the environment lowers the machine's figures. Returns a warning
+// with both figures, empty when the model fits. Fails: Error with both figures and what to do when
+// refused, unless allow_swap turns that into the warning; a directory without weight files;
+// UsageError for a QX_MEMORY_LIMIT that is no size.
 std::string check_memory(const std::filesystem::path& directory, const ModelConfig& config,
                          std::int64_t context_tokens, KvBits kv_bits, bool allow_swap,
                          std::int64_t rows = kActivationRows, int processes = 1);

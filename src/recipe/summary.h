@@ -43,8 +43,8 @@ std::string summary_table(std::span<const SummaryLine> lines, std::int64_t layer
 std::string layers_text(const std::vector<int>& layers, std::int64_t total);
 
 // What a run with `context` tokens of one sequence needs. kv_bits: 32, 16, or 8 or 4 with a scale
-// and a bias in bfloat16 for each 64 values (model/kv_segment.h). rows: tokens of the largest forward pass; a shorter context has
-// fewer.
+// and a bias in bfloat16 for each 64 values (model/kv_segment.h). rows: tokens of the largest
+// forward pass; a shorter context has fewer.
 struct MemoryNeeds {
   std::int64_t weights = 0;
   std::int64_t cache = 0;  // 2 * layers * kv_heads * head_dim values a position, of kv_bits each

@@ -50,9 +50,9 @@ class RunFolder {
   const std::filesystem::path& path() const { return folder_; }
   std::filesystem::path answers_file(std::string_view task) const;
   std::filesystem::path prompts_file(std::string_view task) const;
-  // Writes results.json, in which the entries of finished tasks that `results` lacks stay, and run.json: with the
-  // time of the end when every item of every task is answered. results: objects by task under each key, of tasks
-  // that are.
+  // Writes results.json, in which the entries of finished tasks that `results` lacks stay, and
+  // run.json: with the time of the end when every item of every task is answered. results: objects
+  // by task under each key, of tasks that are.
   void finish(const Json& results);
 
  private:

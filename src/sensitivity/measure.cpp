@@ -136,7 +136,8 @@ Plan any_plan(const SensitivityRequest& request) {
   return plan_conversion(convert).plan;
 }
 
-// The tensors with the codes that are judged into `out`, and why others are not into `notes`. Returns the tensors.
+// The tensors with the codes that are judged into `out`, and why others are not into `notes`.
+// Returns the tensors.
 std::vector<CatalogTensor> list_codes(const Plan& plan, const SensitivityRequest& request,
                                       Sensitivity& out, std::vector<std::string>& notes) {
   std::vector<CatalogTensor> listed;
