@@ -121,6 +121,18 @@ TEST(Recommend, AModelThatCollapsedOnATaskIsNotAhead) {
       << paragraph(three);
 }
 
+// A run that gives one answer as the baseline does has lost nothing, whoever does better there.
+TEST(Recommend, OneAnswerLikeTheBaselinesIsNoLoss) {
+  const auto arc = task_of("arc_easy", pattern(400, 260));
+  const auto piqa = task_of("piqa", pattern(400, 260));
+  const Comparison c = compare_runs({run_of("base", {constant(arc), piqa}),
+                                     run_of("A", {constant(arc), piqa}), run_of("B", {arc, piqa})},
+                                    {});
+  ASSERT_EQ(pair_of(c, 1, 2).tasks[0].verdict, Verdict::kBetter);
+  EXPECT_EQ(for_use(c, "best scores").because.find("behind"), std::string::npos)
+      << for_use(c, "best scores").because;
+}
+
 // Of two tasks that a use rests on, one may carry no information.
 TEST(Recommend, AUseKnowsOfACollapseToo) {
   const auto arc = task_of("arc_easy", pattern(400, 260));

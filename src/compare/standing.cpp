@@ -15,6 +15,15 @@ Verdict verdict_in(const Scope& scope, const PairSummary& pair, std::size_t task
   return pair.variant == a ? verdict : reversed(verdict);
 }
 
+// Whether a run is worse than the baseline. One that gives a single answer as the baseline does has
+// lost nothing.
+bool lost(const Comparison& c, std::size_t run, std::size_t task) {
+  if (run == c.baseline) return false;
+  const PairSummary& pair = pair_of(c, c.baseline, run);
+  const Verdict verdict = pair.tasks[task].verdict;
+  return (pair.variant == run ? verdict : reversed(verdict)) == Verdict::kWorse;
+}
+
 void find_unsure(const Comparison& c, Scope& scope) {
   std::vector<std::pair<const PairSummary*, std::size_t>> tests;
   std::vector<double> p_values;
@@ -73,8 +82,8 @@ Standing standing(const Comparison& c, const Scope& scope, std::size_t a, std::s
   }
   for (const std::size_t t : scope.left_out) {
     const Verdict verdict = verdict_in(scope, pair, t, a);
-    worse = worse || verdict == Verdict::kWorse;
-    other_lost = other_lost || verdict == Verdict::kBetter;
+    worse = worse || (verdict == Verdict::kWorse && lost(c, a, t));
+    other_lost = other_lost || (verdict == Verdict::kBetter && lost(c, b, t));
   }
   if (worse && (better || other_lost)) return Standing::kMixed;
   if (worse) return Standing::kBehind;

@@ -23,8 +23,8 @@ Runs candidates(const Comparison& comparison);
 // Refers to the comparison that it was made from.
 struct Scope {
   std::vector<std::size_t> tasks;
-  // Tasks without information. They count against a run that is worse there (one that fell to a
-  // single answer lost something), and for none.
+  // Tasks without information. They count against a run that is worse there than another and than
+  // the baseline (one that fell to a single answer lost something), and for none.
   std::vector<std::size_t> left_out;
   bool average = false;
   // Differences on a task that are shown for their pair alone.
