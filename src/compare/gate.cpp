@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "base/error.h"
+#include "compare/standing.h"
 #include "stats/stats.h"
 
 namespace qx {
@@ -165,11 +166,7 @@ Measured measure_average(const Comparison& c, const PairSummary& pair,
                          const std::optional<AverageDifference>& average) {
   if (!average) return {};
   Measured measured{average->difference, average->interval};
-  for (std::size_t t = 0; t < c.tasks.size(); ++t) {
-    if (!c.tasks[t].informative && pair.tasks[t].verdict == Verdict::kWorse) {
-      measured.lost.push_back(c.tasks[t].task);
-    }
-  }
+  for (const std::size_t t : tasks_lost(c, pair)) measured.lost.push_back(c.tasks[t].task);
   return measured;
 }
 

@@ -211,10 +211,7 @@ Verdict average_verdict(const Comparison& c, std::size_t run) {
 std::string quality_words(const Comparison& c, std::size_t run) {
   if (run == c.baseline) return "; the baseline itself";
   const PairSummary& pair = pair_of(c, c.baseline, run);
-  std::vector<std::size_t> lost;
-  for (std::size_t t = 0; t < c.tasks.size(); ++t) {
-    if (!c.tasks[t].informative && pair.tasks[t].verdict == Verdict::kWorse) lost.push_back(t);
-  }
+  const std::vector<std::size_t> lost = tasks_lost(c, pair);
   std::string text = "; " + average_clause(c, pair);
   if (!lost.empty()) text += fmt::format("; worse on {}, which it leaves out", tasks_of(c, lost));
   return text;

@@ -49,6 +49,14 @@ void find_unsure(const Comparison& c, Scope& scope) {
 
 }  // namespace
 
+std::vector<std::size_t> tasks_lost(const Comparison& c, const PairSummary& pair) {
+  std::vector<std::size_t> out;
+  for (std::size_t t = 0; t < c.tasks.size(); ++t) {
+    if (!c.tasks[t].informative && pair.tasks[t].verdict == Verdict::kWorse) out.push_back(t);
+  }
+  return out;
+}
+
 Runs candidates(const Comparison& c) {
   Runs out;
   for (std::size_t r = 0; r < c.runs.size(); ++r) {

@@ -16,6 +16,9 @@ namespace qx {
 
 using Runs = std::vector<std::size_t>;  // positions in Comparison::runs
 
+// Tasks without information, which averages leave out, on which the pair's variant is worse.
+std::vector<std::size_t> tasks_lost(const Comparison& comparison, const PairSummary& pair);
+
 // The runs one chooses among: the variants, and the baseline too when there is only one variant.
 Runs candidates(const Comparison& comparison);
 

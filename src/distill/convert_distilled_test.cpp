@@ -31,11 +31,14 @@ class ConvertDistilled : public ::testing::Test {
   void SetUp() override {
     write_tiny_model(dir_ / "m", {.family = "llama", .tied = true, .layers = 2});
     write_text(dir_ / "text.txt", tiny_text(600));
+    calibrate_windows("cal", 18);
+  }
+  void calibrate_windows(const std::string& target, std::int64_t windows) const {
     CalibrateRequest r;
     r.model = dir_ / "m";
     r.text = dir_ / "text.txt";
-    r.target = dir_ / "cal";
-    r.windows = 18;
+    r.target = dir_ / target;
+    r.windows = windows;
     r.ctx = 64;
     r.quiet = true;
     ThreadPool pool(2);
@@ -196,14 +199,7 @@ TEST_F(ConvertDistilled, AnInterruptKeepsTheCodesForAResume) {
 // One window cannot both train and validate: said before the fit, whose codes lie beside the target.
 TEST_F(ConvertDistilled, TooFewWindowsAreSeenBeforeTheFit) {
   ThreadPool pool(1);
-  CalibrateRequest one;
-  one.model = dir_ / "m";
-  one.text = dir_ / "text.txt";
-  one.target = dir_ / "one";
-  one.windows = 1;
-  one.ctx = 64;
-  one.quiet = true;
-  calibrate(one, pool);
+  calibrate_windows("one", 1);
   ConvertRequest r = request("d");
   r.fit.calibration = dir_ / "one";
   // With a source whose weights cannot be read, the fit would fail first.
