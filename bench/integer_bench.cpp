@@ -76,6 +76,8 @@ struct Activations {
       : codes(aligned<std::int8_t>(m * planes * plane_bytes(cols))),
         scales(aligned<float>(m * padded_groups(cols, group))),
         sums(aligned<float>(m * padded_groups(cols, group))),
+        apart(aligned<ApartElement>(m * most_apart(cols, group))),
+        apart_counts(aligned<std::int32_t>(m)),
         rows{planes,
              group,
              cols,
@@ -83,18 +85,25 @@ struct Activations {
              padded_groups(cols, group),
              codes.get(),
              scales.get(),
-             sums.get()} {
+             sums.get(),
+             most_apart(cols, group),
+             apart.get(),
+             apart_counts.get()} {
     Random random(2);
     std::vector<float> x(cols);
     for (std::int64_t i = 0; i < m; ++i) {
       for (float& v : x) v = static_cast<float>(random.gaussian());
-      available_kernels().tables[0]->quantize_row(
+      for (std::int64_t j = 0; j < cols / group / 32; ++j) x[random.next() % x.size()] *= 20.0f;
+      apart_counts.get()[i] = available_kernels().tables[0]->quantize_row(
           x.data(), cols, group, planes, codes.get() + i * rows.row_bytes,
-          scales.get() + i * rows.groups_stride, sums.get() + i * rows.groups_stride);
+          scales.get() + i * rows.groups_stride, sums.get() + i * rows.groups_stride,
+          apart.get() + i * rows.apart_stride);
     }
   }
   Aligned<std::int8_t> codes;
   Aligned<float> scales, sums;
+  Aligned<ApartElement> apart;
+  Aligned<std::int32_t> apart_counts;
   IntegerRows rows;
 };
 
@@ -147,7 +156,8 @@ void quantize_bench(benchmark::State& state, const KernelTable& table, std::int6
   for (auto _ : state) {
     call.start();
     for (int i = 0; i < 16; ++i) {
-      table.quantize_row(x.data(), cols, 64, planes, a.rows.codes, a.rows.scales, a.rows.sums);
+      table.quantize_row(x.data(), cols, 64, planes, a.rows.codes, a.rows.scales, a.rows.sums,
+                         a.rows.apart);
       benchmark::ClobberMemory();
     }
     call.stop();

@@ -7,7 +7,7 @@ case ${1:?group} in
   build) packages=(g++ cmake ninja-build make git pkg-config nlohmann-json3-dev libcli11-dev libfmt-dev
                    libpcre2-dev libutf8proc-dev libboost-dev libeigen3-dev libssl-dev libcpp-httplib-dev libyaml-cpp-dev
                    libedit-dev
-                   libgtest-dev libjs-chart.js
+                   libgtest-dev libsimde-dev libjs-chart.js
                    libopenmpi-dev openmpi-bin python3 python3-pip python3-venv ca-certificates) ;;
   clang) packages=(clang llvm) ;;
   bench) packages=(libbenchmark-dev) ;;

@@ -15,7 +15,9 @@
 // Integer product: see IntegerRows. Codes times integers are summed exactly, group by group; only
 // what follows is float32, in one order: for the groups g in rising order
 //     t = fma(scale, float(I), bias * float(A));   p[g mod 4] = fma(d, t, p[g mod 4])
-// from four partial sums of +0, and the result is (p[0] + p[2]) + (p[1] + p[3]).
+// from four partial sums of +0, and the result is (p[0] + p[2]) + (p[1] + p[3]). Where row m of x has
+// elements apart, q is added to that: from +0, in rising order of their columns k,
+//     q = fma(x[k], fma(scale, float(c[k]), bias), q)
 //
 // Bfloat16 product: see linear_bf16. 16 partial sums from +0; partial sum l takes the pairs of
 // columns (k, k + 1) with k mod 32 == 2 l in rising order, k + 1 before k, by fused multiply-add in
@@ -49,6 +51,12 @@ struct WeightRows {
   const std::byte* biases = nullptr;
 };
 
+// An element of a row of x that is multiplied in float32 beside its group.
+struct ApartElement {
+  std::int32_t column;
+  float value;
+};
+
 // Rows of activations as integers, the left side of integer products with affine weights. Within a
 // group of consecutive columns x[k] is taken as d * a[k]:
 //   two planes (precision exact)  a in [-32512, 32512], stored as 256 * high + low, low in
@@ -57,6 +65,13 @@ struct WeightRows {
 // d = max|x| / limit and a = round-half-even(x * (limit / max|x|)), each operation in float32. A
 // group whose max|x| is under kSmallestActivation is all zero with d = 0; one that holds NaN or
 // infinity is zero with d = NaN, so that every product with it is NaN.
+//
+// Elements apart (two planes only): one large element makes the step d of its group coarse for all
+// others. Where a group's max|x| exceeds the limit kApartRatio * (the mean of all groups' max|x|)
+// and no more than kMostApart of its elements do, these elements are apart: their a is 0 and d is
+// that of the others. The limit is s * (kApartRatio / groups), s = (s[0] + s[2]) + (s[1] + s[3])
+// and s[g mod 4] the sum of the groups' max|x| in rising order, in float32; a row in which that is
+// not finite has none.
 //
 // With codes c >= 0 of a weight row, I = sum(c a) and A = sum(a) over a group; |I| < 2^31 since
 // 128 * 255 * 32512 is, so 32-bit sums are exact in any order.
@@ -71,6 +86,11 @@ struct IntegerRows {
   std::int8_t* codes = nullptr;
   float* scales = nullptr;  // d; zeros beyond cols / group, up to a multiple of 4. 16-byte aligned
   float* sums = nullptr;    // A, exact; likewise
+  // Row m: apart_counts[m] of them from apart + m * apart_stride on, columns rising. Null: no row
+  // has any.
+  std::int64_t apart_stride = 0;  // most_apart(cols, group)
+  ApartElement* apart = nullptr;
+  std::int32_t* apart_counts = nullptr;
 };
 constexpr std::int64_t plane_bytes(std::int64_t cols) {
   return (cols + 63) / 64 * 64;
@@ -85,6 +105,13 @@ constexpr std::int64_t kv_row_bytes(std::int64_t head_dim, int bits) {
 constexpr std::int64_t padded_bf16(std::int64_t cols) {
   return (cols + 31) / 32 * 32;
 }
+constexpr float kApartRatio = 3.0f;
+constexpr int kMostApart = 8;  // of a group
+// Elements apart of a row: fewer than groups / kApartRatio groups exceed kApartRatio times their mean.
+constexpr std::int64_t most_apart(std::int64_t cols, int group) {
+  return 3 * (cols / group);
+}
+static_assert(kMostApart < 3 * kApartRatio);
 constexpr float kSmallestActivation = 0x1p-100f;
 constexpr float kExactLimit = 32512.0f, kFastLimit = 127.0f;
 
@@ -114,9 +141,10 @@ struct KernelTable {
                  float* scratch);
 
   // Writes one row of IntegerRows (codes, scales and sums are those of the row, padding included)
-  // from cols float32 values. cols is a multiple of group.
-  void (*quantize_row)(const float* x, std::int64_t cols, int group, int planes, std::int8_t* codes,
-                       float* scales, float* sums);
+  // from cols float32 values, a multiple of group, and returns how many elements it wrote to apart,
+  // at most most_apart(). With one plane that is none, and apart may be null.
+  std::int32_t (*quantize_row)(const float* x, std::int64_t cols, int group, int planes,
+                               std::int8_t* codes, float* scales, float* sums, ApartElement* apart);
   // out[(m - m_begin) * out_stride + (n - n_begin)] = integer product of row m of x and row n of w
   // for m in [m_begin, m_end), n in [n_begin, n_end). w is affine with x's group and cols. scratch
   // as for linear; no byte outside the matrix's own rows, scales and biases is read.

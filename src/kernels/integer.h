@@ -7,8 +7,8 @@
 #include "kernels/api.h"
 
 #define QX_DECLARE_INTEGER                                                                        \
-  void quantize_row(const float* x, std::int64_t cols, int group, int planes, std::int8_t* codes, \
-                    float* scales, float* sums);                                                  \
+  std::int32_t quantize_row(const float* x, std::int64_t cols, int group, int planes,             \
+                            std::int8_t* codes, float* scales, float* sums, ApartElement* apart); \
   void linear_integer(const IntegerRows& x, std::int64_t m_begin, std::int64_t m_end,             \
                       const WeightRows& w, std::int64_t n_begin, std::int64_t n_end, float* out,  \
                       std::int64_t out_stride, float* scratch);

@@ -116,37 +116,58 @@ inline int quantize_group(const float* x, int group, float inverse, int planes, 
   return sum_of_lanes(sum);
 }
 
+// max|x| of a group; infinity and NaN, the largest, where there is one.
+inline float largest_of(const float* x, int group) {
+  __m256i largest = _mm256_setzero_si256();
+  for (int i = 0; i < group; i += 8) {
+    // As integers, the magnitudes of infinity and NaN are the largest.
+    largest =
+        _mm256_max_epi32(largest, _mm256_and_si256(load_32(x + i), _mm256_set1_epi32(0x7FFFFFFF)));
+  }
+  const int bits = largest_lane(largest);
+  float max;
+  __builtin_memcpy(&max, &bits, 4);
+  return max;
+}
+
 // KernelTable::quantize_row.
-void quantize(const float* x, int64_t cols, int group, int planes, std::int8_t* codes,
-              float* scales, float* sums) {
+std::int32_t quantize(const float* x, int64_t cols, int group, int planes, std::int8_t* codes,
+                      float* scales, float* sums, ApartElement* apart) {
+  constexpr float kLargestFloat = 0x1.fffffep127f;
   const float limit = planes == 2 ? kExactLimit : kFastLimit;
   const int64_t plane = (cols + 63) / 64 * 64, groups = cols / group;
+  for (int64_t g = 0; g < groups; ++g) scales[g] = largest_of(x + g * group, group);
+  for (int64_t g = groups; g % 4 != 0; ++g) scales[g] = sums[g] = 0.0f;
+  const float above = planes == 2 ? apart_limit(scales, groups) : kLargestFloat;
+  std::int32_t count = 0;
   for (int64_t g = 0; g < groups; ++g, x += group) {
-    __m256i largest = _mm256_setzero_si256();
-    for (int i = 0; i < group; i += 8) {
-      // As integers, the magnitudes of infinity and NaN are the largest.
-      largest = _mm256_max_epi32(largest,
-                                 _mm256_and_si256(load_32(x + i), _mm256_set1_epi32(0x7FFFFFFF)));
+    const float* from = x;
+    float max = scales[g], rest[128];
+    if (planes == 2 && max > above) {
+      const int some = take_apart(x, group, g * group, above, rest, apart + count);
+      if (some > 0) {
+        count += some;
+        from = rest;
+        max = largest_of(rest, group);
+      }
     }
-    const int bits = largest_lane(largest);
-    float max;
-    __builtin_memcpy(&max, &bits, 4);
-    if (bits >= 0x7F800000 || max < kSmallestActivation) {
+    const bool finite = max <= kLargestFloat;
+    if (!finite || max < kSmallestActivation) {
       for (int i = 0; i < planes; ++i) {
         __builtin_memset(codes + i * plane + g * group, 0, static_cast<std::size_t>(group));
       }
-      scales[g] = bits >= 0x7F800000 ? __builtin_nanf("") : 0.0f;
+      scales[g] = finite ? 0.0f : __builtin_nanf("");
       sums[g] = 0.0f;
       continue;
     }
     scales[g] = max / limit;
-    sums[g] =
-        static_cast<float>(quantize_group(x, group, limit / max, planes, plane, codes + g * group));
+    sums[g] = static_cast<float>(
+        quantize_group(from, group, limit / max, planes, plane, codes + g * group));
   }
-  for (int64_t g = groups; g % 4 != 0; ++g) scales[g] = sums[g] = 0.0f;
   for (int i = 0; i < planes; ++i) {
     __builtin_memset(codes + i * plane + cols, 0, static_cast<std::size_t>(plane - cols));
   }
+  return count;
 }
 
 }  // namespace

@@ -169,7 +169,10 @@ inline void add_products(const std::int8_t* x, int64_t row_bytes, const std::uin
   }
 }
 
-// partial [kM][4][kPanel] += the panel's groups.
+// Partial sums of an output: four, and q of the elements apart.
+constexpr int kPartials = 5;
+
+// partial [kM][kPartials][kPanel] += the panel's groups.
 template <int kRunLength, int kM>
 __attribute__((noinline)) void micro(const Panel& panel, const MicroX& x, float* partial) {
   const int steps = panel.group / (kRunLength == 0 ? 2 : 4);
@@ -186,7 +189,7 @@ __attribute__((noinline)) void micro(const Panel& panel, const MicroX& x, float*
       add_products<kRunLength, kM>(x.codes + x.plane_bytes + g * group_bytes, x.row_bytes, codes,
                                    steps, total);
     }
-    float* q = partial + (panel.first_group + g) % 4 * kPanel;
+    float* p = partial + (panel.first_group + g) % 4 * kPanel;
 #pragma GCC unroll 2
     for (int v = 0; v < 2; ++v) {
       const __m256 scale = _mm256_loadu_ps(panel.scales + g * kPanel + 8 * v);
@@ -197,9 +200,33 @@ __attribute__((noinline)) void micro(const Panel& panel, const MicroX& x, float*
         const __m256 a = _mm256_broadcast_ss(x.sums + m * x.groups_stride + g);
         const __m256 t =
             _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(total[2 * m + v]), _mm256_mul_ps(bias, a));
-        float* to = q + m * 4 * kPanel + 8 * v;
+        float* to = p + m * kPartials * kPanel + 8 * v;
         _mm256_storeu_ps(to, _mm256_fmadd_ps(d, t, _mm256_loadu_ps(to)));
       }
+    }
+  }
+}
+
+// q [kPanel] of the row of x whose elements apart are [e, end), over the panel's groups.
+inline void multiply_apart(const ApartElement* e, const ApartElement* end, const Panel& panel,
+                           float* q) {
+  const int64_t first = panel.first_group * panel.group;
+  const int64_t last = first + panel.groups * panel.group;
+  const int step = panel.words ? 2 : 4;  // codes
+  const __m256i mask = _mm256_set1_epi32(panel.words ? 0xFFFF : 0xFF);
+  while (e != end && e->column < first) ++e;
+  for (; e != end && e->column < last; ++e) {
+    const int64_t k = e->column - first, g = k / panel.group;
+    const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(32 / step * (k % step)));
+    const __m256 x = _mm256_set1_ps(e->value);
+#pragma GCC unroll 2
+    for (int v = 0; v < 2; ++v) {
+      const __m256i codes = load_32(panel.codes + k / step * 4 * kPanel + 32 * v);
+      const __m256i code = _mm256_and_si256(_mm256_srl_epi32(codes, shift), mask);
+      const __m256 weight = _mm256_fmadd_ps(_mm256_loadu_ps(panel.scales + g * kPanel + 8 * v),
+                                            _mm256_cvtepi32_ps(code),
+                                            _mm256_loadu_ps(panel.biases + g * kPanel + 8 * v));
+      _mm256_storeu_ps(q + 8 * v, _mm256_fmadd_ps(x, weight, _mm256_loadu_ps(q + 8 * v)));
     }
   }
 }
@@ -212,13 +239,14 @@ inline void micro_m(int64_t count, const Panel& panel, const MicroX& x, float* p
   micro<kRunLength, kM>(panel, x, partial);
 }
 
-inline void write_panel(const float* partial, int valid, float* out) {
+inline void write_panel(const float* partial, bool has_apart, int valid, float* out) {
 #pragma GCC unroll 2
   for (int v = 0; v < 2; ++v) {
     const float* p = partial + 8 * v;
     const __m256 even = _mm256_add_ps(_mm256_loadu_ps(p), _mm256_loadu_ps(p + 2 * kPanel));
     const __m256 odd = _mm256_add_ps(_mm256_loadu_ps(p + kPanel), _mm256_loadu_ps(p + 3 * kPanel));
-    const __m256 sum = _mm256_add_ps(even, odd);
+    __m256 sum = _mm256_add_ps(even, odd);
+    if (has_apart) sum = _mm256_add_ps(sum, _mm256_loadu_ps(p + 4 * kPanel));
     if (valid >= 8 * v + 8) {
       _mm256_storeu_ps(out + 8 * v, sum);
     } else {
@@ -234,12 +262,12 @@ struct Room {
   std::byte* last_row;     // cols + kPastEnd bytes
   std::int8_t* stream;     // kStreamRows rows of x in another form; in the place of words
   std::int16_t* words;     // kBlockRows * (columns of a block)
-  float* partial;          // [kBlockPanels][kBlockRows][4][kPanel]
+  float* partial;          // [kBlockPanels][kBlockRows][kPartials][kPanel]
   std::uint8_t* codes;     // kPanelBytes
   float *scales, *biases;  // a group is 32 codes of 16 bytes at least
 };
 constexpr int64_t kWordsBytes = kBlockRows * kPanelBytes / (2 * kPanel) * 2;
-constexpr int64_t kPartialBytes = kBlockPanels * kBlockRows * 4 * kPanel * 4;
+constexpr int64_t kPartialBytes = kBlockPanels * kBlockRows * kPartials * kPanel * 4;
 constexpr int64_t kScalesBytes = kPanelBytes / kPanel / 32 * kPanel * 4;
 static_assert(kWordsBytes + kPartialBytes + kPanelBytes + 2 * kScalesBytes <= (1 << 20));
 
@@ -278,10 +306,11 @@ void block(const IntegerRows& x, int64_t m, int64_t count, const CodeRows& rows,
       for (int64_t i = 0; i < count; i += kMicro) {
         // One block of columns: the partial sums stay in the first-level cache.
         float* partial = room.partial;
-        if (cols < w.cols) partial += ((n - n_begin) * kBlockRows + i * kPanel) * 4;
+        if (cols < w.cols) partial += ((n - n_begin) * kBlockRows + i * kPanel) * kPartials;
         const int64_t here = min_of(kMicro, count - i);
         if (k == 0) {
-          __builtin_memset(partial, 0, static_cast<std::size_t>(here) * 4 * kPanel * sizeof(float));
+          __builtin_memset(partial, 0,
+                           static_cast<std::size_t>(here) * kPartials * kPanel * sizeof(float));
         }
         const int64_t row = (m + i) * x.groups_stride + panel.first_group;
         MicroX part = {x.codes + (m + i) * x.row_bytes + k,
@@ -298,10 +327,15 @@ void block(const IntegerRows& x, int64_t m, int64_t count, const CodeRows& rows,
         } else {
           micro_m<kRun<kBits>>(here, panel, part, partial);
         }
-        if (k + cols == w.cols) {
-          for (int64_t j = 0; j < here; ++j) {
-            write_panel(partial + j * 4 * kPanel, valid,
-                        out + (i + j) * out_stride + (n - n_begin));
+        for (int64_t j = 0; j < here; ++j) {
+          const std::int32_t apart = apart_count(x, m + i + j);
+          float* sums = partial + j * kPartials * kPanel;
+          if (apart > 0) {
+            const ApartElement* first = apart_of(x, m + i + j);
+            multiply_apart(first, first + apart, panel, sums + 4 * kPanel);
+          }
+          if (k + cols == w.cols) {
+            write_panel(sums, apart > 0, valid, out + (i + j) * out_stride + (n - n_begin));
           }
         }
       }

@@ -29,6 +29,8 @@ struct StreamX {
   const float *scales, *sums;
   int64_t groups_stride;
   const std::int8_t* triples;  // for 3 bits beside codes: see write_triples()
+  const IntegerRows* rows;     // row 0 here is row m there
+  int64_t m;
 };
 
 inline void write_even_odd(const std::int8_t* x, int64_t n, std::int8_t* out) {
@@ -70,9 +72,15 @@ inline void write_triples(const std::int8_t* x, int64_t n, std::int8_t* out) {
 template <int kBits>
 StreamX stream_x(const IntegerRows& x, int64_t m, int64_t count, std::int8_t* room) {
   const int64_t plane = (x.cols + 63) / 64 * 64;
-  StreamX out = {
-      x.codes + m * x.row_bytes,    x.row_bytes,     plane,  x.scales + m * x.groups_stride,
-      x.sums + m * x.groups_stride, x.groups_stride, nullptr};
+  StreamX out = {x.codes + m * x.row_bytes,
+                 x.row_bytes,
+                 plane,
+                 x.scales + m * x.groups_stride,
+                 x.sums + m * x.groups_stride,
+                 x.groups_stride,
+                 nullptr,
+                 &x,
+                 m};
   if constexpr (kXForm<kBits> == XForm::kWords) {
     for (int64_t i = 0; i < count; ++i) {
       write_words(x, m + i, 0, x.cols, reinterpret_cast<std::int16_t*>(room) + i * x.cols);
@@ -370,6 +378,12 @@ void stream_rows(const StreamX& x, const CodeRows& rows, const WeightRows& w, in
 #pragma GCC unroll 2
     for (int m = 0; m < kM; ++m) {
       write_pair(partial[i * kM + m], valid - 2 * i, out + m * out_stride + 2 * i);
+    }
+  }
+#pragma GCC unroll 2
+  for (int m = 0; m < kM; ++m) {
+    if (apart_count(*x.rows, x.m + m) > 0) {
+      add_apart(*x.rows, x.m + m, w, n, valid, out + m * out_stride);
     }
   }
 }

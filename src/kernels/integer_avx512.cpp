@@ -21,6 +21,7 @@ namespace qx {
 namespace {
 
 constexpr std::int64_t kFewRows = 4;  // largest M of the first way
+constexpr float kLargestFloat = 0x1.fffffep127f;
 
 // --- activations -----------------------------------------------------------------------
 
@@ -34,24 +35,28 @@ inline void store_codes(__m512i a, int planes, std::int64_t plane, std::int8_t* 
   _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(high));
 }
 
-// Group of N * 16 columns; returns nothing but writes codes, d and A.
+// max|x| of N * 16 columns; infinity and NaN, the largest, where there is one.
 template <int N>
-inline void quantize_group(const float* x, int planes, std::int64_t plane, std::int8_t* codes,
-                           float* scale, float* sum) {
-  const float limit = planes == 2 ? kExactLimit : kFastLimit;
-  __m512 v[N];
+inline float largest_of(const float* x) {
   __m512i largest = _mm512_setzero_si512();
 #pragma GCC unroll 8
   for (int i = 0; i < N; ++i) {
-    v[i] = _mm512_loadu_ps(x + 16 * i);
     // As integers, NaN is above infinity and that above all numbers.
-    largest = _mm512_max_epu32(
-        largest, _mm512_and_si512(_mm512_castps_si512(v[i]), _mm512_set1_epi32(0x7FFFFFFF)));
+    const __m512i v = _mm512_castps_si512(_mm512_loadu_ps(x + 16 * i));
+    largest = _mm512_max_epu32(largest, _mm512_and_si512(v, _mm512_set1_epi32(0x7FFFFFFF)));
   }
   const unsigned bits = _mm512_reduce_max_epu32(largest);
   float max;
   __builtin_memcpy(&max, &bits, 4);
-  const bool finite = bits < 0x7F800000u;
+  return max;
+}
+
+// Group of N * 16 columns whose max|x| is max; returns nothing but writes codes, d and A.
+template <int N>
+inline void quantize_group(const float* x, float max, int planes, std::int64_t plane,
+                           std::int8_t* codes, float* scale, float* sum) {
+  const float limit = planes == 2 ? kExactLimit : kFastLimit;
+  const bool finite = max <= kLargestFloat;
   if (!finite || max < kSmallestActivation) {
     *scale = finite ? 0.0f : __builtin_nanf("");
     *sum = 0.0f;
@@ -63,11 +68,37 @@ inline void quantize_group(const float* x, int planes, std::int64_t plane, std::
   __m512i total = _mm512_setzero_si512();
 #pragma GCC unroll 8
   for (int i = 0; i < N; ++i) {
-    const __m512i a = _mm512_cvtps_epi32(_mm512_mul_ps(v[i], inverse));  // half to even
+    // Half to even.
+    const __m512i a = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + 16 * i), inverse));
     total = _mm512_add_epi32(total, a);
     store_codes(a, planes, plane, codes + 16 * i);
   }
   *sum = static_cast<float>(_mm512_reduce_add_epi32(total));
+}
+
+// quantize_row() with groups of N * 16 columns.
+template <int N>
+std::int32_t quantize_groups(const float* x, std::int64_t groups, int planes, std::int64_t plane,
+                             std::int8_t* codes, float* scales, float* sums, ApartElement* apart) {
+  constexpr int kGroup = 16 * N;
+  for (std::int64_t g = 0; g < groups; ++g) scales[g] = largest_of<N>(x + g * kGroup);
+  for (std::int64_t g = groups; g % 4 != 0; ++g) scales[g] = sums[g] = 0.0f;
+  const float above = planes == 2 ? apart_limit(scales, groups) : kLargestFloat;
+  std::int32_t count = 0;
+  for (std::int64_t g = 0; g < groups; ++g) {
+    const float* from = x + g * kGroup;
+    float max = scales[g], rest[kGroup];
+    if (planes == 2 && max > above) {
+      const int some = take_apart(from, kGroup, g * kGroup, above, rest, apart + count);
+      if (some > 0) {
+        count += some;
+        from = rest;
+        max = largest_of<N>(rest);
+      }
+    }
+    quantize_group<N>(from, max, planes, plane, codes + g * kGroup, scales + g, sums + g);
+  }
+  return count;
 }
 
 // --- choice ----------------------------------------------------------------------------
@@ -108,28 +139,21 @@ void linear_planes(const Job& job) {
 
 namespace integer_avx512 {
 
-void quantize_row(const float* x, std::int64_t cols, int group, int planes, std::int8_t* codes,
-                  float* scales, float* sums) {
+std::int32_t quantize_row(const float* x, std::int64_t cols, int group, int planes,
+                          std::int8_t* codes, float* scales, float* sums, ApartElement* apart) {
   const std::int64_t plane = plane_bytes(cols), groups = cols / group;
-  for (std::int64_t g = 0; g < groups; ++g) {
-    const float* from = x + g * group;
-    std::int8_t* to = codes + g * group;
-    switch (group) {
-      case 32:
-        quantize_group<2>(from, planes, plane, to, scales + g, sums + g);
-        break;
-      case 64:
-        quantize_group<4>(from, planes, plane, to, scales + g, sums + g);
-        break;
-      default:
-        quantize_group<8>(from, planes, plane, to, scales + g, sums + g);
-    }
-  }
   for (std::int64_t k = cols; k < plane; ++k) {
     codes[k] = 0;
     if (planes == 2) codes[plane + k] = 0;
   }
-  for (std::int64_t g = groups; g % 4 != 0; ++g) scales[g] = sums[g] = 0.0f;
+  switch (group) {
+    case 32:
+      return quantize_groups<2>(x, groups, planes, plane, codes, scales, sums, apart);
+    case 64:
+      return quantize_groups<4>(x, groups, planes, plane, codes, scales, sums, apart);
+    default:
+      return quantize_groups<8>(x, groups, planes, plane, codes, scales, sums, apart);
+  }
 }
 
 void linear_integer(const IntegerRows& x, std::int64_t m_begin, std::int64_t m_end,

@@ -9,6 +9,18 @@
 namespace qx {
 namespace {
 
+inline float half_to_float(std::uint16_t half) {
+  return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(half)));
+}
+
+}  // namespace
+}  // namespace qx
+
+#include "kernels/integer_apart_inl.h"
+
+namespace qx {
+namespace {
+
 constexpr std::int64_t kChunk = 64;   // codes that one vector holds
 constexpr std::int64_t kVector = 64;  // bytes
 

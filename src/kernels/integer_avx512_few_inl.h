@@ -266,6 +266,11 @@ void few_rows(const Job& job) {
     for (int m = 0; m < M; ++m) {
       float* out = job.out + m * job.out_stride + (n - job.n_begin);
       _mm_mask_storeu_ps(out, static_cast<__mmask8>((1 << width) - 1), add_quarters(p[m]));
+      if constexpr (Planes == 2) {
+        if (apart_count(*job.x, job.m_begin + m) > 0) {
+          add_apart(*job.x, job.m_begin + m, w, n, width, out);
+        }
+      }
     }
   }
 }

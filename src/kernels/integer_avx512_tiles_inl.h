@@ -14,7 +14,8 @@ namespace {
 constexpr int kTileVectors = 2;  // weight rows in a tile, in vectors of 16
 constexpr int kMicroRows = 8;    // rows of x in the inner kernel
 constexpr std::int64_t kTileRows = 16 * kTileVectors;
-constexpr std::int64_t kBlockFloats = 4 * kMicroRows * kTileRows;  // partial sums of a block
+// Partial sums of a block: four each, and one of the elements apart.
+constexpr std::int64_t kBlockFloats = 5 * kMicroRows * kTileRows;
 constexpr std::int64_t kFetchParts = 4;  // the next tile is fetched in so many parts, or more
 // Up to so many blocks of x take a tile in pieces of about so many columns, which stay in the first
 // cache between unpacking and use.
@@ -274,7 +275,9 @@ class TileFetch {
 
 // Keeps the compiler from folding a load into each of its uses.
 inline __m512i in_register(__m512i v) {
+#if !defined(QX_EMULATED)  // where vectors are no registers (kernels/emulated)
   __asm__("" : "+v"(v));
+#endif
   return v;
 }
 
@@ -335,8 +338,29 @@ struct Piece {
   std::int64_t begin, end;
 };
 
-// Adds the products of a piece with M rows of x to four partial sums each, [4][M][kTileRows], which
-// the first piece sets to zero.
+// q of the row of x whose elements apart are [e, end), [kTileRows], over the columns of a piece.
+inline void multiply_apart(const ApartElement* e, const ApartElement* end, const Piece& piece,
+                           int group, float* q) {
+  const std::int64_t first = piece.begin * group, last = piece.end * group;
+  while (e != end && e->column < first) ++e;
+  for (; e != end && e->column < last; ++e) {
+    const std::int64_t k = e->column - first, g = k / group;
+    const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(8 * (k % 4)));
+    const __m512 x = _mm512_set1_ps(e->value);
+#pragma GCC unroll 4
+    for (int v = 0; v < kTileVectors; ++v) {
+      const __m512i four = _mm512_load_si512(piece.codes + (k / 4 * kTileVectors + v) * kVector);
+      const __m512i code = _mm512_and_si512(_mm512_srl_epi32(four, shift), _mm512_set1_epi32(0xFF));
+      const __m512 weight = _mm512_fmadd_ps(_mm512_load_ps(piece.scales + g * kTileRows + 16 * v),
+                                            _mm512_cvtepi32_ps(code),
+                                            _mm512_load_ps(piece.biases + g * kTileRows + 16 * v));
+      _mm512_store_ps(q + 16 * v, _mm512_fmadd_ps(x, weight, _mm512_load_ps(q + 16 * v)));
+    }
+  }
+}
+
+// Adds the products of a piece with M rows of x to four partial sums each and to q,
+// [5][M][kTileRows], which the first piece sets to zero.
 template <int Planes, int M>
 void multiply_piece(const Job& job, const Piece& piece, std::int64_t m, float* sums_of_block,
                     TileFetch& fetch) {
@@ -353,7 +377,17 @@ void multiply_piece(const Job& job, const Piece& piece, std::int64_t m, float* s
   if (piece.begin == 0) {
     // In a register, or the compiler makes it a string instruction, which is slower for 4 KB.
     const __m512i zero = in_register(_mm512_setzero_si512());
-    for (int i = 0; i < 4 * M * V; ++i) _mm512_store_si512(sums_of_block + 16 * i, zero);
+    const int count = Planes == 2 && job.x->apart_counts != nullptr ? 5 : 4;
+    for (int i = 0; i < count * M * V; ++i) _mm512_store_si512(sums_of_block + 16 * i, zero);
+  }
+  if constexpr (Planes == 2) {
+    for (int i = 0; i < M; ++i) {
+      const std::int32_t count = apart_count(x, m + i);
+      if (count == 0) continue;
+      const ApartElement* apart = apart_of(x, m + i);
+      multiply_apart(apart, apart + count, piece, job.w->group,
+                     sums_of_block + (4 * M + i) * kTileRows);
+    }
   }
   for (std::int64_t g = piece.begin; g < piece.end; ++g) {
     fetch.some();
@@ -404,20 +438,23 @@ MultiplyPiece multiply_piece_of(std::int64_t rows) {
   return multiply_piece<Planes, M>;
 }
 
-// Rows of x from m on, and the weight rows of a tile from n on: (p0 + p2) + (p1 + p3).
+// Rows of x from m on, and the weight rows of a tile from n on: (p0 + p2) + (p1 + p3), and q.
 inline void store_block(const Job& job, std::int64_t m, std::int64_t rows, std::int64_t n,
                         std::int64_t tile_rows, const float* partial) {
   const std::int64_t next = rows * kTileRows;
   for (std::int64_t i = 0; i < rows; ++i) {
+    const bool has_apart = apart_count(*job.x, m + i) > 0;
     for (int v = 0; v < kTileVectors; ++v) {
       const std::int64_t left = tile_rows - 16 * v;
       if (left <= 0) break;
       const float* p = partial + (i * kTileVectors + v) * 16;
       const __m512 even = _mm512_add_ps(_mm512_load_ps(p), _mm512_load_ps(p + 2 * next));
       const __m512 odd = _mm512_add_ps(_mm512_load_ps(p + next), _mm512_load_ps(p + 3 * next));
+      __m512 total = _mm512_add_ps(even, odd);
+      if (has_apart) total = _mm512_add_ps(total, _mm512_load_ps(p + 4 * next));
       const auto some = static_cast<__mmask16>(left >= 16 ? 0xFFFFu : (1u << left) - 1u);
       float* out = job.out + (m - job.m_begin + i) * job.out_stride + (n - job.n_begin) + 16 * v;
-      _mm512_mask_storeu_ps(out, some, _mm512_add_ps(even, odd));
+      _mm512_mask_storeu_ps(out, some, total);
     }
   }
 }

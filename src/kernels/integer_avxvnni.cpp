@@ -20,9 +20,9 @@ inline __m256i dot(__m256i sum, __m256i codes, __m256i x) {
 
 namespace qx::integer_avxvnni {
 
-void quantize_row(const float* x, std::int64_t cols, int group, int planes, std::int8_t* codes,
-                  float* scales, float* sums) {
-  quantize(x, cols, group, planes, codes, scales, sums);
+std::int32_t quantize_row(const float* x, std::int64_t cols, int group, int planes,
+                          std::int8_t* codes, float* scales, float* sums, ApartElement* apart) {
+  return quantize(x, cols, group, planes, codes, scales, sums, apart);
 }
 
 void linear_integer(const IntegerRows& x, std::int64_t m_begin, std::int64_t m_end,

@@ -23,11 +23,24 @@
 namespace qx {
 namespace {
 
+inline float half_to_float(std::uint16_t half) {
+  return vgetq_lane_f32(widen_f16(vdup_n_u16(half)), 0);
+}
+
+}  // namespace
+}  // namespace qx
+
+#include "kernels/integer_apart_inl.h"
+
+namespace qx {
+namespace {
+
 constexpr int kPanel = 8;                        // weight rows of a panel
 constexpr int kStreams = 8;                      // planes of x in a block
 constexpr std::int64_t kTileRows = 64;           // at most
 constexpr std::int64_t kTileBytes = 384 * 1024;  // at most, unless one panel is larger
 constexpr std::int64_t kPrefetchBytes = 768;     // ahead in each weight row
+constexpr float kLargestFloat = 0x1.fffffep127f;
 
 inline std::int64_t at_most(std::int64_t value, std::int64_t limit) {
   return value < limit ? value : limit;
@@ -42,17 +55,23 @@ inline int32x4_t rounded(const float* x, float32x4_t inverse) {
   return vcvtnq_s32_f32(vmulq_f32(vld1q_f32(x), inverse));  // to nearest, ties to even
 }
 
-inline void quantize_group(const float* x, int group, int planes, std::int64_t plane,
-                           std::int8_t* codes, float* scale, float* sum) {
+// max|x| of a group; infinity and NaN, the largest, where there is one.
+inline float largest_of(const float* x, int group) {
   // The bits of |x| as integers: infinity is above all numbers and NaN above infinity.
   uint32x4_t largest = vdupq_n_u32(0);
   for (int i = 0; i < group; i += 4) {
     largest = vmaxq_u32(largest, vreinterpretq_u32_f32(vabsq_f32(vld1q_f32(x + i))));
   }
   const std::uint32_t bits = vmaxvq_u32(largest);
-  const bool finite = bits < 0x7F800000u;
   float max;
   __builtin_memcpy(&max, &bits, 4);
+  return max;
+}
+
+// A group whose max|x| is max.
+inline void quantize_group(const float* x, float max, int group, int planes, std::int64_t plane,
+                           std::int8_t* codes, float* scale, float* sum) {
+  const bool finite = max <= kLargestFloat;
   if (!finite || max < kSmallestActivation) {
     *scale = finite ? 0.0f : __builtin_nanf("");
     *sum = 0.0f;
@@ -82,17 +101,32 @@ inline void quantize_group(const float* x, int group, int planes, std::int64_t p
   *sum = static_cast<float>(vaddvq_s32(total));
 }
 
-inline void quantize_row(const float* x, std::int64_t cols, int group, int planes,
-                         std::int8_t* codes, float* scales, float* sums) {
+inline std::int32_t quantize_row(const float* x, std::int64_t cols, int group, int planes,
+                                 std::int8_t* codes, float* scales, float* sums,
+                                 ApartElement* apart) {
   const std::int64_t plane = plane_bytes(cols), groups = cols / group;
+  for (std::int64_t g = 0; g < groups; ++g) scales[g] = largest_of(x + g * group, group);
+  for (std::int64_t g = groups; g < padded_groups(cols, group); ++g) scales[g] = sums[g] = 0.0f;
+  const float above = planes == 2 ? apart_limit(scales, groups) : kLargestFloat;
+  std::int32_t count = 0;
   for (std::int64_t g = 0; g < groups; ++g) {
-    quantize_group(x + g * group, group, planes, plane, codes + g * group, scales + g, sums + g);
+    const float* from = x + g * group;
+    float max = scales[g], rest[128];
+    if (planes == 2 && max > above) {
+      const int some = take_apart(from, group, g * group, above, rest, apart + count);
+      if (some > 0) {
+        count += some;
+        from = rest;
+        max = largest_of(rest, group);
+      }
+    }
+    quantize_group(from, max, group, planes, plane, codes + g * group, scales + g, sums + g);
   }
   for (std::int64_t k = cols; k < plane; ++k) {
     codes[k] = 0;
     if (planes == 2) codes[plane + k] = 0;
   }
-  for (std::int64_t g = groups; g < padded_groups(cols, group); ++g) scales[g] = sums[g] = 0.0f;
+  return count;
 }
 
 // --- weights ---------------------------------------------------------------------------
@@ -298,6 +332,12 @@ void multiply_direct(const IntegerJob& job) {
     direct_block<Bits, M, Planes>(x, job.m_begin, rows, scales, biases, result);
     for (int i = 0; i < M; ++i) {
       store_first(job.at(job.m_begin + i, n), result[i], job.n_end - n);
+      if constexpr (Planes == 2) {
+        if (apart_count(x, job.m_begin + i) > 0) {
+          add_apart(x, job.m_begin + i, *job.w, n, at_most(4, job.n_end - n),
+                    job.at(job.m_begin + i, n));
+        }
+      }
     }
   }
 }
@@ -395,6 +435,29 @@ void pack_tile(const WeightRows& w, std::int64_t n, std::int64_t n_end, const In
   }
 }
 
+// q [kPanel] of a row of x with the panel whose codes, scales and biases these are.
+template <int Offset>
+inline void multiply_apart(const ApartElement* e, const ApartElement* end, int group,
+                           const std::byte* w, const float* scales, const float* biases,
+                           float32x4_t (&q)[2]) {
+  q[0] = q[1] = vdupq_n_f32(0.0f);
+  for (; e != end; ++e) {
+    const std::int64_t k = e->column, g = k / group;
+    const std::byte* codes = w + k / kWeightStep * kPanel * kWeightStep + k % kWeightStep;
+    float code[kPanel];
+    for (int r = 0; r < kPanel; ++r) {
+      // Codes that go into signed products have lost their offset.
+      code[r] = static_cast<float>(static_cast<int>(codes[r * kWeightStep]) ^ Offset);
+    }
+    for (int h = 0; h < 2; ++h) {
+      const float32x4_t weight =
+          vfmaq_f32(vld1q_f32(biases + g * kPanel + 4 * h), vld1q_f32(scales + g * kPanel + 4 * h),
+                    vld1q_f32(code + 4 * h));
+      q[h] = vfmaq_n_f32(q[h], weight, e->value);
+    }
+  }
+}
+
 // One block of x times the panel whose first row is n.
 template <int Planes, int Offset>
 void multiply_panel(const IntegerJob& job, std::int64_t m, std::int64_t n, const std::byte* w,
@@ -425,10 +488,17 @@ void multiply_panel(const IntegerJob& job, std::int64_t m, std::int64_t n, const
     }
   }
   for (int i = 0; i < rows; ++i) {
+    const std::int32_t apart = Planes == 2 ? apart_count(x, m + i) : 0;
+    float32x4_t q[2];
+    if (apart > 0) {
+      const ApartElement* first = apart_of(x, m + i);
+      multiply_apart<Offset>(first, first + apart, x.group, w, scales, biases, q);
+    }
     for (int h = 0; h < 2; ++h) {
       if (n + 4 * h >= job.n_end) break;
-      store_first(job.at(m + i, n + 4 * h),
-                  total_of(p[0][i][h], p[1][i][h], p[2][i][h], p[3][i][h]), job.n_end - n - 4 * h);
+      float32x4_t total = total_of(p[0][i][h], p[1][i][h], p[2][i][h], p[3][i][h]);
+      if (apart > 0) total = vaddq_f32(total, q[h]);
+      store_first(job.at(m + i, n + 4 * h), total, job.n_end - n - 4 * h);
     }
   }
 }
@@ -500,15 +570,15 @@ inline void linear_integer(const IntegerRows& x, std::int64_t m_begin, std::int6
 }  // namespace qx
 
 // The two functions under the name of the instruction set, for the table.
-#define QX_DEFINE_INTEGER(isa)                                                                    \
-  namespace qx::isa {                                                                             \
-  void quantize_row(const float* x, std::int64_t cols, int group, int planes, std::int8_t* codes, \
-                    float* scales, float* sums) {                                                 \
-    qx::quantize_row(x, cols, group, planes, codes, scales, sums);                                \
-  }                                                                                               \
-  void linear_integer(const IntegerRows& x, std::int64_t m_begin, std::int64_t m_end,             \
-                      const WeightRows& w, std::int64_t n_begin, std::int64_t n_end, float* out,  \
-                      std::int64_t out_stride, float* scratch) {                                  \
-    qx::linear_integer(x, m_begin, m_end, w, n_begin, n_end, out, out_stride, scratch);           \
-  }                                                                                               \
+#define QX_DEFINE_INTEGER(isa)                                                                     \
+  namespace qx::isa {                                                                              \
+  std::int32_t quantize_row(const float* x, std::int64_t cols, int group, int planes,              \
+                            std::int8_t* codes, float* scales, float* sums, ApartElement* apart) { \
+    return qx::quantize_row(x, cols, group, planes, codes, scales, sums, apart);                   \
+  }                                                                                                \
+  void linear_integer(const IntegerRows& x, std::int64_t m_begin, std::int64_t m_end,              \
+                      const WeightRows& w, std::int64_t n_begin, std::int64_t n_end, float* out,   \
+                      std::int64_t out_stride, float* scratch) {                                   \
+    qx::linear_integer(x, m_begin, m_end, w, n_begin, n_end, out, out_stride, scratch);            \
+  }                                                                                                \
   }

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <vector>
 
 #include "base/half.h"
 #include "kernels/integer.h"
@@ -15,9 +16,25 @@ namespace {
 
 constexpr std::uint32_t kInfinityBits = 0x7F800000u;
 
-// The bits of |x|, whose order as integers puts infinity above all numbers and NaN above infinity.
-std::uint32_t magnitude_bits(float x) {
-  return std::bit_cast<std::uint32_t>(x) & 0x7FFFFFFFu;
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+// The largest |x| of a group as bits, whose order as integers puts infinity above all numbers and
+// NaN above infinity.
+std::uint32_t largest_bits(const float* x, int group) {
+  std::uint32_t largest = 0;
+  for (int i = 0; i < group; ++i) {
+    largest = std::max(largest, std::bit_cast<std::uint32_t>(x[i]) & 0x7FFFFFFFu);
+  }
+  return largest;
+}
+
+// The magnitude above which elements of a row are apart; NaN when one is NaN, so that none is above.
+float limit_of_row(const float* x, std::int64_t groups, int group) {
+  float s[4] = {};
+  for (std::int64_t g = 0; g < groups; ++g) {
+    s[g % 4] += std::bit_cast<float>(largest_bits(x + g * group, group));
+  }
+  return ((s[0] + s[2]) + (s[1] + s[3])) * (kApartRatio / static_cast<float>(groups));
 }
 
 float load_scale(ScaleKind kind, const std::byte* data, std::int64_t index) {
@@ -49,16 +66,27 @@ int activation_at(const IntegerRows& x, std::int64_t m, std::int64_t k) {
 
 }  // namespace
 
-void quantize_row(const float* x, std::int64_t cols, int group, int planes, std::int8_t* codes,
-                  float* scales, float* sums) {
+std::int32_t quantize_row(const float* x, std::int64_t cols, int group, int planes,
+                          std::int8_t* codes, float* scales, float* sums, ApartElement* apart) {
   const float limit = planes == 2 ? kExactLimit : kFastLimit;
   const std::int64_t plane = plane_bytes(cols), groups = cols / group;
   std::fill_n(codes, planes * plane, std::int8_t{0});
   std::fill_n(scales, padded_groups(cols, group), 0.0f);
   std::fill_n(sums, padded_groups(cols, group), 0.0f);
+  const float apart_above = planes == 2 ? limit_of_row(x, groups, group) : kInfinity;
+  std::int32_t count = 0;
+  std::vector<float> rest(static_cast<std::size_t>(group));
   for (std::int64_t g = 0; g < groups; ++g) {
-    std::uint32_t largest = 0;
-    for (int i = 0; i < group; ++i) largest = std::max(largest, magnitude_bits(x[g * group + i]));
+    std::copy_n(x + g * group, group, rest.begin());
+    const auto above = [&](float v) { return std::abs(v) > apart_above; };
+    if (std::count_if(rest.begin(), rest.end(), above) <= kMostApart) {
+      for (int i = 0; i < group; ++i) {
+        if (!above(rest[i])) continue;
+        apart[count++] = {static_cast<std::int32_t>(g * group + i), rest[i]};
+        rest[i] = 0.0f;
+      }
+    }
+    const std::uint32_t largest = largest_bits(rest.data(), group);
     if (largest >= kInfinityBits) {
       scales[g] = std::numeric_limits<float>::quiet_NaN();
       continue;
@@ -69,7 +97,7 @@ void quantize_row(const float* x, std::int64_t cols, int group, int planes, std:
     const float inverse = limit / max;
     int sum = 0;
     for (std::int64_t k = g * group; k < (g + 1) * group; ++k) {
-      const int a = static_cast<int>(std::nearbyint(x[k] * inverse));
+      const int a = static_cast<int>(std::nearbyint(rest[k - g * group] * inverse));
       sum += a;
       // 256 * high + low with low in [-128, 127].
       const int high = planes == 2 ? (a + 128) >> 8 : a;
@@ -78,6 +106,7 @@ void quantize_row(const float* x, std::int64_t cols, int group, int planes, std:
     }
     sums[g] = static_cast<float>(sum);
   }
+  return count;
 }
 
 void linear_integer(const IntegerRows& x, std::int64_t m_begin, std::int64_t m_end,
@@ -100,7 +129,21 @@ void linear_integer(const IntegerRows& x, std::int64_t m_begin, std::int64_t m_e
         const float t = std::fma(scale, static_cast<float>(dot), bias * a[g]);
         p[g % 4] = std::fma(d[g], t, p[g % 4]);
       }
-      out[(m - m_begin) * out_stride + (n - n_begin)] = (p[0] + p[2]) + (p[1] + p[3]);
+      float result = (p[0] + p[2]) + (p[1] + p[3]);
+      const std::int32_t apart = x.apart_counts == nullptr ? 0 : x.apart_counts[m];
+      if (apart > 0) {
+        float q = 0;
+        for (std::int32_t i = 0; i < apart; ++i) {
+          const ApartElement& e = x.apart[m * x.apart_stride + i];
+          const std::int64_t at = n * groups + e.column / w.group;
+          const float weight = std::fma(load_scale(w.scale_kind, w.scales, at),
+                                        static_cast<float>(code_at(row, w.bits, e.column)),
+                                        load_scale(w.scale_kind, w.biases, at));
+          q = std::fma(e.value, weight, q);
+        }
+        result += q;
+      }
+      out[(m - m_begin) * out_stride + (n - n_begin)] = result;
     }
   }
 }

@@ -17,10 +17,13 @@ class Activations {
   Activations(std::int64_t rows, std::int64_t cols, int group, int planes)
       : codes_(rows * planes * plane_bytes(cols)),
         scales_(rows * padded_groups(cols, group)),
-        sums_(rows * padded_groups(cols, group)) {
+        sums_(rows * padded_groups(cols, group)),
+        apart_(rows * most_apart(cols, group)),
+        counts_(rows) {
     for (std::size_t i = 0; i < codes_.size(); ++i) codes_[i] = std::int8_t{-77};
     std::fill(scales_.span().begin(), scales_.span().end(), 1e30f);
     std::fill(sums_.span().begin(), sums_.span().end(), 1e30f);
+    std::fill(apart_.span().begin(), apart_.span().end(), ApartElement{-1, 1e30f});
     view = {planes,
             group,
             cols,
@@ -28,20 +31,31 @@ class Activations {
             padded_groups(cols, group),
             codes_.data(),
             scales_.data(),
-            sums_.data()};
+            sums_.data(),
+            most_apart(cols, group),
+            planes == 2 ? apart_.data() : nullptr,
+            planes == 2 ? counts_.data() : nullptr};
   }
   void quantize(const KernelTable& table, const float* x, std::int64_t rows,
                 std::int64_t x_stride) {
     for (std::int64_t m = 0; m < rows; ++m) {
-      table.quantize_row(x + m * x_stride, view.cols, view.group, view.planes,
-                         view.codes + m * view.row_bytes, view.scales + m * view.groups_stride,
-                         view.sums + m * view.groups_stride);
+      ApartElement* apart = view.apart == nullptr ? nullptr : view.apart + m * view.apart_stride;
+      counts_.data()[m] = table.quantize_row(
+          x + m * x_stride, view.cols, view.group, view.planes, view.codes + m * view.row_bytes,
+          view.scales + m * view.groups_stride, view.sums + m * view.groups_stride, apart);
     }
     EXPECT_TRUE(codes_.front_intact() && scales_.front_intact() && sums_.front_intact());
+    EXPECT_TRUE(apart_.front_intact() && counts_.front_intact());
   }
   std::span<const std::int8_t> codes() const { return codes_.span(); }
   std::span<const float> scales() const { return scales_.span(); }
   std::span<const float> sums() const { return sums_.span(); }
+  std::span<const ApartElement> apart(std::int64_t m) const {
+    return view.apart == nullptr ? std::span<const ApartElement>()
+                                 : std::span<const ApartElement>(view.apart + m * view.apart_stride,
+                                                                 counts_.span()[m]);
+  }
+  std::int64_t rows() const { return static_cast<std::int64_t>(counts_.size()); }
   int value(std::int64_t m, std::int64_t k) const {
     const std::int8_t* row = view.codes + m * view.row_bytes;
     return view.planes == 1 ? row[k] : 256 * row[k] + row[plane_bytes(view.cols) + k];
@@ -51,7 +65,20 @@ class Activations {
  private:
   GuardedBuffer<std::int8_t> codes_;
   Floats scales_, sums_;
+  GuardedBuffer<ApartElement> apart_;
+  GuardedBuffer<std::int32_t> counts_;
 };
+
+// Activations as layers have them: a few elements are far larger than the others, by factors of up
+// to a thousand.
+std::vector<float> activations(Random& random, std::int64_t rows, std::int64_t cols) {
+  std::vector<float> values = gaussians(random, rows * cols);
+  for (std::int64_t i = 0; i < rows * (1 + cols / 150); ++i) {
+    const std::int64_t at = static_cast<std::int64_t>(random.next() % values.size());
+    values[at] *= static_cast<float>(std::pow(10.0, 3 * std::abs(random.gaussian()) / 2));
+  }
+  return values;
+}
 
 std::vector<float> product(const KernelTable& table, const IntegerRows& x, std::int64_t m_begin,
                            std::int64_t m_end, const WeightRows& w, Columns n) {
@@ -87,9 +114,9 @@ void check(const Matrix& matrix, Random& random, std::int64_t m, Columns n, int 
                << n.begin << ".." << n.end << " planes " << planes);
   const std::int64_t width = n.end - n.begin;
   Activations x(m, w.cols, w.group, planes);
-  const std::vector<float> values = gaussians(random, m * w.cols);
-  x.quantize(*all_tables()[0], values.data(), m, w.cols);
-  const std::vector<float> expected = product(*all_tables()[0], x.view, 0, m, w, n);
+  const std::vector<float> values = activations(random, m, w.cols);
+  x.quantize(*integer_tables()[0], values.data(), m, w.cols);
+  const std::vector<float> expected = product(*integer_tables()[0], x.view, 0, m, w, n);
   for (std::int64_t j = 0; j < m; ++j) {
     for (std::int64_t i = 0; i < width; ++i) {
       const RefSum truth = ref_integer_product(x.view, j, w, n.begin + i);
@@ -97,7 +124,7 @@ void check(const Matrix& matrix, Random& random, std::int64_t m, Columns n, int 
                   integer_tolerance(w.cols / w.group, truth.magnitude));
     }
   }
-  for (const KernelTable* table : all_tables()) {
+  for (const KernelTable* table : integer_tables()) {
     SCOPED_TRACE(table->name);
     ASSERT_TRUE(same_bits(product(*table, x.view, 0, m, w, n), expected));
     for (std::int64_t j = 0; j < m; j += std::max<std::int64_t>(1, (m - 1) / 2)) {
@@ -175,13 +202,13 @@ TEST(IntegerLinear, ASumOfLargestProductsIsExact) {
         for (const std::int64_t m : {1, 9}) {
           Activations x(m, 3 * group, group, planes);
           const std::vector<float> values(m * 3 * group, sign * 3.5f);
-          x.quantize(*all_tables()[0], values.data(), m, 3 * group);
+          x.quantize(*integer_tables()[0], values.data(), m, 3 * group);
           ASSERT_EQ(x.value(0, 0), static_cast<int>(sign) * (planes == 2 ? 32512 : 127));
           const std::vector<float> expected =
-              product(*all_tables()[0], x.view, 0, m, matrix.view, {0, 5});
+              product(*integer_tables()[0], x.view, 0, m, matrix.view, {0, 5});
           const RefSum truth = ref_integer_product(x.view, 0, matrix.view, 2);
           EXPECT_NEAR(expected[2], truth.value, integer_tolerance(3, truth.magnitude));
-          for (const KernelTable* table : all_tables()) {
+          for (const KernelTable* table : integer_tables()) {
             EXPECT_TRUE(same_bits(product(*table, x.view, 0, m, matrix.view, {0, 5}), expected))
                 << table->name;
           }
@@ -206,7 +233,7 @@ TEST(IntegerLinear, LargestBytesOfEveryWidth) {
             SCOPED_TRACE(::testing::Message() << "bits " << bits << " group " << group << " planes "
                                               << planes << " high " << high << " M " << m);
             Activations x(m, cols, group, planes);
-            x.quantize(*all_tables()[0], gaussians(random, m * cols).data(), m, cols);
+            x.quantize(*integer_tables()[0], gaussians(random, m * cols).data(), m, cols);
             for (std::int64_t i = 0; i < m; ++i) {
               std::int8_t* row = x.view.codes + i * x.view.row_bytes;
               std::fill_n(row, cols, static_cast<std::int8_t>(high));
@@ -215,8 +242,8 @@ TEST(IntegerLinear, LargestBytesOfEveryWidth) {
               std::fill_n(x.view.sums + i * x.view.groups_stride, 5, static_cast<float>(group * a));
             }
             const std::vector<float> expected =
-                product(*all_tables()[0], x.view, 0, m, matrix.view, {0, 5});
-            for (const KernelTable* table : all_tables()) {
+                product(*integer_tables()[0], x.view, 0, m, matrix.view, {0, 5});
+            for (const KernelTable* table : integer_tables()) {
               EXPECT_TRUE(same_bits(product(*table, x.view, 0, m, matrix.view, {0, 5}), expected))
                   << table->name;
             }
@@ -238,10 +265,10 @@ TEST(IntegerLinear, ScalesOfEverySize) {
     }
     for (const std::int64_t m : {1, 9}) {
       Activations x(m, 160, 32, 2);
-      x.quantize(*all_tables()[0], gaussians(random, m * 160).data(), m, 160);
+      x.quantize(*integer_tables()[0], gaussians(random, m * 160).data(), m, 160);
       const std::vector<float> expected =
-          product(*all_tables()[0], x.view, 0, m, matrix.view, {0, 18});
-      for (const KernelTable* table : all_tables()) {
+          product(*integer_tables()[0], x.view, 0, m, matrix.view, {0, 18});
+      for (const KernelTable* table : integer_tables()) {
         EXPECT_TRUE(same_bits(product(*table, x.view, 0, m, matrix.view, {0, 18}), expected))
             << table->name << " " << scale;
       }
@@ -264,8 +291,8 @@ TEST(IntegerLinear, WeightsAtOddAddresses) {
     odd.biases = biases.data() + 1;
     for (const std::int64_t m : {1, 5, 20}) {
       Activations x(m, 320, 64, 2);
-      x.quantize(*all_tables()[0], gaussians(random, m * 320).data(), m, 320);
-      for (const KernelTable* table : all_tables()) {
+      x.quantize(*integer_tables()[0], gaussians(random, m * 320).data(), m, 320);
+      for (const KernelTable* table : integer_tables()) {
         EXPECT_TRUE(same_bits(product(*table, x.view, 0, m, odd, {0, 35}),
                               product(*table, x.view, 0, m, matrix.view, {0, 35})))
             << table->name;
@@ -278,6 +305,11 @@ void expect_same_activations(const Activations& a, const Activations& b) {
   EXPECT_TRUE(std::equal(a.codes().begin(), a.codes().end(), b.codes().begin()));
   EXPECT_TRUE(same_bits(a.scales(), b.scales()));
   EXPECT_TRUE(same_bits(a.sums(), b.sums()));
+  for (std::int64_t m = 0; m < a.rows(); ++m) {
+    EXPECT_TRUE(std::ranges::equal(a.apart(m), b.apart(m), [](ApartElement i, ApartElement j) {
+      return i.column == j.column && i.value == j.value;
+    }));
+  }
 }
 
 TEST(QuantizeRow, ErrorIsHalfAStepOfTheGroup) {
@@ -288,7 +320,7 @@ TEST(QuantizeRow, ErrorIsHalfAStepOfTheGroup) {
       const std::int64_t cols = 7 * group;
       const std::vector<float> x = gaussians(random, cols);
       Activations a(1, cols, group, planes);
-      a.quantize(*all_tables()[0], x.data(), 1, cols);
+      a.quantize(*integer_tables()[0], x.data(), 1, cols);
       double worst = 0;
       for (std::int64_t g = 0; g < 7; ++g) {
         double largest = 0, sum = 0;
@@ -319,10 +351,12 @@ TEST(QuantizeRow, EveryTableGivesTheSameBits) {
       for (std::int64_t groups = 1; groups <= 9; ++groups) {
         const std::int64_t cols = groups * group;
         for (const double scale : {1.0, 1e-20, 1e30}) {
-          const Floats x = guarded(gaussians(random, 2 * cols, scale));
+          std::vector<float> values = activations(random, 2, cols);
+          for (float& v : values) v = static_cast<float>(v * scale);
+          const Floats x = guarded(values);
           Activations expected(2, cols, group, planes);
-          expected.quantize(*all_tables()[0], x.data(), 2, cols);
-          for (const KernelTable* table : all_tables()) {
+          expected.quantize(*integer_tables()[0], x.data(), 2, cols);
+          for (const KernelTable* table : integer_tables()) {
             SCOPED_TRACE(table->name);
             Activations got(2, cols, group, planes);
             got.quantize(*table, x.data(), 2, cols);
@@ -332,6 +366,73 @@ TEST(QuantizeRow, EveryTableGivesTheSameBits) {
       }
     }
   }
+}
+
+// One element of 100 among ones of 1: without it the step of its group is that of the others.
+TEST(QuantizeRow, LargeElementsAreApart) {
+  for (const int group : {32, 64, 128}) {
+    const std::int64_t cols = 8 * group;
+    std::vector<float> x(cols, 1.0f);
+    x[3 * group + 5] = -100.0f;                                  // alone
+    x[5 * group] = x[6 * group - 1] = 90.0f;                     // two of a group
+    for (int i = 0; i <= kMostApart; ++i) x[group + i] = 80.0f;  // one too many
+    // The mean of the groups is (100 + 90 + 80 + 5) / 8 = 34.4; none exceeds three times that.
+    Activations none(1, cols, group, 2);
+    none.quantize(*integer_tables()[0], x.data(), 1, cols);
+    EXPECT_TRUE(none.apart(0).empty());
+    std::vector<float> wide(x);
+    wide.resize(4 * cols, 1.0f);  // mean 9.3, three times that 28
+    for (const KernelTable* table : integer_tables()) {
+      SCOPED_TRACE(table->name);
+      Activations a(1, 4 * cols, group, 2);
+      a.quantize(*table, wide.data(), 1, 4 * cols);
+      ASSERT_EQ(a.apart(0).size(), 3u);
+      EXPECT_EQ(a.apart(0)[0].column, 3 * group + 5);
+      EXPECT_EQ(a.apart(0)[0].value, -100.0f);
+      EXPECT_EQ(a.apart(0)[1].column, 5 * group);
+      EXPECT_EQ(a.apart(0)[2].column, 6 * group - 1);
+      EXPECT_EQ(a.value(0, 3 * group + 5), 0);
+      EXPECT_EQ(a.value(0, 3 * group + 6), 32512);
+      EXPECT_FLOAT_EQ(a.view.scales[1], 80.0f / 32512);
+      EXPECT_FLOAT_EQ(a.view.scales[3], 1.0f / 32512);
+      EXPECT_EQ(a.view.sums[3], static_cast<float>(32512 * (group - 1)));
+      Activations fast(1, 4 * cols, group, 1);
+      fast.quantize(*table, wide.data(), 1, 4 * cols);
+      EXPECT_FLOAT_EQ(fast.view.scales[3], 100.0f / 127);
+      // Where one element is infinite there is no mean.
+      std::vector<float> infinite(wide);
+      infinite[7 * group] = std::numeric_limits<float>::infinity();
+      a.quantize(*table, infinite.data(), 1, 4 * cols);
+      EXPECT_TRUE(a.apart(0).empty());
+    }
+  }
+}
+
+// No row has room for more than most_apart().
+TEST(QuantizeRow, AsManyApartAsThereCanBe) {
+  for (const std::int64_t groups : {5, 8, 9, 64, 65}) {
+    std::vector<float> x(groups * 32, 0.0f);
+    const auto large = static_cast<std::int64_t>((static_cast<float>(groups) - 1) / kApartRatio);
+    for (std::int64_t g = 0; g < large; ++g) std::fill_n(&x[g * 32 + 5], kMostApart, -7.0f);
+    for (const KernelTable* table : integer_tables()) {
+      Activations a(1, groups * 32, 32, 2);
+      a.quantize(*table, x.data(), 1, groups * 32);
+      EXPECT_EQ(a.apart(0).size(), static_cast<std::size_t>(kMostApart * large)) << table->name;
+      EXPECT_LE(kMostApart * large, most_apart(groups * 32, 32));
+    }
+  }
+}
+
+// The tests above would pass without a single element apart.
+TEST(IntegerLinear, RowsOfTheseTestsHaveElementsApart) {
+  Random random(32);
+  int with = 0;
+  for (int i = 0; i < 100; ++i) {
+    Activations x(1, 640, 64, 2);
+    x.quantize(*integer_tables()[0], activations(random, 1, 640).data(), 1, 640);
+    if (!x.apart(0).empty()) ++with;
+  }
+  EXPECT_GT(with, 30);
 }
 
 // Halves of a step, zeros, groups too small to scale, and what is not a number.
@@ -352,7 +453,7 @@ TEST(QuantizeRow, OddValues) {
     x[192 + 4] = 1.0f;
     x[224 + 9] = 1e-40f;  // group 7: subnormal
     Activations expected(1, 256, 32, planes);
-    expected.quantize(*all_tables()[0], x.data(), 1, 256);
+    expected.quantize(*integer_tables()[0], x.data(), 1, 256);
     EXPECT_EQ(expected.view.scales[0], 1.0f);
     EXPECT_EQ(expected.value(0, 15), 0);   // -0.5
     EXPECT_EQ(expected.value(0, 17), 0);   // 0.5
@@ -363,7 +464,7 @@ TEST(QuantizeRow, OddValues) {
     EXPECT_GT(expected.view.scales[3], 0.0f);
     EXPECT_TRUE(std::isnan(expected.view.scales[4]) && std::isnan(expected.view.scales[5]));
     EXPECT_EQ(expected.value(0, 192 + 3), static_cast<int>(limit));
-    for (const KernelTable* table : all_tables()) {
+    for (const KernelTable* table : integer_tables()) {
       SCOPED_TRACE(table->name);
       Activations got(1, 256, 32, planes);
       got.quantize(*table, x.data(), 1, 256);
@@ -371,7 +472,7 @@ TEST(QuantizeRow, OddValues) {
     }
     Random random(30);
     const Matrix matrix = affine_matrix(random, 4, 32, ScaleKind::kBF16, 3, 256);
-    for (const KernelTable* table : all_tables()) {
+    for (const KernelTable* table : integer_tables()) {
       for (const float y : product(*table, expected.view, 0, 1, matrix.view, {0, 3})) {
         EXPECT_TRUE(std::isnan(y)) << table->name;
       }

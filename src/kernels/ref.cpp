@@ -86,6 +86,16 @@ RefSum ref_integer_product(const IntegerRows& x, std::int64_t m, const WeightRow
     sum.value += d * (scaled + shifted);
     sum.magnitude += std::abs(d) * (std::abs(scaled) + std::abs(shifted));
   }
+  const std::int32_t apart = x.apart_counts == nullptr ? 0 : x.apart_counts[m];
+  for (std::int32_t i = 0; i < apart; ++i) {
+    const ApartElement& e = x.apart[m * x.apart_stride + i];
+    const std::int64_t at = n * (w.cols / w.group) + e.column / w.group;
+    const double scaled = exact(read_float(w.scale_kind, w.scales, at)) *
+                          read_code(w.values + n * (w.cols / 8 * w.bits), e.column, w.bits);
+    const double bias = exact(read_float(w.scale_kind, w.biases, at));
+    sum.value += exact(e.value) * (scaled + bias);
+    sum.magnitude += std::abs(exact(e.value)) * (std::abs(scaled) + std::abs(bias));
+  }
   return sum;
 }
 

@@ -21,7 +21,7 @@ RefSum ref_dot(const float* a, const float* b, std::int64_t n);
 // Row `row` of w as float32, extracted bit by bit; affine: fma(scale, code, bias) in float32.
 std::vector<float> ref_decode_row(const WeightRows& w, std::int64_t row);
 
-// Row m of x times row n of w from their integers, scales and biases.
+// Row m of x, from its integers and its elements apart, times row n of w.
 RefSum ref_integer_product(const IntegerRows& x, std::int64_t m, const WeightRows& w,
                            std::int64_t n);
 

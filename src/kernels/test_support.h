@@ -18,6 +18,9 @@
 
 #include "base/random.h"
 #include "kernels/api.h"
+#if defined(QX_EMULATED_TABLES)
+#include "kernels/emulated/tables.h"
+#endif
 
 namespace qx {
 
@@ -99,9 +102,22 @@ inline ::testing::AssertionResult same_bits(std::span<const float> a, std::span<
   return ::testing::AssertionSuccess();
 }
 
+// The tables that this machine can run, "scalar" first.
 inline std::span<const KernelTable* const> all_tables() {
   const KernelTables& available = available_kernels();
   return {available.tables, static_cast<std::size_t>(available.count)};
+}
+
+// Those and, for their integer kernels, the emulated ones.
+inline std::span<const KernelTable* const> integer_tables() {
+  static const std::vector<const KernelTable*> tables = [] {
+    std::vector<const KernelTable*> list(all_tables().begin(), all_tables().end());
+#if defined(QX_EMULATED_TABLES)
+    for (const KernelTable* table : emulated_tables()) list.push_back(table);
+#endif
+    return list;
+  }();
+  return tables;
 }
 
 constexpr double kUnitRoundoff = 0x1p-24;

@@ -88,6 +88,7 @@ void LinearInput::quantize(ThreadPool& pool, int planes, int group) {
   Integers& to = integers_[index_of(group)];
   const std::int64_t row_bytes = odd_lines(planes * plane_bytes(cols_));
   const std::int64_t stride = padded_groups(cols_, group);
+  const std::int64_t most = planes == 2 ? most_apart(cols_, group) : 0;
   to.rows = {planes,
              group,
              cols_,
@@ -95,11 +96,15 @@ void LinearInput::quantize(ThreadPool& pool, int planes, int group) {
              stride,
              to.codes.reserve(rows_ * row_bytes),
              to.scales.reserve(rows_ * stride),
-             to.sums.reserve(rows_ * stride)};
+             to.sums.reserve(rows_ * stride),
+             most,
+             to.apart.reserve(rows_ * most),
+             to.apart_counts.reserve(rows_)};
   const KernelTable& table = kernels();
   for_each_row(pool, [&](std::int64_t m) {
-    table.quantize_row(x_ + m * cols_, cols_, group, planes, to.rows.codes + m * row_bytes,
-                       to.rows.scales + m * stride, to.rows.sums + m * stride);
+    to.rows.apart_counts[m] = table.quantize_row(
+        x_ + m * cols_, cols_, group, planes, to.rows.codes + m * row_bytes,
+        to.rows.scales + m * stride, to.rows.sums + m * stride, to.rows.apart + m * most);
   });
 }
 

@@ -47,6 +47,8 @@ class LinearInput {
     IntegerRows rows;
     ByteBuffer codes;
     FloatBuffer scales, sums;
+    Buffer<ApartElement> apart;
+    Buffer<std::int32_t> apart_counts;
   };
   void quantize(ThreadPool& pool, int planes, int group);
   void round(ThreadPool& pool);

@@ -19,8 +19,9 @@ namespace qx {
 
 // The arithmetic of linear layers; everything else is float32 in each.
 //   reference  float32 activations and accumulation
-//   exact      affine weights: activations of 16 bits per group, integer sums (kernels/api.h,
-//              IntegerRows); float weights: as reference
+//   exact      affine weights: activations of 16 bits per group, integer sums, the few that are far
+//              larger than their group in float32 (kernels/api.h, IntegerRows); float weights: as
+//              reference
 //   fast       affine weights: activations of 8 bits per group; bfloat16 weights: activations
 //              rounded to bfloat16, products exact, float32 sums (kernels/api.h, linear_bf16);
 //              other float weights: as reference, since rounding would change the weights

@@ -36,7 +36,7 @@ TEST(Cli, HelpListsEveryVerbAndEveryVerbHasAnExample) {
 TEST(Cli, VersionNamesCommitCompilerAndKernels) {
   const Outcome version = run_qx({"--version"});
   EXPECT_EQ(version.exit_code, 0);
-  for (const char* part : {"qx 0.1.0", "commit", "compiler", "kernels"}) {
+  for (const char* part : {"qx 0.2.0", "commit", "compiler", "kernels"}) {
     EXPECT_NE(version.out.find(part), std::string::npos) << version.out;
   }
 }

@@ -22,9 +22,8 @@ TASKS = ["arc_challenge", "arc_easy", "boolq", "hellaswag", "openbookqa", "piqa"
 ITEMS = 40
 # Two float32 implementations of one rule differ by up to 1.1e-4 a choice (rounding of sums of about 1e3 terms).
 TOLERANCE = 2e-3
-# Activations of 16 bits on quantized weights move a choice by 1.5e-3 (root mean square) and at most 1.21e-2 over 2,100
-# real items (docs/performance.md).
-EXACT_TOLERANCE = 1.5e-2
+# Activations of 16 bits on quantized weights move a choice further (docs/performance.md).
+EXACT_TOLERANCE = 4e-3
 
 # What the real files at hand do not have: contexts that end in white space, 3 and 5 choices, labels 1 to 4, marks in
 # brackets, NBSP, case mappings that change the length, double spaces, equal choices, choices that begin with spaces.
@@ -192,7 +191,8 @@ def test_quantized_scores(qx, smollm2, synthetic_dir, monkeypatch, tmp_path, pre
        "--write-prompts", "--precision", precision)
     use_local_data(monkeypatch, synthetic_dir)
     results, samples = lm_eval_samples(hugging_face(tmp_path / "decoded"))
-    compare_run(tmp_path / "runs/q4-hi", results, samples, check_hash=True, tolerance=tolerance)
+    largest, ties = compare_run(tmp_path / "runs/q4-hi", results, samples, check_hash=True, tolerance=tolerance)
+    print(f"{precision}: largest difference of a log-likelihood {largest:.2e}, {ties} ties")
 
 
 PAIRS = [
