@@ -7,8 +7,6 @@ JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
 PREFIX ?= /usr/local
 CACHE  ?= $(or $(QX_CACHE),$(HOME)/.cache/qx)
 FUZZ_SECONDS ?= 30
-# More for `cmake --preset` of the sanitizer builds.
-CONFIGURE ?=
 FORMATTED := $(shell git ls-files '*.cpp' '*.h' 2>/dev/null)
 
 .PHONY: help deps build test test-aarch64 test-browser test-dev test-malformed test-python test-tsan test-clang parity parity-full fuzz \
@@ -31,14 +29,14 @@ test: build  ## unit and end-to-end tests
 	@ctest --test-dir build --output-on-failure -j $(JOBS)
 
 test-dev: deps  ## the same tests under AddressSanitizer and UndefinedBehaviorSanitizer
-	@cmake --preset dev $(CONFIGURE) >/dev/null
+	@cmake --preset dev >/dev/null
 	@cmake --build build-dev -j $(JOBS)
 	@ctest --test-dir build-dev --output-on-failure -j $(JOBS)
 
 TSAN_TESTS := base_test cluster_test model_test generate_test eval_test runs_test convert_test serve_test
 
 test-tsan: deps  ## the tests of everything that runs on several threads, under ThreadSanitizer
-	@cmake --preset tsan $(CONFIGURE) >/dev/null
+	@cmake --preset tsan >/dev/null
 	@cmake --build build-tsan -j $(JOBS) --target $(TSAN_TESTS)
 	@ctest --test-dir build-tsan --output-on-failure -j $(JOBS) -R '^($(subst $() ,|,$(TSAN_TESTS)))$$'
 
@@ -48,7 +46,7 @@ test-malformed: deps  ## 10,000 malformed requests and slow senders to qx serve,
 	@for build in dev tsan; do \
 	  QX_SLOW_SENDERS=100 QX_TEST_PROGRAM=build-$$build/qx build-dev/tests/e2e_test --gtest_filter='MalformedTest.*'; done
 
-test-clang:  ## build libraries and program with clang, warnings as errors, not optimized
+test-clang:  ## build libraries and program with clang, each file by itself, warnings as errors, not optimized
 	@tools/install_deps.sh clang
 	@cmake --preset clang -DQX_TESTS=OFF >/dev/null
 	@cmake --build build-clang -j $(JOBS)

@@ -7,7 +7,7 @@ target_compile_options(qx_flags INTERFACE
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # g++ 12 reports these inside its own standard library headers when it inlines deeply.
   target_compile_options(qx_flags INTERFACE -Wno-null-dereference -Wno-restrict
-    -Wno-stringop-overflow -Wno-array-bounds -Wno-maybe-uninitialized)
+    -Wno-stringop-overflow -Wno-stringop-overread -Wno-array-bounds -Wno-maybe-uninitialized)
 endif()
 if(CMAKE_UNITY_BUILD)
   # A local name may be that of another file's helper; g++ takes a file that is included for a header.
@@ -33,5 +33,6 @@ endif()
 
 find_program(QX_CCACHE ccache)
 if(QX_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${QX_CCACHE})
+  # The second word of it lets ccache keep what was compiled with a precompiled header.
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros ${QX_CCACHE})
 endif()

@@ -17,7 +17,7 @@ fi
 if ! made; then
   echo "Installing the peers into $venv (a few minutes, several GB)" >&2
   python3 -m venv "$venv" >&2
-  "$venv/bin/python" -m pip install --quiet --requirement "$root/tests/parity/requirements.txt" >&2
+  "$venv/bin/python" -m pip install --quiet --no-compile --requirement "$root/tests/parity/requirements.txt" >&2
   cp "$root/tests/parity/requirements.txt" "$stamp"
 fi
 echo "$venv/bin/python"

@@ -89,6 +89,12 @@ KvBits parse_kv_bits(int kv_bits) {
   return static_cast<KvBits>(kv_bits);
 }
 
+FitMethod parse_fit_method(const std::string& name) {
+  for (const FitMethod method : {FitMethod::kMse, FitMethod::kGptq})
+    if (name == fit_method_name(method)) return method;
+  return FitMethod::kMinMax;
+}
+
 CLI::Validator number_in(double least, double most) {
   return {[=](std::string& text) -> std::string {
             double value = 0;

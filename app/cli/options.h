@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/thread_pool.h"
+#include "fit/fit_rows.h"
 #include "io/find_model.h"
 #include "model/model.h"
 #include "recipe/summary.h"
@@ -48,6 +49,8 @@ Precision parse_precision(const std::string& precision, Precision fallback = Pre
 // --kv-bits: 32, 16, 8 or 4
 void add_kv_bits_option(CLI::App& verb, int& kv_bits);
 KvBits parse_kv_bits(int kv_bits);  // of a value that the option let through
+
+FitMethod parse_fit_method(const std::string& name);  // of a name that the option --fit let through
 
 // Of an option's check(): a number from `least` to `most`. CLI11's own Range lets NaN through.
 CLI::Validator number_in(double least, double most);

@@ -15,12 +15,12 @@
 namespace qx::cli {
 namespace {
 
-struct Options {
+struct AuditFlags {
   std::string card;
   OutputOptions out;
 };
 
-void run(const Options& options) {
+void run(const AuditFlags& options) {
   std::string text;
   if (options.card == "-") {
     text.assign(std::istreambuf_iterator<char>(std::cin), {});
@@ -38,7 +38,7 @@ void run(const Options& options) {
 }  // namespace
 
 void add_audit(CLI::App& app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<AuditFlags>();
   CLI::App* verb = app.add_subcommand(
       "audit", "read a card's or an issue's score table; say which claims its numbers support");
   verb->add_option("CARD", options->card, "Markdown or text file; - reads stdin")->required();

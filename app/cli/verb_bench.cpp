@@ -28,7 +28,7 @@ namespace qx::cli {
 namespace {
 namespace fs = std::filesystem;
 
-struct Options {
+struct BenchFlags {
   std::string model, random, precision, output;
   bool force = false, no_peaks = false, allow_swap = false;
   std::uint64_t seed = 0;
@@ -38,7 +38,7 @@ struct Options {
 };
 
 // SHAPE:RECIPE
-Plan random_plan(const Options& o, ModelConfig& config) {
+Plan random_plan(const BenchFlags& o, ModelConfig& config) {
   const std::size_t colon = o.random.find(':');
   if (colon == std::string::npos || colon + 1 == o.random.size()) {
     throw UsageError(
@@ -74,7 +74,7 @@ std::int64_t positions(const BenchSettings& settings) {
   return std::max(settings.prompt, settings.depth + settings.generate);
 }
 
-Subject load_subject(const Options& o, ThreadPool& pool) {
+Subject load_subject(const BenchFlags& o, ThreadPool& pool) {
   Subject s;
   if (!o.random.empty()) {
     ModelConfig config;
@@ -115,7 +115,7 @@ Json conditions_json() {
 
 // Where the measurement is kept; empty when it is not. A run folder takes that of its own model
 // only, which is found out before anything is measured.
-fs::path record_path(const Options& o) {
+fs::path record_path(const BenchFlags& o) {
   if (o.output.empty()) return {};
   const fs::path folder = o.output, record = folder / kSpeedFile;
   std::error_code error;
@@ -178,7 +178,7 @@ void print_text(const Json& d) {
              d["peak_rss_bytes"].get<double>() * 1e-9);
 }
 
-void run(Options o) {
+void run(BenchFlags o) {
   const Precision precision = parse_precision(o.precision);
   if (o.model.empty() == o.random.empty()) {
     throw UsageError("expected either -m DIR or --random SHAPE:RECIPE");
@@ -238,7 +238,7 @@ void run(Options o) {
 }  // namespace
 
 void add_bench(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<BenchFlags>();
   CLI::App* verb =
       app.add_subcommand("bench", "speed of a model, as a share of what this machine can do");
   verb->add_option("-m,--model", o->model, "model directory or Hub id");

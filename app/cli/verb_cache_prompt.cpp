@@ -20,7 +20,7 @@
 namespace qx::cli {
 namespace {
 
-struct Options {
+struct CachePromptFlags {
   std::string model, prompt, output, precision, template_config;
   std::optional<std::string> system_prompt;
   int kv_bits = 32;
@@ -35,7 +35,7 @@ struct CachedText {
 };
 
 // With a chat template the text is the beginning of the user's message.
-CachedText encode_text(const Options& o, const std::filesystem::path& directory,
+CachedText encode_text(const CachePromptFlags& o, const std::filesystem::path& directory,
                        const Tokenizer& tokenizer) {
   const std::string prompt = read_prompt(o.prompt);
   std::optional<ChatTemplate> chat;
@@ -58,7 +58,7 @@ CachedText encode_text(const Options& o, const std::filesystem::path& directory,
   return {tokenizer.encode(chat->render(messages, options), SpecialTokens::kNone), true};
 }
 
-void run(const Options& o) {
+void run(const CachePromptFlags& o) {
   using Clock = std::chrono::steady_clock;
   const Precision precision = parse_precision(o.precision);
   const KvBits kv_bits = parse_kv_bits(o.kv_bits);
@@ -117,7 +117,7 @@ void run(const Options& o) {
 }  // namespace
 
 void add_cache_prompt(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<CachePromptFlags>();
   CLI::App* verb = app.add_subcommand(
       "cache-prompt", "read a long text once, for generate --prompt-cache-file to go on from");
   verb->add_option("-m,--model", o->model, "model directory or Hub id")->required();

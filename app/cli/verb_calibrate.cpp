@@ -19,7 +19,7 @@
 namespace qx::cli {
 namespace {
 
-struct Options {
+struct CalibrateFlags {
   std::string model, text, target, format = "auto", token_weights = "equal";
   std::int64_t windows = 128, ctx = 512, memory_mb = 0;
   std::optional<std::uint64_t> seed;
@@ -54,7 +54,7 @@ Json report_overlaps(const CalibrateReport& report) {
   return out;
 }
 
-void check(const Options& o) {
+void check(const CalibrateFlags& o) {
   if (o.text.empty() && (o.chat || o.skip > 0 || o.share < 1)) {
     throw UsageError("--chat, --skip and --share go with --text");
   }
@@ -73,7 +73,7 @@ CalibrateReport calibrate_or_explain(const CalibrateRequest& request, ThreadPool
   }
 }
 
-void run(const Options& o) {
+void run(const CalibrateFlags& o) {
   check(o);
   require_text_part(o.skip, o.share);
   const auto start = std::chrono::steady_clock::now();
@@ -123,8 +123,8 @@ void run(const Options& o) {
 }  // namespace
 
 void add_calibrate(CLI::App& app) {
-  auto options = std::make_shared<Options>();
-  Options& o = *options;
+  auto options = std::make_shared<CalibrateFlags>();
+  CalibrateFlags& o = *options;
   CLI::App* verb = app.add_subcommand(
       "calibrate", "measure what a model's linear layers read of a text, for convert --fit");
   verb->add_option("-m,--model", o.model, "model directory with float weights, or cached Hub id")

@@ -19,7 +19,7 @@ namespace qx::cli {
 namespace {
 namespace fs = std::filesystem;
 
-struct Options {
+struct CardFlags {
   std::string run, output, check, runs;
   std::vector<std::string> with;
   CardRequest request;
@@ -27,7 +27,7 @@ struct Options {
   OutputOptions out;
 };
 
-void write(const Options& options) {
+void write(const CardFlags& options) {
   CardRequest request = options.request;
   request.run = options.run;
   request.with.assign(options.with.begin(), options.with.end());
@@ -48,7 +48,7 @@ void write(const Options& options) {
   }
 }
 
-void check(const Options& options) {
+void check(const CardFlags& options) {
   if (options.runs.empty()) {
     throw UsageError("--check needs --runs RUNS, the folder that holds the card's runs");
   }
@@ -70,7 +70,7 @@ void check(const Options& options) {
   }
 }
 
-void run(const Options& options) {
+void run(const CardFlags& options) {
   if (options.check.empty() == options.run.empty()) {
     throw UsageError("got " + std::string(options.run.empty() ? "no run" : "a run and --check") +
                      ", expected RUNS/A to write its card, or --check CARD --runs RUNS");
@@ -89,8 +89,8 @@ void run(const Options& options) {
 }  // namespace
 
 void add_card(CLI::App& app) {
-  auto options = std::make_shared<Options>();
-  Options& o = *options;
+  auto options = std::make_shared<CardFlags>();
+  CardFlags& o = *options;
   CLI::App* verb = app.add_subcommand(
       "card", "write a run's model card from measurements alone, or check a card against its runs");
   verb->add_option("RUN", o.run, "folder RUNS/A of the model that the card is about");

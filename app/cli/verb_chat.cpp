@@ -31,7 +31,7 @@ namespace fs = std::filesystem;
 // Positions, unless --ctx says how many: keys and values take memory only as the conversation grows.
 constexpr std::int64_t kChatContext = 8192;
 
-struct Options {
+struct ChatFlags {
   std::string model, precision, template_config, history_file, load, cache_file;
   std::optional<std::string> system;
   int kv_bits = 32;
@@ -56,8 +56,8 @@ struct ChatModel {
 };
 
 // Drafts for the model, if any are asked for and the draft model fits it. `required`: it has to.
-void add_drafter(const Options& o, ChatModel& out, const fs::path& directory, std::int64_t context,
-                 bool required, ThreadPool& pool) {
+void add_drafter(const ChatFlags& o, ChatModel& out, const fs::path& directory,
+                 std::int64_t context, bool required, ThreadPool& pool) {
   if (!o.draft.wanted()) return;
   const DraftTarget target = {.verb = "chat",
                               .directory = directory,
@@ -77,7 +77,7 @@ void add_drafter(const Options& o, ChatModel& out, const fs::path& directory, st
 }
 
 // first: what the command line names, rather than what /model does.
-std::unique_ptr<ChatModel> open_model(const Options& o, const std::string& name, ThreadPool& pool,
+std::unique_ptr<ChatModel> open_model(const ChatFlags& o, const std::string& name, ThreadPool& pool,
                                       bool first) {
   const fs::path directory = resolve_model(name);
   std::optional<ChatTemplate> chat_template = ChatTemplate::load(directory);
@@ -123,7 +123,7 @@ std::unique_ptr<ChatModel> open_model(const Options& o, const std::string& name,
 }
 
 // What an earlier chat read need not be read again. How many tokens that are.
-std::int64_t load_cache(const Options& o, ChatModel& model) {
+std::int64_t load_cache(const ChatFlags& o, ChatModel& model) {
   require_kv_target(o.cache_file, true);
   if (!fs::exists(o.cache_file)) return 0;
   const KvFile file(o.cache_file);
@@ -137,7 +137,7 @@ fs::path with_home(const std::string& path) {
                                                    : fs::path(path);
 }
 
-fs::path history_path(const Options& o) {
+fs::path history_path(const ChatFlags& o) {
   if (o.no_history) return {};
   if (!o.history_file.empty()) return o.history_file;
   const char* state = std::getenv("XDG_STATE_HOME");
@@ -159,7 +159,7 @@ std::string statistics(const Generation& g, bool drafts) {
 
 class Chat {
  public:
-  explicit Chat(const Options& o)
+  explicit Chat(const ChatFlags& o)
       : o_(o),
         pool_(start_compute(o.compute)),
         model_(open_model(o, o.model, *pool_, true)),
@@ -367,7 +367,7 @@ class Chat {
     fmt::print(stderr, "temperature {}\n", temperature);
   }
 
-  Options o_;
+  ChatFlags o_;
   std::unique_ptr<ThreadPool> pool_;
   std::unique_ptr<ChatModel> model_;
   Json first_identity_;  // of the command line's model, whose keys and values the file holds
@@ -382,7 +382,7 @@ class Chat {
 }  // namespace
 
 void add_chat(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<ChatFlags>();
   CLI::App* verb = app.add_subcommand("chat", "a conversation with a model");
   verb->add_option("-m,--model", o->model, "model directory or Hub id, with a chat template")
       ->required();

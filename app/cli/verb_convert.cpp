@@ -18,7 +18,7 @@ namespace qx::cli {
 namespace {
 namespace fs = std::filesystem;
 
-struct Options {
+struct ConvertFlags {
   std::string model, target, recipe, like, dtype, rounding = "cpu", fit = "minmax", calibration,
                                                   column_order = "natural";
   double damping = 0.01;
@@ -30,7 +30,7 @@ struct Options {
   ComputeOptions compute;
 };
 
-void check(const Options& o) {
+void check(const ConvertFlags& o) {
   if (o.recipe.empty() == o.like.empty()) {
     throw UsageError("expected one of --recipe NAME or FILE, and --like DIR");
   }
@@ -39,7 +39,7 @@ void check(const Options& o) {
   }
 }
 
-ConvertRequest make_request(const Options& o) {
+ConvertRequest make_request(const ConvertFlags& o) {
   ConvertRequest request;
   request.target = o.target;
   request.plan.recipe = o.recipe;
@@ -69,7 +69,7 @@ std::string bytes_text(std::int64_t bytes) {
 }
 
 // One line per storage form: how many tensors and weights have it, and their bytes.
-void print_summary(const ConvertPlan& p, const Options& o) {
+void print_summary(const ConvertPlan& p, const ConvertFlags& o) {
   struct Sum {
     std::int64_t tensors = 0, weights = 0, bytes = 0;
   };
@@ -98,7 +98,7 @@ void warn(const std::vector<std::string>& warnings) {
   for (const std::string& w : warnings) fmt::print(stderr, "warning: {}\n", w);
 }
 
-void dry_run(const ConvertRequest& request, const Options& o) {
+void dry_run(const ConvertRequest& request, const ConvertFlags& o) {
   const ConvertPlan p = plan_conversion(request);
   warn(p.warnings);
   if (o.output.json) {
@@ -109,7 +109,7 @@ void dry_run(const ConvertRequest& request, const Options& o) {
   fmt::print("nothing was written (--dry-run)\n");
 }
 
-void run(const Options& o) {
+void run(const ConvertFlags& o) {
   const auto start = std::chrono::steady_clock::now();
   check(o);
   ConvertRequest request = make_request(o);
@@ -151,8 +151,8 @@ void run(const Options& o) {
 }  // namespace
 
 void add_convert(CLI::App& app) {
-  auto options = std::make_shared<Options>();
-  Options& o = *options;
+  auto options = std::make_shared<ConvertFlags>();
+  ConvertFlags& o = *options;
   CLI::App* verb = app.add_subcommand(
       "convert", "make an MLX model directory: quantize by a recipe, or change the float type");
   verb->add_option("-m,--model", o.model, "model directory, .gguf file, or cached Hub id")

@@ -24,7 +24,7 @@ namespace qx::cli {
 namespace {
 namespace fs = std::filesystem;
 
-struct Options {
+struct DataFlags {
   std::vector<std::string> tasks;
   std::string data;
   bool force = false, accept_size = false, no_train = false;
@@ -38,7 +38,7 @@ std::vector<const Task*> chosen_tasks(const std::vector<std::string>& names) {
   return parse_task_list(list.empty() ? "all" : list);
 }
 
-fs::path fetch_folder(const Options& o) {
+fs::path fetch_folder(const DataFlags& o) {
   if (!o.data.empty()) return o.data;
   const fs::path cache = cache_directory();
   if (cache.empty()) {
@@ -60,7 +60,7 @@ const char* status_name(FetchStatus status) {
 }
 
 void print_fetched(const std::vector<FetchedFile>& files, const fs::path& folder,
-                   const RowsClient& client, const Options& o) {
+                   const RowsClient& client, const DataFlags& o) {
   if (o.output.json) {
     Json list = Json::array();
     for (const FetchedFile& f : files) {
@@ -91,7 +91,7 @@ void print_fetched(const std::vector<FetchedFile>& files, const fs::path& folder
              client.settings().service.text(), client.retries());
 }
 
-void run_fetch(const Options& o) {
+void run_fetch(const DataFlags& o) {
   const std::vector<WantedFile> wanted = wanted_files(chosen_tasks(o.tasks), !o.no_train);
   const fs::path folder = fetch_folder(o);
   const HubSettings settings = hub_settings(process_environment);
@@ -209,7 +209,7 @@ struct Findings {
   std::size_t errors = 0, warnings = 0;
 };
 
-Findings print_checks(const std::vector<TaskCheck>& checks, const Options& o) {
+Findings print_checks(const std::vector<TaskCheck>& checks, const DataFlags& o) {
   Findings found;
   Json tasks = Json::array();
   if (!o.output.json) {
@@ -246,7 +246,7 @@ Findings print_checks(const std::vector<TaskCheck>& checks, const Options& o) {
   return found;
 }
 
-void run_check(const Options& o) {
+void run_check(const DataFlags& o) {
   CheckOptions options;
   if (!o.data.empty()) {
     options.folder = o.data;
@@ -268,7 +268,7 @@ void run_check(const Options& o) {
   }
 }
 
-void add_common(CLI::App& verb, Options& o, const char* data_help) {
+void add_common(CLI::App& verb, DataFlags& o, const char* data_help) {
   verb.add_option("TASK", o.tasks,
                   "arc_challenge, arc_easy, boolq, hellaswag, openbookqa, piqa, winogrande or all "
                   "(the default), or the path of a description (.json)")
@@ -284,8 +284,8 @@ void add_data(CLI::App& app) {
   verb->require_subcommand(1);
   set_example(*verb, "qx data fetch arc_easy piqa && qx data check");
 
-  auto fetch_options = std::make_shared<Options>();
-  Options& f = *fetch_options;
+  auto fetch_options = std::make_shared<DataFlags>();
+  DataFlags& f = *fetch_options;
   CLI::App* fetch = verb->add_subcommand(
       "fetch", "get evaluation and train sets from the Hugging Face Hub; resumes what was stopped");
   add_common(*fetch, f, "folder to write (default: tasks/ in the cache, where qx eval looks)");
@@ -297,8 +297,8 @@ void add_data(CLI::App& app) {
   set_example(*fetch, "HF_TOKEN=hf_.. qx data fetch all");
   fetch->callback([fetch_options] { run_fetch(*fetch_options); });
 
-  auto check_options = std::make_shared<Options>();
-  Options& c = *check_options;
+  auto check_options = std::make_shared<DataFlags>();
+  DataFlags& c = *check_options;
   CLI::App* check = verb->add_subcommand(
       "check", "what a folder of task data holds, and what is wrong with it (exit 1 on errors)");
   add_common(*check, c, "folder to check (default: where qx eval would take each task from)");

@@ -11,7 +11,7 @@
 namespace qx::cli {
 namespace {
 
-struct Options {
+struct DiffFlags {
   std::string a, b;
   ComputeOptions compute;
   OutputOptions out;
@@ -94,7 +94,7 @@ void print_text(const DirectoryDiff& diff) {
   if (diff.is_empty()) fmt::print("no differences\n");
 }
 
-void run(const Options& o) {
+void run(const DiffFlags& o) {
   const auto a = resolve_model(o.a), b = resolve_model(o.b);
   const std::unique_ptr<ThreadPool> pool = start_compute(o.compute);
   const DirectoryDiff diff = diff_directories(a, b, *pool, o.out.quiet);
@@ -108,8 +108,8 @@ void run(const Options& o) {
 }  // namespace
 
 void add_diff(CLI::App& app) {
-  auto options = std::make_shared<Options>();
-  Options& o = *options;
+  auto options = std::make_shared<DiffFlags>();
+  DiffFlags& o = *options;
   CLI::App* verb = app.add_subcommand(
       "diff", "what differs between two model directories: tensors, config, other files");
   verb->add_option("A", o.a, "model directory, or cached Hub id")->required();

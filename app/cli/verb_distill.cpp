@@ -12,14 +12,14 @@
 namespace qx::cli {
 namespace {
 
-struct Options {
+struct DistillFlags {
   std::string model, base, format = "auto", text, calibration, target;
   DistillRequest request;
   ComputeOptions compute;
   OutputOptions out;
 };
 
-void run(const Options& o) {
+void run(const DistillFlags& o) {
   if (o.text.empty() == o.calibration.empty()) {
     throw UsageError("expected one of --text FILE and --calibration FILE");
   }
@@ -56,8 +56,8 @@ void run(const Options& o) {
 }  // namespace
 
 void add_distill(CLI::App& app) {
-  auto options = std::make_shared<Options>();
-  Options& o = *options;
+  auto options = std::make_shared<DistillFlags>();
+  DistillFlags& o = *options;
   CLI::App* verb = app.add_subcommand(
       "distill", "adjust the scales and biases of a quantized model to the model it was made from");
   verb->add_option("-m,--model", o.model, "the quantized directory to start from")->required();

@@ -28,7 +28,7 @@ namespace qx::cli {
 namespace {
 namespace fs = std::filesystem;
 
-struct Options {
+struct DivergenceFlags {
   std::vector<std::string> models;
   std::string base, base_cache, output, calibration;
   std::int64_t worst = 10;
@@ -39,7 +39,7 @@ struct Options {
 
 // Everything but the models, which come and go.
 struct Setup {
-  const Options& options;
+  const DivergenceFlags& options;
   Precision precision;
   KvBits kv_bits, base_kv_bits;
   NamedModel base;
@@ -158,7 +158,7 @@ void require_memory_for_all(const Setup& s) {
   }
 }
 
-Setup make_setup(const Options& options) {
+Setup make_setup(const DivergenceFlags& options) {
   const DistanceOptions& o = options.distance;
   if (options.together && !options.base_cache.empty()) {
     throw UsageError("--together keeps nothing of the base: it excludes --base-cache");
@@ -407,7 +407,7 @@ void print_table(const Setup& s, const Json& json) {
   for (const auto& [name, entry] : json["variants"].items()) print_worst(name, entry);
 }
 
-void run(const Options& options) {
+void run(const DivergenceFlags& options) {
   const Setup setup = make_setup(options);
   const Json overlap = calibration_overlap(setup);
   const Json json = document(setup, measure(setup), overlap);
@@ -422,7 +422,7 @@ void run(const Options& options) {
 }  // namespace
 
 void add_divergence(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<DivergenceFlags>();
   CLI::App* verb = app.add_subcommand(
       "divergence", "KL divergence and agreement of next-token distributions with a base model's");
   verb->add_option("-m,--model", o->models,

@@ -25,7 +25,7 @@ namespace qx::cli {
 namespace {
 namespace fs = std::filesystem;
 
-struct Options {
+struct EvalFlags {
   std::vector<std::string> models;
   std::string tasks, runs, data, convention, template_config, precision, calibration;
   int kv_bits = 32;
@@ -39,7 +39,7 @@ struct Options {
   ComputeOptions compute;
 };
 
-EvalRequest make_request(const Options& o) {
+EvalRequest make_request(const EvalFlags& o) {
   EvalRequest request;
   request.tasks = parse_task_list(o.tasks);
   request.precision = parse_precision(o.precision);
@@ -194,7 +194,7 @@ struct Ready {
   EvalRequest request;
   std::unique_ptr<ThreadPool> pool;
 };
-Ready get_ready(const Options& o, const Communicator* ranks) {
+Ready get_ready(const EvalFlags& o, const Communicator* ranks) {
   Ready ready{make_request(o), nullptr};
   const int local = ranks != nullptr ? ranks->local_size() : 1;
   ready.request.ranks = ranks != nullptr ? ranks->size() : 1;
@@ -210,7 +210,7 @@ Ready get_ready(const Options& o, const Communicator* ranks) {
   return ready;
 }
 
-void warn_of_bound_cores(const Options& o, const ThreadPool& pool, const Communicator& ranks) {
+void warn_of_bound_cores(const EvalFlags& o, const ThreadPool& pool, const Communicator& ranks) {
   const int fair = machine_cores() / ranks.local_size();
   if (o.out.quiet || o.compute.threads > 0 || pool.threads() >= fair) return;
   fmt::print(
@@ -221,7 +221,7 @@ void warn_of_bound_cores(const Options& o, const ThreadPool& pool, const Communi
 }
 
 // Fitted codes are judged too well by items that they were fitted to.
-void warn_of_overlap(const Options& o, const EvalRequest& request) {
+void warn_of_overlap(const EvalFlags& o, const EvalRequest& request) {
   if (o.calibration.empty()) return;
   const Calibration calibration(o.calibration);
   for (const EvalModel& model : request.models) {
@@ -243,7 +243,7 @@ void warn_of_overlap(const Options& o, const EvalRequest& request) {
   }
 }
 
-void lead(const Options& o, RankTeam* team) {
+void lead(const EvalFlags& o, RankTeam* team) {
   const Communicator* ranks = team != nullptr ? &team->ranks() : nullptr;
   const Ready ready = get_ready(o, ranks);
   const EvalRequest& request = ready.request;
@@ -270,7 +270,7 @@ void lead(const Options& o, RankTeam* team) {
   }
 }
 
-void run(const Options& o) {
+void run(const EvalFlags& o) {
   const std::optional<Launch> launch = find_launch();
   if (!launch || !launch->parallel()) return lead(o, nullptr);
   const std::unique_ptr<Communicator> ranks = join_mpi(launch->size);
@@ -286,7 +286,7 @@ void run(const Options& o) {
   });
 }
 
-void add_few_shot_options(CLI::App& verb, Options& o) {
+void add_few_shot_options(CLI::App& verb, EvalFlags& o) {
   verb.add_option(
           "--shots", o.shots,
           "examples before each question, drawn from TASK.train.jsonl as lm-eval draws them")
@@ -301,7 +301,7 @@ void add_few_shot_options(CLI::App& verb, Options& o) {
       ->excludes(multiturn);
 }
 
-void add_options(CLI::App& verb, Options& o) {
+void add_options(CLI::App& verb, EvalFlags& o) {
   verb.add_option(
           "-m,--model", o.models,
           "model directory, Hub id, or NAME=DIR; several for several models on the same items")
@@ -343,7 +343,7 @@ void add_options(CLI::App& verb, Options& o) {
 }  // namespace
 
 void add_eval(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<EvalFlags>();
   CLI::App* verb = app.add_subcommand("eval", "answer multiple-choice tasks and keep every answer");
   add_options(*verb, *o);
   add_precision_option(*verb, o->precision);

@@ -12,13 +12,13 @@
 namespace qx::cli {
 namespace {
 
-struct Options {
+struct ExportRunFlags {
   std::string run, target, data, model;
   bool force = false;
   OutputOptions out;
 };
 
-void run(const Options& o) {
+void run(const ExportRunFlags& o) {
   ExportRequest request;
   request.target = o.target;
   request.force = o.force;
@@ -37,7 +37,7 @@ void run(const Options& o) {
 }  // namespace
 
 void add_export_run(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<ExportRunFlags>();
   CLI::App* verb =
       app.add_subcommand("export-run", "a run in lm-eval's layout: samples and results");
   verb->add_option("RUN", o->run, "a run folder RUNS/NAME of qx eval")->required();

@@ -22,7 +22,7 @@
 namespace qx::cli {
 namespace {
 
-struct Options {
+struct GenerateFlags {
   std::string model, prompt, precision, template_config, json_schema, cache_file;
   std::optional<std::string> system_prompt, prefill;
   int kv_bits = 32;
@@ -35,8 +35,8 @@ struct Options {
   ComputeOptions compute;
 };
 
-std::string render_prompt(const Options& o, const ChatTemplate& chat, const Tokenizer& tokenizer,
-                          const std::string& prompt) {
+std::string render_prompt(const GenerateFlags& o, const ChatTemplate& chat,
+                          const Tokenizer& tokenizer, const std::string& prompt) {
   Json messages = Json::array();
   if (o.system_prompt) messages.push_back({{"role", "system"}, {"content", *o.system_prompt}});
   messages.push_back({{"role", "user"}, {"content", prompt}});
@@ -52,7 +52,7 @@ std::string render_prompt(const Options& o, const ChatTemplate& chat, const Toke
   return chat.render(messages, options);
 }
 
-std::vector<TokenId> encode_prompt(const Options& o, const std::filesystem::path& directory,
+std::vector<TokenId> encode_prompt(const GenerateFlags& o, const std::filesystem::path& directory,
                                    const Tokenizer& tokenizer) {
   const std::string prompt = read_prompt(o.prompt);
   std::optional<ChatTemplate> chat;
@@ -71,7 +71,7 @@ std::vector<TokenId> encode_prompt(const Options& o, const std::filesystem::path
 
 // The prompt goes on from the text that qx cache-prompt read. As in mlx-lm: of the rendered template what
 // stands before the prompt is taken to be there.
-std::vector<TokenId> continue_cached(const Options& o, const std::filesystem::path& directory,
+std::vector<TokenId> continue_cached(const GenerateFlags& o, const std::filesystem::path& directory,
                                      const Tokenizer& tokenizer, const KvFile& cache) {
   const std::string prompt = read_prompt(o.prompt);
   std::vector<TokenId> tokens = cache.only_sequence().tokens;
@@ -102,7 +102,7 @@ std::vector<TokenId> continue_cached(const Options& o, const std::filesystem::pa
 }
 
 // The file's contents, when they are those of this model and these settings. Null: none is asked for.
-std::unique_ptr<KvFile> open_cache(const Options& o, const std::filesystem::path& directory) {
+std::unique_ptr<KvFile> open_cache(const GenerateFlags& o, const std::filesystem::path& directory) {
   if (o.cache_file.empty()) return nullptr;
   if (o.system_prompt) {
     throw UsageError(
@@ -129,7 +129,7 @@ Json logprobs_json(const std::vector<StepLogprobs>& steps) {
   return out;
 }
 
-Json result_json(const Options& o, const Model& model, const Generation& g,
+Json result_json(const GenerateFlags& o, const Model& model, const Generation& g,
                  const std::string& text) {
   Json document = {{"text", text},
                    {"tokens", g.tokens},
@@ -153,7 +153,7 @@ Json result_json(const Options& o, const Model& model, const Generation& g,
 
 // What --json-schema asks for. The file is read before the model is, so that a fault in it shows at
 // once.
-std::shared_ptr<SchemaGrammar> read_schema(const Options& o) {
+std::shared_ptr<SchemaGrammar> read_schema(const GenerateFlags& o) {
   if (o.json_schema.empty()) return nullptr;
   if (o.prefill) {
     throw UsageError(
@@ -164,7 +164,7 @@ std::shared_ptr<SchemaGrammar> read_schema(const Options& o) {
                                          o.json_schema);
 }
 
-void print_statistics(const Options& o, const Generation& g, int threads) {
+void print_statistics(const GenerateFlags& o, const Generation& g, int threads) {
   const std::string reused =
       g.reused_tokens > 0 ? fmt::format(" ({} of them from the file)", g.reused_tokens) : "";
   fmt::print(stderr, "Prompt: {} tokens{}, {:.1f} tokens-per-sec\n", g.prompt_tokens, reused,
@@ -178,8 +178,9 @@ void print_statistics(const Options& o, const Generation& g, int threads) {
 }
 
 // Shows the text as it comes, unless it is to be part of a document, and gives it whole.
-Generation write_text(Options& o, Model& model, KeptSequence& kept, const Tokenizer& tokenizer,
-                      std::span<const TokenId> prompt, std::string& text) {
+Generation write_text(GenerateFlags& o, Model& model, KeptSequence& kept,
+                      const Tokenizer& tokenizer, std::span<const TokenId> prompt,
+                      std::string& text) {
   StreamDetokenizer detokenizer(tokenizer, DecodeSpecial::kKeep);
   const auto emit = [&](const std::string& piece) {
     text += piece;
@@ -196,7 +197,7 @@ Generation write_text(Options& o, Model& model, KeptSequence& kept, const Tokeni
   return g;
 }
 
-void run(Options o) {
+void run(GenerateFlags o) {
   const Precision precision = parse_precision(o.precision);
   const std::shared_ptr<SchemaGrammar> schema = read_schema(o);
   const std::filesystem::path directory = resolve_model(o.model);
@@ -270,7 +271,7 @@ void run(Options o) {
 }  // namespace
 
 void add_generate(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<GenerateFlags>();
   CLI::App* verb = app.add_subcommand("generate", "text from a prompt");
   verb->add_option("-m,--model", o->model, "model directory or Hub id")->required();
   verb->add_option("-p,--prompt", o->prompt,

@@ -12,7 +12,7 @@
 namespace qx::cli {
 namespace {
 
-struct Options {
+struct ImportFlags {
   std::string source, target, dtype = "bfloat16";
   bool force = false;
   std::optional<std::uint64_t> permute_channels;
@@ -20,7 +20,7 @@ struct Options {
   OutputOptions output;
 };
 
-void run(const Options& options) {
+void run(const ImportFlags& options) {
   const auto dtype = float_dtype_from_config(options.dtype);
   if (!dtype) {
     throw UsageError(
@@ -54,7 +54,7 @@ void run(const Options& options) {
 }  // namespace
 
 void add_import(CLI::App& app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ImportFlags>();
   CLI::App* verb = app.add_subcommand(
       "import", "write a Hugging Face model directory from a GGUF file (llama, qwen2, qwen3)");
   verb->add_option("FILE", options->source, "the GGUF file")->required();

@@ -12,14 +12,14 @@
 namespace qx::cli {
 namespace {
 
-struct Options {
+struct ImportRunFlags {
   std::vector<std::string> paths;
   std::string target;
   bool force = false;
   OutputOptions out;
 };
 
-void run(const Options& o) {
+void run(const ImportRunFlags& o) {
   const ImportOutcome outcome = import_run({{o.paths.begin(), o.paths.end()}, o.target, o.force});
   if (o.out.json) {
     Json json{{"run", o.target}, {"tasks", Json::object()}, {"notes", outcome.notes}};
@@ -41,7 +41,7 @@ void run(const Options& o) {
 }  // namespace
 
 void add_import_run(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<ImportRunFlags>();
   CLI::App* verb = app.add_subcommand(
       "import-run", "results of lm-eval or mlx_lm.evaluate as a run that qx compare reads");
   verb->add_option("PATHS", o->paths,

@@ -17,7 +17,7 @@ namespace qx::cli {
 namespace {
 namespace fs = std::filesystem;
 
-struct Options {
+struct InspectFlags {
   std::string model, source;
   bool tensors = false, as_recipe = false, errors = false;
   ComputeOptions compute;
@@ -147,7 +147,7 @@ void print_text(const MeasuredDirectory& m, const std::vector<StorageRow>& rows,
   for (const std::string& problem : m.problems) fmt::print("problem: {}\n", problem);
 }
 
-void run(const Options& o) {
+void run(const InspectFlags& o) {
   if (o.as_recipe && (o.tensors || o.output.json)) {
     throw UsageError("--as-recipe prints a recipe file, expected neither --tensors nor --json");
   }
@@ -180,8 +180,8 @@ void run(const Options& o) {
 }  // namespace
 
 void add_inspect(CLI::App& app) {
-  auto options = std::make_shared<Options>();
-  Options& o = *options;
+  auto options = std::make_shared<InspectFlags>();
+  InspectFlags& o = *options;
   CLI::App* verb = app.add_subcommand(
       "inspect", "what a model directory holds, measured: widths, bits per weight, problems");
   verb->add_option("DIR", o.model, "model directory, or cached Hub id")->required();

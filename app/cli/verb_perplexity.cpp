@@ -15,7 +15,7 @@ namespace qx::cli {
 namespace {
 namespace fs = std::filesystem;
 
-struct Options {
+struct PerplexityFlags {
   std::string model;
   DistanceOptions distance;
 };
@@ -36,7 +36,7 @@ Json result_json(const Perplexity& result, const MeasuredText& text) {
   return json;
 }
 
-void run(const Options& options) {
+void run(const PerplexityFlags& options) {
   const DistanceOptions& o = options.distance;
   const Precision precision = parse_precision(o.precision, kDistancePrecision);
   const TextRequest request = make_text_request(o);
@@ -75,7 +75,7 @@ void run(const Options& options) {
 }  // namespace
 
 void add_perplexity(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<PerplexityFlags>();
   CLI::App* verb = app.add_subcommand(
       "perplexity", "perplexity of a text, by llama.cpp's, mlx-lm's or a sliding window's rule");
   verb->add_option("-m,--model", o->model, "model directory or Hub id")->required();

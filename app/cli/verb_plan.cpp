@@ -13,7 +13,7 @@
 
 namespace qx::cli {
 namespace {
-struct Options {
+struct PlanFlags {
   std::string model, recipe, like, dtype, fit;
   std::optional<int> group_size;
   std::int64_t context = 0;  // 0: the default
@@ -22,7 +22,7 @@ struct Options {
   OutputOptions output;
 };
 
-PlanRequest make_request(const Options& o) {
+PlanRequest make_request(const PlanFlags& o) {
   if (o.recipe.empty() == o.like.empty()) {
     throw UsageError("expected one of --recipe NAME or FILE, and --like DIR");
   }
@@ -50,7 +50,7 @@ std::string fit_text(const MemoryNeeds& needs, std::int64_t limit, const std::st
                     : fmt::format("fits {}: NO, {} too much", size, bytes_text(-spare));
 }
 
-void print_text(const ModelPlan& planned, const Options& o) {
+void print_text(const ModelPlan& planned, const PlanFlags& o) {
   const Plan& plan = planned.plan;
   const ModelConfig& config = planned.config;
   const MemoryNeeds& needs = planned.needs;
@@ -74,7 +74,7 @@ void print_text(const ModelPlan& planned, const Options& o) {
   }
 }
 
-void run(const Options& o) {
+void run(const PlanFlags& o) {
   ModelPlanRequest request;
   request.model = o.model;
   request.plan = make_request(o);
@@ -95,8 +95,8 @@ void run(const Options& o) {
 }  // namespace
 
 void add_plan(CLI::App& app) {
-  auto options = std::make_shared<Options>();
-  Options& o = *options;
+  auto options = std::make_shared<PlanFlags>();
+  PlanFlags& o = *options;
   CLI::App* verb = app.add_subcommand(
       "plan", "what a recipe does to a model: bits, rule and exact bytes per tensor, no weights");
   verb->add_option("-m,--model", o.model,

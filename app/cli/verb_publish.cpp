@@ -15,13 +15,13 @@
 namespace qx::cli {
 namespace {
 
-struct Options {
+struct PublishFlags {
   std::string directory, repository;
   bool dry_run = false;
   OutputOptions out;
 };
 
-void run(const Options& options) {
+void run(const PublishFlags& options) {
   const std::string command = upload_command(options.directory, options.repository);
   if (!options.dry_run) {
     throw UsageError(without_controls(
@@ -44,7 +44,7 @@ void run(const Options& options) {
 }  // namespace
 
 void add_publish(CLI::App& app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<PublishFlags>();
   CLI::App* verb = app.add_subcommand(
       "publish", "what an upload of a model directory to the Hub would send (--dry-run)");
   verb->add_option("DIR", options->directory, "model directory")->required();

@@ -16,7 +16,7 @@
 namespace qx::cli {
 namespace {
 
-struct Options {
+struct ScoreFlags {
   std::string model, requests, output, precision;
   int kv_bits = 32;
   bool force = false, allow_swap = false;
@@ -24,7 +24,7 @@ struct Options {
   ComputeOptions compute;
 };
 
-void run(const Options& o) {
+void run(const ScoreFlags& o) {
   const Precision precision = parse_precision(o.precision);
   const std::filesystem::path directory = resolve_model(o.model);
   const bool from_stdin = o.requests == "-";
@@ -85,7 +85,7 @@ void run(const Options& o) {
 }  // namespace
 
 void add_score(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<ScoreFlags>();
   CLI::App* verb = app.add_subcommand(
       "score",
       "log-likelihood of continuations: the scoring service under eval, for other harnesses");

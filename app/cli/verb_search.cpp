@@ -25,7 +25,7 @@ namespace qx::cli {
 namespace {
 namespace fs = std::filesystem;
 
-struct Options {
+struct SearchFlags {
   std::string model, calibration, sensitivity, budget, target, text, format = "auto", alike;
   double skip = 0, share = 1;
   std::int64_t windows = 16, ctx = 512;
@@ -38,7 +38,7 @@ struct Options {
   OutputOptions out;
 };
 
-void check(const Options& o) {
+void check(const SearchFlags& o) {
   require_text_part(o.skip, o.share);
   if (!o.target.ends_with(".json")) {
     throw UsageError(
@@ -54,21 +54,16 @@ void check(const Options& o) {
 }
 
 // RECIPE.search.json beside RECIPE.json.
-fs::path record_file(const Options& o) {
+fs::path record_file(const SearchFlags& o) {
   return fs::path(o.target).replace_extension(".search.json");
 }
 
-FitMethod parse_fit(const std::string& name) {
-  if (name == "minmax") return FitMethod::kMinMax;
-  return name == "mse" ? FitMethod::kMse : FitMethod::kGptq;
-}
-
 // RECIPE.sensitivity.json beside RECIPE.json: made where --sensitivity names no other.
-fs::path own_sensitivity_file(const Options& o) {
+fs::path own_sensitivity_file(const SearchFlags& o) {
   return fs::path(o.target).replace_extension(".sensitivity.json");
 }
 
-void require_same_calibration(const Sensitivity& s, const Options& o, const fs::path& file) {
+void require_same_calibration(const Sensitivity& s, const SearchFlags& o, const fs::path& file) {
   if (o.calibration.empty() || s.fit == "minmax") return;
   if (const std::string own = sha256_file(o.calibration); own != s.calibration_sha256) {
     fail(file.string(),
@@ -78,34 +73,34 @@ void require_same_calibration(const Sensitivity& s, const Options& o, const fs::
   }
 }
 
-SearchSettings make_settings(const Options& o, const ModelConfig& config, const std::string& fit,
-                             const PlanSpace& space) {
+SearchSettings make_settings(const SearchFlags& o, const ModelConfig& config,
+                             const std::string& fit, const PlanSpace& space) {
   SearchSettings settings;
   settings.budget = o.budget;
   settings.budget_bytes = parse_budget(o.budget, config, space.dtype());
   settings.candidates = o.candidates;
   settings.compare = o.compare;
-  settings.method = parse_fit(fit);
+  settings.method = parse_fit_method(fit);
   settings.quiet = o.out.quiet;
   check_settings(space, config, settings);
   return settings;
 }
 
 // What is wrong with the command line whatever the costs are, before they are measured for a long time.
-void check_before_measuring(const Options& o, const SensitivityRequest& request) {
+void check_before_measuring(const SearchFlags& o, const SensitivityRequest& request) {
   const ModelConfig config = load_model_config(request.model);
   make_settings(o, config, o.fit,
                 PlanSpace(config, codes_without_costs(request), o.rules, o.model));
 }
 
 // From the file, or measured and written beside the recipe.
-Sensitivity obtain_sensitivity(const Options& o, const fs::path& model, const fs::path& file,
+Sensitivity obtain_sensitivity(const SearchFlags& o, const fs::path& model, const fs::path& file,
                                ThreadPool& pool) {
   if (o.sensitivity.empty() && !fs::exists(file)) {
     SensitivityRequest request;
     request.model = model;
     request.calibration = o.calibration;
-    request.fit = parse_fit(o.fit);
+    request.fit = parse_fit_method(o.fit);
     request.quiet = o.out.quiet;
     check_before_measuring(o, request);
     require_memory("search", model, o.ctx, KvBits::k32, o.allow_swap, {.rows = o.ctx});
@@ -139,7 +134,7 @@ Json rules_json(const SearchRules& rules) {
           {"symmetric", alike_name(rules.alike)}};
 }
 
-MeterRequest meter_request(const Options& o, const FitRequest& fit, const fs::path& model) {
+MeterRequest meter_request(const SearchFlags& o, const FitRequest& fit, const fs::path& model) {
   MeterRequest request;
   request.model = model;
   request.fit = fit;
@@ -155,7 +150,7 @@ MeterRequest meter_request(const Options& o, const FitRequest& fit, const fs::pa
   return request;
 }
 
-Json meter_text_json(const PlanMeter& meter, const Options& o) {
+Json meter_text_json(const PlanMeter& meter, const SearchFlags& o) {
   const MeasuredText& text = meter.text();
   return {{"file", text.request.file.filename().string()},
           {"sha256", text.sha256},
@@ -170,8 +165,9 @@ Json meter_text_json(const PlanMeter& meter, const Options& o) {
           {"base_perplexity", meter.base_perplexity()}};
 }
 
-SearchRecord make_record(const Options& o, const Sensitivity& sensitivity, const PlanSpace& space,
-                         const SearchSettings& settings, const SearchFound& found) {
+SearchRecord make_record(const SearchFlags& o, const Sensitivity& sensitivity,
+                         const PlanSpace& space, const SearchSettings& settings,
+                         const SearchFound& found) {
   SearchRecord r;
   r.recipe = fs::path(o.target).filename().string();
   r.model_path = o.model;
@@ -206,7 +202,7 @@ std::string number_or_empty(const std::optional<double>& value, int decimals) {
   return value ? fmt::format("{:.{}f}", *value, decimals) : "";
 }
 
-void print_found(const Options& o, const SearchRecord& r, const Plan& plan) {
+void print_found(const SearchFlags& o, const SearchRecord& r, const Plan& plan) {
   if (!r.measured.empty()) {
     fmt::print("{:<44} {:>12} {:>6} {:>9} {:>9} {:>8} {:>7} {:>9}\n", "measured", "bytes", "bits",
                "predicted", "KL", "±", "top-1", "ppl");
@@ -238,7 +234,7 @@ void print_found(const Options& o, const SearchRecord& r, const Plan& plan) {
       "divergence).\n");
 }
 
-void run(const Options& o) {
+void run(const SearchFlags& o) {
   check(o);
   const fs::path model = resolve_model(o.model);
   require_absent(o.target, o.force);
@@ -291,7 +287,7 @@ void run(const Options& o) {
   }
 }
 
-void add_rule_options(CLI::App& verb, Options& o) {
+void add_rule_options(CLI::App& verb, SearchFlags& o) {
   verb.add_option("--min-bits", o.rules.min_bits, "no tensor below this width")
       ->check(CLI::IsMember({2, 3, 4, 5, 6, 8}))
       ->capture_default_str();
@@ -317,7 +313,7 @@ void add_rule_options(CLI::App& verb, Options& o) {
       ->check(CLI::IsMember({"none", "inputs", "roles"}));
 }
 
-void add_measuring_options(CLI::App& verb, Options& o) {
+void add_measuring_options(CLI::App& verb, SearchFlags& o) {
   CLI::Option* text =
       verb.add_option("--text", o.text,
                       "measure candidates on this text; not the one that the final figure is for");
@@ -344,8 +340,8 @@ void add_measuring_options(CLI::App& verb, Options& o) {
 }  // namespace
 
 void add_search(CLI::App& app) {
-  auto options = std::make_shared<Options>();
-  Options& o = *options;
+  auto options = std::make_shared<SearchFlags>();
+  SearchFlags& o = *options;
   CLI::App* verb = app.add_subcommand(
       "search", "find the bits of every tensor under a budget of bytes, as a recipe");
   verb->add_option("-m,--model", o.model, "model directory with float weights, or cached Hub id")

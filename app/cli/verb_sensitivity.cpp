@@ -14,7 +14,7 @@
 namespace qx::cli {
 namespace {
 
-struct Options {
+struct SensitivityFlags {
   std::string model, calibration, target, fit = "gptq", dtype;
   double damping = 0.01;
   std::int64_t windows = 8, direct_windows = 2, validate = 60;
@@ -24,10 +24,6 @@ struct Options {
   ComputeOptions compute;
   OutputOptions out;
 };
-
-FitMethod parse_fit(const std::string& name) {
-  return name == "gptq" ? FitMethod::kGptq : name == "mse" ? FitMethod::kMse : FitMethod::kMinMax;
-}
 
 template <class T>
 void sort_unique(std::vector<T>& values) {
@@ -71,7 +67,7 @@ void print_roles(const Sensitivity& s, const std::vector<int>& bits, int group) 
   }
 }
 
-void print_report(const Options& o, const SensitivityReport& report) {
+void print_report(const SensitivityFlags& o, const SensitivityReport& report) {
   const Sensitivity& s = report.result;
   for (const std::string& note : report.notes) fmt::print(stderr, "note: {}\n", note);
   print_roles(s, o.bits, o.groups[o.groups.size() / 2]);
@@ -90,13 +86,13 @@ void print_report(const Options& o, const SensitivityReport& report) {
   if (!o.target.empty()) fmt::print("{}\n", o.target);
 }
 
-void run(Options& o) {
+void run(SensitivityFlags& o) {
   sort_unique(o.bits);
   sort_unique(o.groups);
   SensitivityRequest request;
   request.model = resolve_model(o.model);
   request.calibration = o.calibration;
-  request.fit = parse_fit(o.fit);
+  request.fit = parse_fit_method(o.fit);
   request.damping = o.damping;
   if (!o.dtype.empty()) request.dtype = float_dtype_from_config(o.dtype);
   request.windows = o.windows;
@@ -128,8 +124,8 @@ void run(Options& o) {
 }  // namespace
 
 void add_sensitivity(CLI::App& app) {
-  auto options = std::make_shared<Options>();
-  Options& o = *options;
+  auto options = std::make_shared<SensitivityFlags>();
+  SensitivityFlags& o = *options;
   CLI::App* verb = app.add_subcommand(
       "sensitivity", "what every code of every tensor costs, as KL divergence, for qx search");
   verb->add_option("-m,--model", o.model, "model directory with float weights, or cached Hub id")

@@ -29,7 +29,7 @@ namespace {
 
 using Seconds = std::chrono::duration<double>;
 
-struct Options {
+struct ServeFlags {
   std::vector<std::string> models;
   std::string host = "127.0.0.1", precision, key_file, kv_memory, prompt_cache = "256MB";
   std::string cache_file;
@@ -76,8 +76,8 @@ std::int64_t position_bytes(const ModelConfig& config, KvBits kv_bits) {
 
 // Contexts at once: what --kv-memory says; else all that could be wanted, but no more than half of
 // what this machine has to spare.
-EngineLimits plan_limits(const Options& o, const std::filesystem::path& directory, KvBits kv_bits,
-                         std::int64_t share) {
+EngineLimits plan_limits(const ServeFlags& o, const std::filesystem::path& directory,
+                         KvBits kv_bits, std::int64_t share) {
   const ModelConfig config = load_model_config(directory);
   EngineLimits limits;
   limits.context = std::min(o.context, config.max_position_embeddings);
@@ -113,8 +113,9 @@ EngineLimits plan_limits(const Options& o, const std::filesystem::path& director
 }
 
 // One draft model for all that is served: engines take turns.
-void add_drafts(const Options& o, const ServedModel& model, const std::filesystem::path& directory,
-                ThreadPool& pool, std::unique_ptr<Model>& draft_model, EngineLimits& limits) {
+void add_drafts(const ServeFlags& o, const ServedModel& model,
+                const std::filesystem::path& directory, ThreadPool& pool,
+                std::unique_ptr<Model>& draft_model, EngineLimits& limits) {
   const DraftTarget target = {.verb = "serve",
                               .directory = directory,
                               .context = limits.context,
@@ -130,7 +131,7 @@ void add_drafts(const Options& o, const ServedModel& model, const std::filesyste
   limits.draft_texts = o.draft_texts;
 }
 
-std::vector<std::unique_ptr<ServedModel>> load_models(const Options& o, ThreadPool& pool,
+std::vector<std::unique_ptr<ServedModel>> load_models(const ServeFlags& o, ThreadPool& pool,
                                                       ComputeTurn& turn,
                                                       std::unique_ptr<Model>& draft_model) {
   const Precision precision = parse_precision(o.precision);
@@ -161,7 +162,7 @@ struct PrefixFile {
   KvFileFacts facts;
 };
 
-void require_prefix_file(const Options& o) {
+void require_prefix_file(const ServeFlags& o) {
   if (o.cache_file.empty()) return;
   if (o.models.size() > 1) {
     throw UsageError(fmt::format(
@@ -172,7 +173,7 @@ void require_prefix_file(const Options& o) {
 }
 
 // Loads the file, where there is one already.
-PrefixFile open_prefix_file(const Options& o, ServedModel& model) {
+PrefixFile open_prefix_file(const ServeFlags& o, ServedModel& model) {
   const std::filesystem::path directory = parse_named_models(o.models).front().directory;
   PrefixFile out{o.cache_file,
                  {kv_identity(directory, parse_precision(o.precision), parse_kv_bits(o.kv_bits)),
@@ -186,7 +187,7 @@ PrefixFile open_prefix_file(const Options& o, ServedModel& model) {
 }
 
 // Names under which pages of this machine may call a server that only this machine reaches.
-std::vector<std::string> known_hosts(const Options& o, const HttpServer& server) {
+std::vector<std::string> known_hosts(const ServeFlags& o, const HttpServer& server) {
   // Whoever has a key, or may reach the server from elsewhere, comes under any name.
   if (!server.loopback() || !o.key_file.empty()) return {};
   std::vector<std::string> hosts = {"localhost", "127.0.0.1", "[::1]", o.host};
@@ -194,7 +195,7 @@ std::vector<std::string> known_hosts(const Options& o, const HttpServer& server)
   return hosts;
 }
 
-void announce(const Options& o, const HttpServer& server, const std::vector<std::string>& names,
+void announce(const ServeFlags& o, const HttpServer& server, const std::vector<std::string>& names,
               int threads) {
   const std::string address = server.address();
   const std::string url = fmt::format(
@@ -225,7 +226,7 @@ void announce(const Options& o, const HttpServer& server, const std::vector<std:
 }
 
 // Until a signal; then until every answer has ended, but no longer than the time of grace.
-void serve(const Options& o, HttpServer& server, ServeService& service) {
+void serve(const ServeFlags& o, HttpServer& server, ServeService& service) {
   using Clock = std::chrono::steady_clock;
   std::optional<Clock::time_point> stopped;
   bool aborted = false;
@@ -248,7 +249,7 @@ void serve(const Options& o, HttpServer& server, ServeService& service) {
   });
 }
 
-void run(const Options& o) {
+void run(const ServeFlags& o) {
   require_prefix_file(o);
   const ApiKeys keys = o.key_file.empty() ? ApiKeys() : ApiKeys::load(o.key_file);
   const std::unique_ptr<ThreadPool> pool = start_compute(o.compute);
@@ -299,7 +300,7 @@ void add_sampling_options(CLI::App& verb, SamplerOptions& s) {
       ->check(CLI::NonNegativeNumber);
 }
 
-void add_limit_options(CLI::App& verb, Options& o) {
+void add_limit_options(CLI::App& verb, ServeFlags& o) {
   verb.add_option("--ctx", o.context, "prompt and answer of a request together, in tokens")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
@@ -339,7 +340,7 @@ void add_limit_options(CLI::App& verb, Options& o) {
 }  // namespace
 
 void add_serve(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<ServeFlags>();
   CLI::App* verb = app.add_subcommand("serve", "an OpenAI-compatible server");
   verb->add_option("-m,--model", o->models,
                    "model directory or Hub id, or NAME=DIR; repeatable. Requests choose by name, "

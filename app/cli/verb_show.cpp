@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 
 constexpr int kWidthOfPipes = 100;
 
-struct Options {
+struct ShowFlags {
   std::string run, task, data, model, flipped_from;
   std::vector<std::int64_t> indices;
   bool wrong = false, no_model = false, allow_swap = false;
@@ -36,7 +36,7 @@ struct Wanted {
 };
 
 const Answer& find_answer(const std::vector<Answer>& answers, std::int64_t index,
-                          const Options& o) {
+                          const ShowFlags& o) {
   for (const Answer& answer : answers) {
     if (answer.index == index) return answer;
   }
@@ -46,7 +46,7 @@ const Answer& find_answer(const std::vector<Answer>& answers, std::int64_t index
        answers.size(), answers.front().index, answers.back().index);
 }
 
-std::vector<Wanted> flipped(const std::vector<Answer>& answers, const Options& o) {
+std::vector<Wanted> flipped(const std::vector<Answer>& answers, const ShowFlags& o) {
   const RecordedRun other(o.flipped_from);
   const std::vector<Answer> others = other.answers(o.task);
   std::map<std::int64_t, const Answer*> by_index;
@@ -75,7 +75,7 @@ std::vector<Wanted> flipped(const std::vector<Answer>& answers, const Options& o
   return wanted;
 }
 
-std::vector<Wanted> wanted_items(const std::vector<Answer>& answers, const Options& o) {
+std::vector<Wanted> wanted_items(const std::vector<Answer>& answers, const ShowFlags& o) {
   std::vector<Wanted> wanted;
   for (const std::int64_t index : o.indices)
     wanted.push_back({&find_answer(answers, index, o), ""});
@@ -92,7 +92,7 @@ std::vector<Wanted> wanted_items(const std::vector<Answer>& answers, const Optio
   return wanted;
 }
 
-void check_options(const Options& o) {
+void check_options(const ShowFlags& o) {
   const bool chooses = o.wrong || !o.flipped_from.empty();
   if (chooses && !o.indices.empty()) {
     throw UsageError("got INDEX and --wrong or --flipped-from, expected one way to choose items");
@@ -106,7 +106,7 @@ void check_options(const Options& o) {
   if (o.no_model && !o.model.empty()) throw UsageError("--model and --no-model exclude each other");
 }
 
-void run(const Options& o) {
+void run(const ShowFlags& o) {
   check_options(o);
   const RecordedRun recorded(o.run);
   const std::vector<Answer> answers = recorded.answers(o.task);
@@ -160,7 +160,7 @@ void run(const Options& o) {
 }  // namespace
 
 void add_show(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<ShowFlags>();
   CLI::App* verb = app.add_subcommand(
       "show", "one item of a run in full: prompt, tokens, log-probabilities, scores, gold");
   verb->add_option("RUN", o->run, "a run folder RUNS/NAME")->required();

@@ -20,7 +20,7 @@
 namespace qx::cli {
 namespace {
 
-struct Options {
+struct TokenizeFlags {
   std::string model, text, jsonl;
   bool decode = false, chat = false, special = false, skip_special = false;
   bool text_given = false;
@@ -30,7 +30,7 @@ struct Options {
 // The tokenizer with what the options ask it to do.
 class Worker {
  public:
-  Worker(const Options& options, const std::filesystem::path& directory)
+  Worker(const TokenizeFlags& options, const std::filesystem::path& directory)
       : options_(options), tokenizer_(Tokenizer::load(directory)) {
     if (!options.chat) return;
     template_ = ChatTemplate::load(directory);
@@ -63,7 +63,7 @@ class Worker {
     return template_->render(Json::array({message}), chat);
   }
 
-  const Options& options_;
+  const TokenizeFlags& options_;
   Tokenizer tokenizer_;
   std::optional<ChatTemplate> template_;
 };
@@ -111,7 +111,7 @@ Json convert_line(const Worker& worker, const Json& line, bool decode, const std
   return result;
 }
 
-void run_lines(const Options& o, const Worker& worker) {
+void run_lines(const TokenizeFlags& o, const Worker& worker) {
   const bool from_stdin = o.jsonl == "-";
   std::ifstream file;
   if (!from_stdin) {
@@ -138,7 +138,7 @@ void run_lines(const Options& o, const Worker& worker) {
   if (o.out.json) fmt::print("{}\n", all.dump());
 }
 
-void run_text(const Options& o, const Worker& worker) {
+void run_text(const TokenizeFlags& o, const Worker& worker) {
   const bool from_stdin = !o.text_given || o.text == "-";
   const std::string text =
       from_stdin ? std::string(std::istreambuf_iterator<char>(std::cin), {}) : o.text;
@@ -159,7 +159,7 @@ void run_text(const Options& o, const Worker& worker) {
   }
 }
 
-void run(const Options& o) {
+void run(const TokenizeFlags& o) {
   if (!o.jsonl.empty() && o.text_given) {
     throw UsageError("got both TEXT and --jsonl, expected one of them");
   }
@@ -177,7 +177,7 @@ void run(const Options& o) {
 }  // namespace
 
 void add_tokenize(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<TokenizeFlags>();
   CLI::App* verb = app.add_subcommand("tokenize", "token ids of a text, or the text of token ids");
   verb->add_option("-m,--model", o->model, "model directory or Hub id")->required();
   CLI::Option* text = verb->add_option(

@@ -13,7 +13,7 @@
 namespace qx::cli {
 namespace {
 
-struct Options {
+struct VerifyFlags {
   std::string directory, source, calibration;
   std::int64_t fit_memory_mb = 0;
   ComputeOptions compute;
@@ -82,7 +82,7 @@ void print_text(const Verification& v) {
   }
 }
 
-void run(const Options& o) {
+void run(const VerifyFlags& o) {
   const auto directory = resolve_model(o.directory), source = resolve_model(o.source);
   const std::unique_ptr<ThreadPool> pool = start_compute(o.compute);
   const Verification v = o.calibration.empty()
@@ -104,8 +104,8 @@ void run(const Options& o) {
 }  // namespace
 
 void add_verify(CLI::App& app) {
-  auto options = std::make_shared<Options>();
-  Options& o = *options;
+  auto options = std::make_shared<VerifyFlags>();
+  VerifyFlags& o = *options;
   CLI::App* verb = app.add_subcommand(
       "verify", "whether a directory is exactly what quantizing a source gives (exit 3 when not)");
   verb->add_option("DIR", o.directory, "model directory, or cached Hub id")->required();

@@ -22,8 +22,6 @@ namespace qx {
 namespace {
 namespace fs = std::filesystem;
 using testing_files::error_of;
-using testing_files::Scratch;
-using testing_files::write_text;
 
 TEST(SecondMoments, AreTheSumsOfProducts) {
   constexpr std::int64_t kRows = 1100, kWidth = 200;  // more than one cut, ragged tiles
@@ -93,7 +91,7 @@ class Calibrate : public ::testing::Test {
     r.quiet = true;
     return r;
   }
-  Scratch dir_;
+  TestFolder dir_;
 };
 
 TEST_F(Calibrate, TheFileDependsNeitherOnThreadsNorOnMemory) {

@@ -49,7 +49,7 @@ int write_permuted(const fs::path& from, const fs::path& to, std::uint64_t seed)
 }
 
 TEST(PermuteChannels, TheFunctionStays) {
-  const testing_files::Scratch dir;
+  const TestFolder dir;
   const std::vector<TokenId> tokens = {5, 100, 7, 300, 42, 42, 9};
   for (const std::string family : {"qwen3", "qwen2", "llama"}) {
     for (const bool tied : {false, true}) {
@@ -78,7 +78,7 @@ TEST(PermuteChannels, TheFunctionStays) {
 }
 
 TEST(PermuteChannels, OrdersArePermutationsThatTheSeedDecides) {
-  const testing_files::Scratch dir;
+  const TestFolder dir;
   write_tiny_model(dir / "m", {.tokenizer = false, .chat_template = false});
   const ModelConfig config = load_model_config(dir / "m");
   const ChannelPermutation a(config, 1), same(config, 1), other(config, 2);

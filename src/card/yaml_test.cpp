@@ -8,7 +8,7 @@
 namespace qx {
 namespace {
 
-std::string error_of(const std::string& text) {
+std::string yaml_error(const std::string& text) {
   try {
     parse_yaml(text, "card.md", 2);
   } catch (const Error& e) {
@@ -49,24 +49,25 @@ TEST(Yaml, RefusesWhatCanHarm) {
     const std::string before(1, static_cast<char>(c - 1));
     bomb += std::string(1, c) + ": &" + std::string(1, c) + " [*" + before + ", *" + before + "]\n";
   }
-  EXPECT_NE(error_of(bomb).find("card.md:2] got a YAML anchor"), std::string::npos)
-      << error_of(bomb);
-  EXPECT_NE(error_of("a: *x\n"), "");
-  EXPECT_NE(error_of("<<: {a: 1}\n<<: {b: 1}\n").find("twice"), std::string::npos);
-  EXPECT_NE(error_of(std::string(2000, '[')), "");
-  EXPECT_NE(error_of("a: " + std::string(40, '[') + std::string(40, ']')).find("nested"),
+  EXPECT_NE(yaml_error(bomb).find("card.md:2] got a YAML anchor"), std::string::npos)
+      << yaml_error(bomb);
+  EXPECT_NE(yaml_error("a: *x\n"), "");
+  EXPECT_NE(yaml_error("<<: {a: 1}\n<<: {b: 1}\n").find("twice"), std::string::npos);
+  EXPECT_NE(yaml_error(std::string(2000, '[')), "");
+  EXPECT_NE(yaml_error("a: " + std::string(40, '[') + std::string(40, ']')).find("nested"),
             std::string::npos);
-  EXPECT_NE(error_of("a: 1\na: 2\n").find("card.md:3] got key 'a' twice"), std::string::npos);
-  EXPECT_NE(error_of("? [a]\n: 1\n").find("as a key"), std::string::npos);
-  EXPECT_NE(error_of("a: 1\n---\nb: 2\n").find("second"), std::string::npos);
-  EXPECT_NE(error_of(std::string("a: 1\0b", 6)).find("NUL"), std::string::npos);
-  EXPECT_NE(error_of("a: \xFF\n").find("UTF-8"), std::string::npos);
-  EXPECT_NE(error_of("a: {b\n"), "");
-  EXPECT_NE(error_of("a: \"b\\_c\"\n").find("card.md:2] got an escape"), std::string::npos);
-  EXPECT_NE(error_of(std::string(kMaxYamlBytes + 1, 'x')).find("bytes of YAML"), std::string::npos);
+  EXPECT_NE(yaml_error("a: 1\na: 2\n").find("card.md:3] got key 'a' twice"), std::string::npos);
+  EXPECT_NE(yaml_error("? [a]\n: 1\n").find("as a key"), std::string::npos);
+  EXPECT_NE(yaml_error("a: 1\n---\nb: 2\n").find("second"), std::string::npos);
+  EXPECT_NE(yaml_error(std::string("a: 1\0b", 6)).find("NUL"), std::string::npos);
+  EXPECT_NE(yaml_error("a: \xFF\n").find("UTF-8"), std::string::npos);
+  EXPECT_NE(yaml_error("a: {b\n"), "");
+  EXPECT_NE(yaml_error("a: \"b\\_c\"\n").find("card.md:2] got an escape"), std::string::npos);
+  EXPECT_NE(yaml_error(std::string(kMaxYamlBytes + 1, 'x')).find("bytes of YAML"),
+            std::string::npos);
   std::string many;
   for (std::size_t i = 0; i <= kMaxYamlValues; ++i) many += "- 1\n";
-  EXPECT_NE(error_of(many).find("values"), std::string::npos);
+  EXPECT_NE(yaml_error(many).find("values"), std::string::npos);
 }
 
 TEST(Yaml, WritesWhatItReads) {

@@ -23,9 +23,6 @@ namespace {
 namespace fs = std::filesystem;
 using testing_files::error_of;
 using testing_files::expect_error;
-using testing_files::read_text;
-using testing_files::Scratch;
-using testing_files::write_text;
 
 using Tensors = std::map<std::string, std::pair<Shape, std::vector<float>>>;
 
@@ -109,7 +106,7 @@ class Convert : public ::testing::Test {
     write_model(scratch / "src", config, tensors, dtype);
   }
 
-  Scratch scratch;
+  TestFolder scratch;
 };
 
 TEST_F(Convert, EveryArrayIsTheEncodersOutput) {

@@ -97,7 +97,7 @@ struct Tiny {
 };
 
 struct Import {
-  Scratch dir;
+  TestFolder dir;
   ImportReport report;
   explicit Import(const Tiny& tiny, ImportOptions options = {.dtype = DType::kF32},
                   int threads = 2) {
@@ -118,7 +118,7 @@ struct Import {
 
 // Importing fails with this message and leaves nothing behind.
 void expect_refused(const Tiny& tiny, const std::string& part, DType dtype = DType::kF32) {
-  const Scratch dir;
+  const TestFolder dir;
   write_text(dir / "m.gguf", tiny.build());
   ThreadPool pool(2);
   expect_error(

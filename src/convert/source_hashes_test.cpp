@@ -12,13 +12,11 @@
 
 namespace qx {
 namespace {
-using testing_files::Scratch;
-using testing_files::write_text;
 
 constexpr std::size_t kChunk = std::size_t{2} << 20;
 
 // Maps of files of all sizes around the chunk's.
-std::vector<MappedFile> write_files(const Scratch& scratch) {
+std::vector<MappedFile> write_files(const TestFolder& scratch) {
   Random random(5);
   std::vector<MappedFile> out;
   for (const std::size_t size : {std::size_t{0}, std::size_t{1}, kChunk - 1, kChunk, kChunk + 1,
@@ -39,7 +37,7 @@ std::vector<const MappedFile*> pointers(const std::vector<MappedFile>& files) {
 }
 
 TEST(SourceHashes, EqualHashesOfWholeFilesForAnyThreads) {
-  const Scratch scratch;
+  const TestFolder scratch;
   const auto files = write_files(scratch);
   for (const int threads : {1, 2, 4}) {
     for (const int at_once : {1, 2}) {
@@ -62,7 +60,7 @@ TEST(SourceHashes, EqualHashesOfWholeFilesForAnyThreads) {
 }
 
 TEST(SourceHashes, StepsEndWhenNothingIsLeft) {
-  const Scratch scratch;
+  const TestFolder scratch;
   const auto files = write_files(scratch);
   SourceHashes hashes(pointers(files), 1);
   EXPECT_THROW(hashes.get(), InternalError);
@@ -74,7 +72,7 @@ TEST(SourceHashes, StepsEndWhenNothingIsLeft) {
 }
 
 TEST(SourceHashes, BytesHavePassedWhenTheirLastChunkIsHashed) {
-  const Scratch scratch;
+  const TestFolder scratch;
   const auto files = write_files(scratch);
   SourceHashes hashes(pointers({}), 1);
   SourceHashes last({&files.back()}, 1);

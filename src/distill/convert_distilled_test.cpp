@@ -22,9 +22,6 @@ namespace qx {
 namespace {
 namespace fs = std::filesystem;
 using testing_files::error_of;
-using testing_files::read_text;
-using testing_files::Scratch;
-using testing_files::write_text;
 
 class ConvertDistilled : public ::testing::Test {
  protected:
@@ -63,7 +60,7 @@ class ConvertDistilled : public ::testing::Test {
   std::string weights(const std::string& name) const {
     return sha256_file(dir_ / name / "model.safetensors");
   }
-  Scratch dir_;
+  TestFolder dir_;
 };
 
 TEST_F(ConvertDistilled, KeepsTheCodesOfGptqAndLowersItsDivergence) {

@@ -18,8 +18,6 @@ namespace qx {
 namespace {
 namespace fs = std::filesystem;
 using testing_files::error_of;
-using testing_files::Scratch;
-using testing_files::write_text;
 
 TEST(DealWindows, NoneBothTrainsAndValidates) {
   const DistillWindows dealt = deal_windows(20, 4, 40, 7);
@@ -120,7 +118,7 @@ class Distill : public ::testing::Test {
     r.quiet = true;
     return r;
   }
-  Scratch dir_;
+  TestFolder dir_;
 };
 
 TEST_F(Distill, ComesCloserWithTheSameCodes) {

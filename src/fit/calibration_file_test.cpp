@@ -12,7 +12,6 @@
 namespace qx {
 namespace {
 using testing_files::error_of;
-using testing_files::Scratch;
 
 ModelConfig small_config() {
   return parse_model_config(parse_json(R"({
@@ -56,7 +55,7 @@ TEST(CalibrationFile, InputsCoverEveryMatrix) {
 }
 
 TEST(CalibrationFile, ReadsWhatIsWritten) {
-  const Scratch dir;
+  const TestFolder dir;
   File().write(dir / "c.safetensors");
   const Calibration c(dir / "c.safetensors");
   c.require_model(small_config(), "model");
@@ -82,7 +81,7 @@ TEST(CalibrationFile, ReadsWhatIsWritten) {
 }
 
 TEST(CalibrationFile, BrokenFilesAreRefused) {
-  const Scratch dir;
+  const TestFolder dir;
   const auto error = [&](const std::function<void(File&)>& change) {
     File file;
     change(file);
@@ -114,7 +113,7 @@ TEST(CalibrationFile, BrokenFilesAreRefused) {
 }
 
 TEST(CalibrationFile, HoldsTheTokensOfItsWindows) {
-  const Scratch dir;
+  const TestFolder dir;
   File file;
   file.value = std::bit_cast<float>(7u);
   file.write(dir / "c.safetensors");

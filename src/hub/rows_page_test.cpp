@@ -11,7 +11,7 @@
 namespace qx {
 namespace {
 
-const PageRequest kPage{"baber/piqa", "default", "validation", 100, 100};
+const PageRequest kSecondPage{"baber/piqa", "default", "validation", 100, 100};
 
 std::string row(std::int64_t index, const std::string& more = R"(,"truncated_cells":[])") {
   return R"({"row_idx":)" + std::to_string(index) + R"(,"row":{"goal":"g"})" + more + "}";
@@ -23,7 +23,7 @@ std::string answer(const std::string& rows, const std::string& total,
 }
 
 // The fault of a body, with "again: " where another try may help.
-std::string fault_of(const std::string& body, const PageRequest& request = kPage) {
+std::string fault_of(const std::string& body, const PageRequest& request = kSecondPage) {
   PageFault fault;
   if (parse_rows_page(body, request, fault)) return "no fault";
   return (fault.again ? "again: " : "final: ") + fault.text;
@@ -37,7 +37,7 @@ void expect_fault(const std::string& body, const std::string& part) {
 TEST(RowsPage, WhatTheHubSendsIsRead) {
   const RowsQuery query{"/rows", "baber/piqa", "default", "validation", 100, 100, "", 0};
   PageFault fault;
-  const auto page = parse_rows_page(hub_answer(query, 1838).body, kPage, fault);
+  const auto page = parse_rows_page(hub_answer(query, 1838).body, kSecondPage, fault);
   ASSERT_TRUE(page) << fault.text;
   EXPECT_EQ(page->total, 1838);
   ASSERT_EQ(page->rows.size(), 100u);
@@ -46,15 +46,15 @@ TEST(RowsPage, WhatTheHubSendsIsRead) {
 
 TEST(RowsPage, ShuffledRowsAreSorted) {
   PageFault fault;
-  const auto page = parse_rows_page(answer(row(101) + "," + row(100), "102"), kPage, fault);
+  const auto page = parse_rows_page(answer(row(101) + "," + row(100), "102"), kSecondPage, fault);
   ASSERT_TRUE(page) << fault.text;
   EXPECT_EQ(page->rows.size(), 2u);
 }
 
 TEST(RowsPage, KeysKeepTheirOrder) {
   PageFault fault;
-  const auto page =
-      parse_rows_page(answer(R"({"row_idx":100,"row":{"z":1,"a":2.5}})", "101"), kPage, fault);
+  const auto page = parse_rows_page(answer(R"({"row_idx":100,"row":{"z":1,"a":2.5}})", "101"),
+                                    kSecondPage, fault);
   ASSERT_TRUE(page);
   EXPECT_EQ(dump_json(page->rows[0], -1, false, false), R"({"z": 1, "a": 2.5})");
 }

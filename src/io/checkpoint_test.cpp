@@ -22,7 +22,7 @@ std::string shard(const std::vector<std::string>& names) {
 }
 
 struct Case {
-  Scratch dir;
+  TestFolder dir;
   void index(const std::string& weight_map) {
     write_text(dir / "model.safetensors.index.json", "{\"weight_map\":" + weight_map + "}");
   }

@@ -11,7 +11,7 @@
 namespace qx {
 namespace {
 
-std::string error_of(const std::string& text) {
+std::string error_in(const std::string& text) {
   try {
     parse_located_json(text, "f.json");
   } catch (const Error& e) {
@@ -59,15 +59,15 @@ TEST(JsonLines, CountsOnThroughEveryKindOfValue) {
 }
 
 TEST(JsonLines, WhatIsNoJsonIsNamedWithItsLine) {
-  EXPECT_EQ(error_of("{\n\"a\": 1,\n\"a\": 2}"),
+  EXPECT_EQ(error_in("{\n\"a\": 1,\n\"a\": 2}"),
             "[f.json:3] key 'a' appears twice in one object, expected each key once");
-  EXPECT_EQ(error_of("{\n\"a\": 1\n\"b\": 2}").substr(0, 12), "[f.json:3] n");
-  EXPECT_EQ(error_of("").substr(0, 12), "[f.json:1] n");
-  EXPECT_EQ(error_of("[1]\n]").substr(0, 12), "[f.json:2] n");
-  EXPECT_EQ(error_of("[\"\xFF\"]").substr(0, 12), "[f.json:1] n");
-  EXPECT_EQ(error_of(std::string("[\n\0]", 4)), "[f.json:2] not valid JSON: got a NUL byte");
-  EXPECT_NE(error_of(std::string(300, '[')).find("nested deeper"), std::string::npos);
-  EXPECT_NE(error_of("[NaN]"), "no error");
+  EXPECT_EQ(error_in("{\n\"a\": 1\n\"b\": 2}").substr(0, 12), "[f.json:3] n");
+  EXPECT_EQ(error_in("").substr(0, 12), "[f.json:1] n");
+  EXPECT_EQ(error_in("[1]\n]").substr(0, 12), "[f.json:2] n");
+  EXPECT_EQ(error_in("[\"\xFF\"]").substr(0, 12), "[f.json:1] n");
+  EXPECT_EQ(error_in(std::string("[\n\0]", 4)), "[f.json:2] not valid JSON: got a NUL byte");
+  EXPECT_NE(error_in(std::string(300, '[')).find("nested deeper"), std::string::npos);
+  EXPECT_NE(error_in("[NaN]"), "no error");
 }
 
 }  // namespace

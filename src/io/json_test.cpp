@@ -106,7 +106,7 @@ TEST(JsonMembers, TypesAreChecked) {
 }
 
 TEST(JsonFile, MissingLargeAndBroken) {
-  const Scratch scratch;
+  const TestFolder scratch;
   write_text(scratch / "a.json", "[1, 2]");
   EXPECT_EQ(read_json_file(scratch / "a.json").size(), 2u);
   expect_error([&] { read_json_file(scratch / "a.json", 3); }, "got 6 bytes, expected at most 3");

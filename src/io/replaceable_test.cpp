@@ -17,7 +17,7 @@ void make_model(const fs::path& directory) {
 }
 
 TEST(Replaceable, NothingAModelDirectoryAndAnEmptyOne) {
-  const Scratch scratch;
+  const TestFolder scratch;
   make_model(scratch / "base");
   make_model(scratch / "out");
   fs::create_directory(scratch / "empty");
@@ -35,7 +35,7 @@ TEST(Replaceable, NothingAModelDirectoryAndAnEmptyOne) {
 }
 
 TEST(Replaceable, NoInputIsDeleted) {
-  const Scratch scratch;
+  const TestFolder scratch;
   make_model(scratch / "all/base");
   make_model(scratch / "all");
   write_text(scratch / "all/m.gguf", "x");
@@ -62,7 +62,7 @@ TEST(Replaceable, NoInputIsDeleted) {
 }
 
 TEST(Replaceable, NeitherTheWorkingDirectoryNorOtherThings) {
-  const Scratch scratch;
+  const TestFolder scratch;
   write_text(scratch / "file", "x");
   fs::create_directory(scratch / "other");
   write_text(scratch / "other/precious.txt", "x");

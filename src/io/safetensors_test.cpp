@@ -15,7 +15,7 @@ namespace {
 
 using namespace testing_files;
 
-SafetensorsHeader parse(const std::string& file) {
+SafetensorsHeader parse_safetensors_text(const std::string& file) {
   return parse_safetensors(bytes_of(file), "t");
 }
 
@@ -23,8 +23,8 @@ std::string one(const std::string& fields, const std::string& data = std::string
   return safetensors_text("{\"a\":{" + fields + "}}", data);
 }
 
-void expect_refused(const std::string& file, const std::string& part) {
-  expect_error([&] { parse(file); }, part);
+void expect_file_refused(const std::string& file, const std::string& part) {
+  expect_error([&] { parse_safetensors_text(file); }, part);
 }
 
 TEST(Safetensors, ReadsTensorsInOrderOfOffset) {
@@ -34,7 +34,7 @@ TEST(Safetensors, ReadsTensorsInOrderOfOffset) {
       R"("empty":{"dtype":"F32","shape":[0,7],"data_offsets":[12,12]},)"
       R"("scalar":{"dtype":"U8","shape":[],"data_offsets":[8,9]}}  )",
       "ABCDEFGHsxyz");
-  const SafetensorsHeader header = parse(file);
+  const SafetensorsHeader header = parse_safetensors_text(file);
   ASSERT_EQ(header.tensors.size(), 4u);
   EXPECT_EQ(header.tensors[0].name, "a");
   EXPECT_EQ(header.tensors[0].dtype, DType::kF32);
@@ -44,55 +44,59 @@ TEST(Safetensors, ReadsTensorsInOrderOfOffset) {
   EXPECT_EQ(std::memcmp(header.tensors[2].data.data(), "xyz", 3), 0);
   EXPECT_EQ(header.tensors[3].name, "empty");
   EXPECT_EQ(header.metadata.at("format"), "pt");
-  EXPECT_TRUE(parse(safetensors_text(R"({"__metadata__":null})", "")).metadata.empty());
+  EXPECT_TRUE(
+      parse_safetensors_text(safetensors_text(R"({"__metadata__":null})", "")).metadata.empty());
 }
 
 TEST(Safetensors, BrokenFramesAreRefused) {
-  expect_refused("", "got 0 bytes");
-  expect_refused("1234567", "got 7 bytes");
-  expect_refused(le(100, 8) + "{}", "got a header of 100 bytes in a file of 10");
-  expect_refused(le(UINT64_MAX, 8) + "{}", "expected at most 100000000");
-  expect_refused(le(100'000'001, 8) + "{}", "expected at most 100000000");
-  expect_refused(safetensors_text("", ""), "got nothing");
-  expect_refused(safetensors_text("[]", ""), "got array, expected an object");
-  expect_refused(safetensors_text("{\"a\":", ""), "not valid JSON");
-  expect_refused(safetensors_text("{\"a\":1}", ""), "tensor 'a'] got number");
-  expect_refused(safetensors_text(R"({"__metadata__":{"x":1}})", ""), "expected a string");
-  expect_refused(safetensors_text(R"({"__metadata__":"x"})", ""), "__metadata__");
-  expect_refused(safetensors_text("{\"\xFF\":1}", ""), "UTF-8");
+  expect_file_refused("", "got 0 bytes");
+  expect_file_refused("1234567", "got 7 bytes");
+  expect_file_refused(le(100, 8) + "{}", "got a header of 100 bytes in a file of 10");
+  expect_file_refused(le(UINT64_MAX, 8) + "{}", "expected at most 100000000");
+  expect_file_refused(le(100'000'001, 8) + "{}", "expected at most 100000000");
+  expect_file_refused(safetensors_text("", ""), "got nothing");
+  expect_file_refused(safetensors_text("[]", ""), "got array, expected an object");
+  expect_file_refused(safetensors_text("{\"a\":", ""), "not valid JSON");
+  expect_file_refused(safetensors_text("{\"a\":1}", ""), "tensor 'a'] got number");
+  expect_file_refused(safetensors_text(R"({"__metadata__":{"x":1}})", ""), "expected a string");
+  expect_file_refused(safetensors_text(R"({"__metadata__":"x"})", ""), "__metadata__");
+  expect_file_refused(safetensors_text("{\"\xFF\":1}", ""), "UTF-8");
 }
 
 TEST(Safetensors, BrokenEntriesAreRefusedWithTheTensor) {
-  expect_refused(one(R"("shape":[2],"data_offsets":[0,8])"), "tensor 'a'] has no 'dtype'");
-  expect_refused(one(R"("dtype":"F32","data_offsets":[0,8])"), "has no 'shape'");
-  expect_refused(one(R"("dtype":"F32","shape":[2])"), "has no 'data_offsets'");
-  expect_refused(one(R"("dtype":"F64","shape":[1],"data_offsets":[0,8])"),
-                 "got \"F64\", expected one of BOOL");
-  expect_refused(one(R"("dtype":7,"shape":[1],"data_offsets":[0,8])"), "dtype: got 7");
-  expect_refused(one(R"("dtype":"F32","shape":2,"data_offsets":[0,8])"), "shape: got number");
-  expect_refused(one(R"("dtype":"F32","shape":[-2],"data_offsets":[0,8])"), "shape: got [-2]");
-  expect_refused(one(R"("dtype":"F32","shape":[2.0],"data_offsets":[0,8])"), "shape: got [2.0]");
-  expect_refused(one(R"("dtype":"F32","shape":[9223372036854775808],"data_offsets":[0,8])"),
-                 "shape: got");
-  expect_refused(one(R"("dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8])"),
-                 "too large");
-  expect_refused(one(R"("dtype":"F32","shape":[4611686018427387904],"data_offsets":[0,0])"),
-                 "too large");
-  expect_refused(one(R"("dtype":"F32","shape":[2],"data_offsets":[0])"), "data_offsets: got [0]");
-  expect_refused(one(R"("dtype":"F32","shape":[2],"data_offsets":[-8,0])"),
-                 "data_offsets: got [-8,0]");
-  expect_refused(one(R"("dtype":"F32","shape":[2],"data_offsets":[8,0])"), "reversed");
-  expect_refused(one(R"("dtype":"F32","shape":[2],"data_offsets":[1,9])"), "data end at byte 9");
-  expect_refused(one(R"("dtype":"F32","shape":[2],"data_offsets":[0,18446744073709551615])"),
-                 "data end");
-  expect_refused(one(R"("dtype":"F32","shape":[1],"data_offsets":[0,8])"),
-                 "got 8 bytes of data, expected 4");
-  expect_refused(
+  expect_file_refused(one(R"("shape":[2],"data_offsets":[0,8])"), "tensor 'a'] has no 'dtype'");
+  expect_file_refused(one(R"("dtype":"F32","data_offsets":[0,8])"), "has no 'shape'");
+  expect_file_refused(one(R"("dtype":"F32","shape":[2])"), "has no 'data_offsets'");
+  expect_file_refused(one(R"("dtype":"F64","shape":[1],"data_offsets":[0,8])"),
+                      "got \"F64\", expected one of BOOL");
+  expect_file_refused(one(R"("dtype":7,"shape":[1],"data_offsets":[0,8])"), "dtype: got 7");
+  expect_file_refused(one(R"("dtype":"F32","shape":2,"data_offsets":[0,8])"), "shape: got number");
+  expect_file_refused(one(R"("dtype":"F32","shape":[-2],"data_offsets":[0,8])"), "shape: got [-2]");
+  expect_file_refused(one(R"("dtype":"F32","shape":[2.0],"data_offsets":[0,8])"),
+                      "shape: got [2.0]");
+  expect_file_refused(one(R"("dtype":"F32","shape":[9223372036854775808],"data_offsets":[0,8])"),
+                      "shape: got");
+  expect_file_refused(one(R"("dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8])"),
+                      "too large");
+  expect_file_refused(one(R"("dtype":"F32","shape":[4611686018427387904],"data_offsets":[0,0])"),
+                      "too large");
+  expect_file_refused(one(R"("dtype":"F32","shape":[2],"data_offsets":[0])"),
+                      "data_offsets: got [0]");
+  expect_file_refused(one(R"("dtype":"F32","shape":[2],"data_offsets":[-8,0])"),
+                      "data_offsets: got [-8,0]");
+  expect_file_refused(one(R"("dtype":"F32","shape":[2],"data_offsets":[8,0])"), "reversed");
+  expect_file_refused(one(R"("dtype":"F32","shape":[2],"data_offsets":[1,9])"),
+                      "data end at byte 9");
+  expect_file_refused(one(R"("dtype":"F32","shape":[2],"data_offsets":[0,18446744073709551615])"),
+                      "data end");
+  expect_file_refused(one(R"("dtype":"F32","shape":[1],"data_offsets":[0,8])"),
+                      "got 8 bytes of data, expected 4");
+  expect_file_refused(
       safetensors_text(
           R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],"data_offsets":[3,7]}})",
           "12345678"),
       "tensor 'b'] its data overlap those of 'a'");
-  expect_refused(
+  expect_file_refused(
       safetensors_text(
           R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"a":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}})",
           "12345678"),
@@ -101,17 +105,18 @@ TEST(Safetensors, BrokenEntriesAreRefusedWithTheTensor) {
 
 TEST(Safetensors, EveryTruncationIsAnError) {
   const std::string file = one(R"("dtype":"F32","shape":[2],"data_offsets":[0,8])");
-  EXPECT_NO_THROW(parse(file));
-  for (std::size_t n = 0; n < file.size(); ++n) EXPECT_THROW(parse(file.substr(0, n)), Error) << n;
+  EXPECT_NO_THROW(parse_safetensors_text(file));
+  for (std::size_t n = 0; n < file.size(); ++n)
+    EXPECT_THROW(parse_safetensors_text(file.substr(0, n)), Error) << n;
 }
 
 TEST(Safetensors, GapsAreAllowed) {
   const std::string file = one(R"("dtype":"U8","shape":[2],"data_offsets":[5,7])");
-  EXPECT_EQ(parse(file).tensors[0].data.size(), 2u);
+  EXPECT_EQ(parse_safetensors_text(file).tensors[0].data.size(), 2u);
 }
 
 TEST(SafetensorsWriter, WhatIsWrittenReadsBack) {
-  const Scratch scratch;
+  const TestFolder scratch;
   const auto path = scratch / "model.safetensors";
   SafetensorsWriter writer(path,
                            {{"odd \"name\" \xC3\xA9", DType::kU8, {3}},
@@ -137,7 +142,7 @@ TEST(SafetensorsWriter, WhatIsWrittenReadsBack) {
 }
 
 TEST(SafetensorsWriter, MissingBytesAndWritesOutsideAreOurOwnFault) {
-  const Scratch scratch;
+  const TestFolder scratch;
   SafetensorsWriter writer(scratch / "m.safetensors", {{"w", DType::kU8, {4}}}, {});
   writer.write(0, 0, bytes_of("abc"));
   EXPECT_THROW(writer.finish(), InternalError);
@@ -146,7 +151,7 @@ TEST(SafetensorsWriter, MissingBytesAndWritesOutsideAreOurOwnFault) {
 }
 
 TEST(SafetensorsWriter, UnwritablePlacesAreErrors) {
-  const Scratch scratch;
+  const TestFolder scratch;
   const auto make = [](const std::filesystem::path& path) {
     SafetensorsWriter writer(path, {{"w", DType::kU8, {4}}}, {});
   };
@@ -161,7 +166,7 @@ TEST(PosixFile, AFullDiskIsAnError) {
 }
 
 TEST(PosixFile, AFileSizeLimitIsAnErrorAndNoSignal) {
-  const Scratch scratch;
+  const TestFolder scratch;
   struct rlimit old {};
   ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &old), 0);
   const struct rlimit small { 1 << 16, old.rlim_max };

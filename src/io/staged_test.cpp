@@ -15,13 +15,13 @@ namespace {
 using namespace testing_files;
 namespace fs = std::filesystem;
 
-std::size_t entries(const Scratch& scratch) {
+std::size_t entries(const TestFolder& scratch) {
   return static_cast<std::size_t>(
       std::distance(fs::directory_iterator(scratch.path()), fs::directory_iterator{}));
 }
 
 TEST(StagedDirectory, TargetAppearsOnlyAtCommit) {
-  const Scratch scratch;
+  const TestFolder scratch;
   StagedDirectory staged(scratch / "out", false);
   write_text(staged.path() / "a", "1");
   fs::create_directory(staged.path() / "sub");
@@ -33,7 +33,7 @@ TEST(StagedDirectory, TargetAppearsOnlyAtCommit) {
 }
 
 TEST(StagedDirectory, NothingIsLeftWithoutCommit) {
-  const Scratch scratch;
+  const TestFolder scratch;
   {
     StagedDirectory staged(scratch / "out/", false);
     write_text(staged.path() / "a", "1");
@@ -42,7 +42,7 @@ TEST(StagedDirectory, NothingIsLeftWithoutCommit) {
 }
 
 TEST(StagedDirectory, ExistingTargetNeedsForceAndIsReplacedWhole) {
-  const Scratch scratch;
+  const TestFolder scratch;
   fs::create_directory(scratch / "out");
   write_text(scratch / "out/old", "old");
   expect_error([&] { StagedDirectory staged(scratch / "out", false); }, "exists already");
@@ -58,7 +58,7 @@ TEST(StagedDirectory, ExistingTargetNeedsForceAndIsReplacedWhole) {
 }
 
 TEST(StagedDirectory, ATargetThatAppearsMeanwhileIsKept) {
-  const Scratch scratch;
+  const TestFolder scratch;
   StagedDirectory staged(scratch / "out", false);
   fs::create_directory(scratch / "out");
   write_text(scratch / "out/theirs", "x");
@@ -67,7 +67,7 @@ TEST(StagedDirectory, ATargetThatAppearsMeanwhileIsKept) {
 }
 
 TEST(StagedDirectory, ASecondWriterIsToldAndStops) {
-  const Scratch scratch;
+  const TestFolder scratch;
   StagedDirectory first(scratch / "out", false);
   write_text(first.path() / "a", "1");
   expect_error([&] { StagedDirectory second(scratch / "out", false); }, "another qx process");
@@ -75,7 +75,7 @@ TEST(StagedDirectory, ASecondWriterIsToldAndStops) {
 }
 
 TEST(StagedDirectory, KilledRunsLeaveNoTargetAndTheNextRunIsClean) {
-  const Scratch scratch;
+  const TestFolder scratch;
   const pid_t child = ::fork();
   if (child == 0) {
     auto* staged = new StagedDirectory(scratch / "out", false);
@@ -100,7 +100,7 @@ TEST(StagedDirectory, KilledRunsLeaveNoTargetAndTheNextRunIsClean) {
 }
 
 TEST(StagedDirectory, AKillBetweenTheTwoRenamesIsRepaired) {
-  const Scratch scratch;
+  const TestFolder scratch;
   fs::create_directory(scratch / ".out.qx-old");
   write_text(scratch / ".out.qx-old/old", "old");
   expect_error([&] { StagedDirectory staged(scratch / "out", false); }, "exists already");
@@ -112,7 +112,7 @@ TEST(StagedDirectory, AKillBetweenTheTwoRenamesIsRepaired) {
 
 // Another process between its two renames: what it set aside is its to put back.
 TEST(StagedDirectory, ASecondWriterLeavesTheFirstOnesRenamesAlone) {
-  const Scratch scratch;
+  const TestFolder scratch;
   const StagedDirectory first(scratch / "out", true);
   fs::create_directory(scratch / ".out.qx-old");
   expect_error([&] { StagedDirectory second(scratch / "out", true); }, "another qx process");
@@ -122,7 +122,7 @@ TEST(StagedDirectory, ASecondWriterLeavesTheFirstOnesRenamesAlone) {
 
 // After the second rename the lock is on the target, until what was set aside is gone.
 TEST(StagedDirectory, ATargetThatIsStillBeingReplacedIsBusy) {
-  const Scratch scratch;
+  const TestFolder scratch;
   fs::create_directory(scratch / "out");
   fs::create_directory(scratch / ".out.qx-old");
   const int fd = ::open((scratch / "out").c_str(), O_RDONLY | O_DIRECTORY);
@@ -135,7 +135,7 @@ TEST(StagedDirectory, ATargetThatIsStillBeingReplacedIsBusy) {
 }
 
 TEST(StagedDirectory, AnExistingTargetCostsNoUnfinishedDirectory) {
-  const Scratch scratch;
+  const TestFolder scratch;
   {
     StagedDirectory unfinished(scratch / "out", false);
     write_text(unfinished.path() / "half", "x");
@@ -147,7 +147,7 @@ TEST(StagedDirectory, AnExistingTargetCostsNoUnfinishedDirectory) {
 }
 
 TEST(SideDirectory, ASecondOneIsToldAndRemovesNothing) {
-  const Scratch scratch;
+  const TestFolder scratch;
   {
     const SideDirectory first(scratch / "out", ".qx-side");
     fs::create_directories(first.path());
@@ -161,7 +161,7 @@ TEST(SideDirectory, ASecondOneIsToldAndRemovesNothing) {
 }
 
 TEST(SideDirectory, IsKeptForAResumeAndEmptiedWithout) {
-  const Scratch scratch;
+  const TestFolder scratch;
   for (const bool resume : {true, false}) {
     {
       SideDirectory side(scratch / "out", ".qx-side");
@@ -175,7 +175,7 @@ TEST(SideDirectory, IsKeptForAResumeAndEmptiedWithout) {
 }
 
 TEST(StagedDirectory, ImpossiblePlacesAreErrors) {
-  const Scratch scratch;
+  const TestFolder scratch;
   write_text(scratch / "file", "x");
   expect_error([&] { StagedDirectory staged(scratch / "file/out", false); },
                "cannot create the folder");
@@ -187,7 +187,7 @@ TEST(StagedDirectory, ImpossiblePlacesAreErrors) {
 }
 
 TEST(StagedDirectory, ASymlinkInPlaceOfTheTemporaryIsNotFollowed) {
-  const Scratch scratch;
+  const TestFolder scratch;
   fs::create_directory(scratch / "precious");
   write_text(scratch / "precious/data", "x");
   fs::create_directory_symlink(scratch / "precious", scratch / ".out.qx-partial");
@@ -196,7 +196,7 @@ TEST(StagedDirectory, ASymlinkInPlaceOfTheTemporaryIsNotFollowed) {
 }
 
 TEST(WriteFileAtomic, WholeOrAbsent) {
-  const Scratch scratch;
+  const TestFolder scratch;
   write_file_atomic(scratch / "f", "one", false);
   EXPECT_EQ(read_text(scratch / "f"), "one");
   expect_error([&] { write_file_atomic(scratch / "f", "two", false); }, "exists already");
@@ -208,7 +208,7 @@ TEST(WriteFileAtomic, WholeOrAbsent) {
 }
 
 TEST(StagedFile, ASecondWriterIsToldAndWhatAKilledRunLeftIsReplaced) {
-  const Scratch scratch;
+  const TestFolder scratch;
   const fs::path target = scratch / "new/f", partial = scratch / "new/.f.qx-partial";
   {
     const StagedFile first(target);
@@ -226,7 +226,7 @@ TEST(StagedFile, ASecondWriterIsToldAndWhatAKilledRunLeftIsReplaced) {
 }
 
 TEST(DiskSpace, IsComparedWithWhatIsFree) {
-  const Scratch scratch;
+  const TestFolder scratch;
   EXPECT_NO_THROW(check_disk_space(scratch / "not/there/yet", 1));
   expect_error([&] { check_disk_space(scratch / "x", UINT64_MAX / 2); }, "free disk space");
 }

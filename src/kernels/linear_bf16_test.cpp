@@ -77,7 +77,7 @@ float plain_dot(const float* w, const float* x, std::int64_t n) {
   return p[0];
 }
 
-void check(const Matrix& matrix, Random& random, std::int64_t m, Columns n) {
+void check_bf16(const Matrix& matrix, Random& random, std::int64_t m, Columns n) {
   const WeightRows& w = matrix.view;
   SCOPED_TRACE(::testing::Message()
                << "K " << w.cols << " M " << m << " rows " << n.begin << ".." << n.end);
@@ -114,24 +114,24 @@ TEST(LinearBf16, EveryLength) {
   Random random(31);
   for (const std::int64_t cols : kSizes) {
     const Matrix matrix = float_matrix(random, WeightKind::kBF16, 10, cols);
-    for (const std::int64_t m : {1, 3, 6, 7, 24, 25, 31}) check(matrix, random, m, {0, 10});
+    for (const std::int64_t m : {1, 3, 6, 7, 24, 25, 31}) check_bf16(matrix, random, m, {0, 10});
   }
 }
 
 TEST(LinearBf16, EveryRowCount) {
   Random random(32);
   const Matrix matrix = float_matrix(random, WeightKind::kBF16, 13, 99);
-  for (std::int64_t m = 1; m <= 32; ++m) check(matrix, random, m, {0, 13});
-  for (const std::int64_t m : {47, 48, 49, 54, 96, 97, 130}) check(matrix, random, m, {2, 13});
+  for (std::int64_t m = 1; m <= 32; ++m) check_bf16(matrix, random, m, {0, 13});
+  for (const std::int64_t m : {47, 48, 49, 54, 96, 97, 130}) check_bf16(matrix, random, m, {2, 13});
 }
 
 TEST(LinearBf16, EveryRangeOfRows) {
   Random random(33);
   const Matrix matrix = float_matrix(random, WeightKind::kBF16, 250, 70);
   for (const std::int64_t count : {1, 2, 3, 4, 5, 6, 7, 8, 9, 31, 95, 96, 97, 193, 250}) {
-    for (const std::int64_t m : {1, 5, 26}) check(matrix, random, m, {250 - count, 250});
+    for (const std::int64_t m : {1, 5, 26}) check_bf16(matrix, random, m, {250 - count, 250});
   }
-  for (const std::int64_t m : {2, 26}) check(matrix, random, m, {5, 7});
+  for (const std::int64_t m : {2, 26}) check_bf16(matrix, random, m, {5, 7});
 }
 
 // Passes between which sums rest in scratch, and tiles of fewer rows.
@@ -139,10 +139,10 @@ TEST(LinearBf16, LongRows) {
   Random random(34);
   for (const std::int64_t cols : {2047, 2048, 2049, 4096, 4131, 6200}) {
     const Matrix matrix = float_matrix(random, WeightKind::kBF16, 9, cols);
-    for (const std::int64_t m : {1, 8, 25, 50}) check(matrix, random, m, {0, 9});
+    for (const std::int64_t m : {1, 8, 25, 50}) check_bf16(matrix, random, m, {0, 9});
   }
   // So long that a tile is smaller than the range.
-  check(float_matrix(random, WeightKind::kBF16, 96, 9000), random, 25, {0, 96});
+  check_bf16(float_matrix(random, WeightKind::kBF16, 96, 9000), random, 25, {0, 96});
 }
 
 // So long that a tile is as small as can be, and a larger one would not fit scratch.

@@ -12,7 +12,7 @@
 namespace qx {
 namespace {
 
-struct Shape {
+struct HeadShape {
   std::int64_t heads, kv_heads, dim;
 };
 
@@ -27,7 +27,7 @@ std::vector<float> gaussians(Random& random, std::int64_t n) {
   return out;
 }
 
-Sequence sequence(const Shape& s, std::int64_t length, std::uint64_t seed) {
+Sequence sequence(const HeadShape& s, std::int64_t length, std::uint64_t seed) {
   Random random(seed);
   return {gaussians(random, length * s.kv_heads * s.dim),
           gaussians(random, length * s.kv_heads * s.dim),
@@ -35,7 +35,7 @@ Sequence sequence(const Shape& s, std::int64_t length, std::uint64_t seed) {
 }
 
 // The first `shared` positions of a, and then those of b.
-Sequence branch(const Shape& s, const Sequence& a, std::int64_t shared, const Sequence& b) {
+Sequence branch(const HeadShape& s, const Sequence& a, std::int64_t shared, const Sequence& b) {
   Sequence out = b;
   std::copy_n(a.k.begin(), shared * s.kv_heads * s.dim, out.k.begin());
   std::copy_n(a.v.begin(), shared * s.kv_heads * s.dim, out.v.begin());
@@ -43,7 +43,7 @@ Sequence branch(const Shape& s, const Sequence& a, std::int64_t shared, const Se
   return out;
 }
 
-void append(CpuSegment& segment, const Shape& s, const Sequence& from, std::int64_t end) {
+void append(CpuSegment& segment, const HeadShape& s, const Sequence& from, std::int64_t end) {
   const std::int64_t first = segment.end(), width = s.kv_heads * s.dim;
   segment.extend(end - first);
   for (std::int64_t p = first; p < end; ++p) {
@@ -55,7 +55,7 @@ void append(CpuSegment& segment, const Shape& s, const Sequence& from, std::int6
 }
 
 // The sequence cut at the given places, the last of which is its length.
-std::shared_ptr<CpuSegment> chain_of(const Shape& s, KvBits bits, const Sequence& from,
+std::shared_ptr<CpuSegment> chain_of(const HeadShape& s, KvBits bits, const Sequence& from,
                                      std::vector<std::int64_t> cuts,
                                      std::shared_ptr<CpuSegment> segment = nullptr) {
   for (const std::int64_t end : cuts) {
@@ -72,7 +72,7 @@ struct Rows {
 };
 
 // [all rows in order, heads * dim]
-std::vector<float> attended(const Shape& s, const std::vector<Rows>& chunks, int threads) {
+std::vector<float> attended(const HeadShape& s, const std::vector<Rows>& chunks, int threads) {
   const std::int64_t width = s.heads * s.dim;
   std::vector<KvChain> chains;
   std::vector<RowPlace> places;
@@ -98,7 +98,7 @@ std::vector<std::int64_t> range(std::int64_t begin, std::int64_t end) {
   return out;
 }
 
-std::vector<double> in_double(const Shape& s, const Sequence& from, std::int64_t position) {
+std::vector<double> in_double(const HeadShape& s, const Sequence& from, std::int64_t position) {
   std::vector<double> out(static_cast<std::size_t>(s.heads * s.dim), 0.0);
   for (std::int64_t h = 0; h < s.heads; ++h) {
     const std::int64_t kv = h / (s.heads / s.kv_heads);
@@ -123,11 +123,11 @@ std::vector<double> in_double(const Shape& s, const Sequence& from, std::int64_t
   return out;
 }
 
-constexpr Shape kShapes[] = {{4, 4, 16}, {6, 2, 10}, {9, 3, 64}, {14, 2, 34}, {80, 1, 8}};
+constexpr HeadShape kShapes[] = {{4, 4, 16}, {6, 2, 10}, {9, 3, 64}, {14, 2, 34}, {80, 1, 8}};
 
 TEST(Attention, AgreesWithDouble) {
   constexpr std::int64_t kLength = 150;
-  for (const Shape& s : kShapes) {
+  for (const HeadShape& s : kShapes) {
     SCOPED_TRACE(s.heads);
     const Sequence from = sequence(s, kLength, 1);
     const auto segment = chain_of(s, KvBits::k32, from, {20, 37, kLength});
@@ -150,7 +150,7 @@ TEST(Attention, FewerBitsAreNear) {
     double most;  // relative RMS
   };
   for (const Case& c : {Case{KvBits::k16, 1e-3}, {KvBits::k8, 2e-2}, {KvBits::k4, 0.2}}) {
-    for (const Shape& s : kShapes) {
+    for (const HeadShape& s : kShapes) {
       SCOPED_TRACE(s.dim);
       const Sequence from = sequence(s, kLength, 1);
       const auto segment = chain_of(s, c.bits, from, {20, 37, kLength});
@@ -173,7 +173,7 @@ TEST(Attention, FewerBitsAreNear) {
 TEST(Attention, CutsPackingsAndThreadsChangeNoBit) {
   constexpr std::int64_t kLength = 140;
   for (const KvBits bits : {KvBits::k32, KvBits::k16, KvBits::k8, KvBits::k4}) {
-    for (const Shape& s : kShapes) {
+    for (const HeadShape& s : kShapes) {
       SCOPED_TRACE(s.heads);
       const std::int64_t width = s.heads * s.dim;
       const Sequence from = sequence(s, kLength, 2);
@@ -203,7 +203,7 @@ TEST(Attention, TreesChangeNoBit) {
   constexpr std::int64_t kShared = 45;
   const std::int64_t lengths[] = {50, 46, 60, 53};
   for (const KvBits bits : {KvBits::k32, KvBits::k16, KvBits::k8, KvBits::k4}) {
-    for (const Shape& s : kShapes) {
+    for (const HeadShape& s : kShapes) {
       SCOPED_TRACE(s.heads);
       const Sequence stem = sequence(s, kShared, 3), other = sequence(s, 20, 4);
       const auto root = chain_of(s, bits, stem, {7, kShared});
@@ -240,7 +240,7 @@ TEST(Attention, TreesChangeNoBit) {
 
 // Scores of a block of rows stay within 4 MB a worker, however long the context.
 TEST(Attention, LongContextsTakeFewerRowsAtATime) {
-  const Shape s{4, 1, 4};
+  const HeadShape s{4, 1, 4};
   constexpr std::int64_t kLength = 40'000;
   const Sequence from = sequence(s, kLength, 30);
   CpuSegment segment(nullptr, {1, 1, s.dim, KvBits::k32}, kLength);

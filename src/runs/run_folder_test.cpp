@@ -10,7 +10,7 @@
 namespace qx {
 namespace {
 
-Json run() {
+Json example_run() {
   return parse_json(
       R"({"name": "m", "model": {"path": "/a", "plan_hash": "p", "files": {"w": "1", "t": "2"}},
       "mode": "plain", "convention": "lm-eval", "template_hash": null, "template_variables": null,
@@ -37,8 +37,8 @@ std::string answers(const std::string& task, std::int64_t count) {
 }
 
 TEST(RunFolder, WhatMayDiffer) {
-  Json other = run();
-  EXPECT_EQ(first_run_difference(run(), other), "");
+  Json other = example_run();
+  EXPECT_EQ(first_run_difference(example_run(), other), "");
   other["model"]["path"] = "/b";
   other["kernels"] = "scalar";
   other["threads"] = 9;
@@ -49,14 +49,14 @@ TEST(RunFolder, WhatMayDiffer) {
   other["selection"]["indices_file"] = "elsewhere";
   other["tasks"]["piqa"]["data"] = "y";
   other["tasks"]["boolq"] = Json{{"items", 2}};
-  EXPECT_EQ(first_run_difference(run(), other), "");
+  EXPECT_EQ(first_run_difference(example_run(), other), "");
 }
 
 TEST(RunFolder, WhatMustBeEqual) {
   const auto difference_at = [](const char* pointer, const Json& value) {
-    Json other = run();
+    Json other = example_run();
     other[Json::json_pointer(pointer)] = value;
-    return first_run_difference(run(), other);
+    return first_run_difference(example_run(), other);
   };
   EXPECT_EQ(difference_at("/precision", "fast"),
             "precision: this command has \"fast\", the folder has \"reference\"");
@@ -66,10 +66,10 @@ TEST(RunFolder, WhatMustBeEqual) {
   EXPECT_EQ(difference_at("/template_hash", "t"),
             "template_hash: this command has \"t\", the folder has none");
   const auto items_at = [](const char* rows, int count) {
-    Json other = run();
+    Json other = example_run();
     other["tasks"]["piqa"]["indices"] = rows;
     other["tasks"]["piqa"]["items"] = count;
-    return first_run_difference(run(), other);
+    return first_run_difference(example_run(), other);
   };
   EXPECT_EQ(items_at("0-38", 39),
             "items of piqa: this command has 39, the folder has 40 and not all of them are among "
@@ -87,28 +87,28 @@ TEST(RunFolder, WhatMustBeEqual) {
     EXPECT_NE(difference_at(pointer, "other"), "") << pointer;
   }
   // A folder of a version that knew an offset and a limit only.
-  Json old = run();
+  Json old = example_run();
   old.erase("selection");
   old["offset"] = 0;
   old["tasks"]["piqa"].erase("indices");
-  EXPECT_EQ(first_run_difference(old, run()), "");
+  EXPECT_EQ(first_run_difference(old, example_run()), "");
   old["offset"] = 1;
-  EXPECT_NE(first_run_difference(old, run()), "");
-  Json fewer = run();
+  EXPECT_NE(first_run_difference(old, example_run()), "");
+  Json fewer = example_run();
   fewer["model"]["files"].erase("w");
-  EXPECT_NE(first_run_difference(run(), fewer), "");
-  EXPECT_NE(first_run_difference(Json::array(), run()), "");
+  EXPECT_NE(first_run_difference(example_run(), fewer), "");
+  EXPECT_NE(first_run_difference(Json::array(), example_run()), "");
 }
 
 TEST(RunFolder, ContinuesAndKeepsWhatOtherCommandsAsked) {
   const TestFolder temp;
   const std::string kept = answers("piqa", 40);
   {
-    RunFolder folder(temp / "m", run(), OpenRun::kNewOrContinue);
+    RunFolder folder(temp / "m", example_run(), OpenRun::kNewOrContinue);
     write_text(folder.answers_file("piqa"), kept);
     folder.finish(parse_json(R"({"results": {"piqa": {"acc,none": 1}}})", "r"));
   }
-  Json other = run();
+  Json other = example_run();
   other["tasks"] = parse_json(R"({"boolq": {"data_hash": "b", "items": 3}})", "t");
   other["threads"] = 4;
   {
@@ -133,7 +133,7 @@ TEST(RunFolder, ATaskThatLacksAnswersKeepsTheRunOpen) {
   const Json boolq =
       parse_json(R"({"results": {"boolq": {"acc,none": 0}}, "n-shot": {"boolq": 0}})", "r");
   const auto run_of = [](const char* tasks) {
-    Json wanted = run();
+    Json wanted = example_run();
     wanted["tasks"] = parse_json(tasks, "t");
     return wanted;
   };
@@ -167,10 +167,10 @@ TEST(RunFolder, ATaskThatLacksAnswersKeepsTheRunOpen) {
 
 TEST(RunFolder, RefusesAnotherRunUnlessStartedOver) {
   const TestFolder temp;
-  { const RunFolder folder(temp / "m", run(), OpenRun::kNewOrContinue); }
+  { const RunFolder folder(temp / "m", example_run(), OpenRun::kNewOrContinue); }
   write_text(temp / "m/answers-piqa.jsonl", "old");
   write_text(temp / "m/notes.txt", "mine");
-  Json other = run();
+  Json other = example_run();
   other["mode"] = "chat";
   try {
     const RunFolder folder(temp / "m", other, OpenRun::kNewOrContinue);
@@ -191,27 +191,27 @@ TEST(RunFolder, LeavesOtherFoldersAlone) {
   std::filesystem::create_directories(temp / "m");
   write_text(temp / "m/thesis.tex", "mine");
   for (const OpenRun how : {OpenRun::kNewOrContinue, OpenRun::kStartOver, OpenRun::kContinueOnly}) {
-    EXPECT_THROW(RunFolder(temp / "m", run(), how), Error);
+    EXPECT_THROW(RunFolder(temp / "m", example_run(), how), Error);
     EXPECT_EQ(read_text(temp / "m/thesis.tex"), "mine");
   }
-  EXPECT_THROW(RunFolder(temp / "new", run(), OpenRun::kContinueOnly), Error);
+  EXPECT_THROW(RunFolder(temp / "new", example_run(), OpenRun::kContinueOnly), Error);
   EXPECT_FALSE(std::filesystem::exists(temp / "new"));
   write_text(temp / "file", "x");
-  EXPECT_THROW(RunFolder(temp / "file", run(), OpenRun::kNewOrContinue), Error);
+  EXPECT_THROW(RunFolder(temp / "file", example_run(), OpenRun::kNewOrContinue), Error);
 }
 
 TEST(RunFolder, OneProcessAtATime) {
   const TestFolder temp;
-  const RunFolder first(temp / "m", run(), OpenRun::kNewOrContinue);
-  EXPECT_THROW(RunFolder(temp / "m", run(), OpenRun::kNewOrContinue), Error);
+  const RunFolder first(temp / "m", example_run(), OpenRun::kNewOrContinue);
+  EXPECT_THROW(RunFolder(temp / "m", example_run(), OpenRun::kNewOrContinue), Error);
 }
 
 TEST(RunFolder, DamagedRunJsonIsAnError) {
   const TestFolder temp;
   std::filesystem::create_directories(temp / "m");
   write_text(temp / "m/run.json", "{\"model\":");
-  EXPECT_THROW(RunFolder(temp / "m", run(), OpenRun::kNewOrContinue), Error);
-  const RunFolder folder(temp / "m", run(), OpenRun::kStartOver);
+  EXPECT_THROW(RunFolder(temp / "m", example_run(), OpenRun::kNewOrContinue), Error);
+  const RunFolder folder(temp / "m", example_run(), OpenRun::kStartOver);
 }
 
 }  // namespace

@@ -10,12 +10,12 @@
 namespace qx {
 namespace {
 
-RunRecord parse(const std::string& text) {
+RunRecord record_of(const std::string& text) {
   return parse_run_record(parse_json(text, "run.json"), "run.json");
 }
 
 TEST(RunRecord, ReadsItemsAndShard) {
-  const RunRecord run = parse(
+  const RunRecord run = record_of(
       R"({"selection":{"kind":"rows","offset":0,"shard":"2/3"},"end":"2026-01-01T00:00:00Z",
           "tasks":{"piqa":{"items":3,"indices":"1,4,7","rows":9,"data_hash":"h","of_items":9,"of_items_hash":"x"}}})");
   EXPECT_EQ(run.shard.index, 2);
@@ -23,7 +23,7 @@ TEST(RunRecord, ReadsItemsAndShard) {
   EXPECT_EQ(run.tasks.at("piqa").items.text(), "1,4,7");
   EXPECT_EQ(run.tasks.at("piqa").of_items, 9);
   // A version that knew an offset and a limit only.
-  const RunRecord old = parse(R"({"offset":5,"end":null,"tasks":{"piqa":{"items":3}}})");
+  const RunRecord old = record_of(R"({"offset":5,"end":null,"tasks":{"piqa":{"items":3}}})");
   EXPECT_EQ(old.tasks.at("piqa").items.text(), "5-7");
   EXPECT_FALSE(old.ended);
 }
@@ -52,7 +52,7 @@ TEST(RunRecord, EveryWrongPartIsAnErrorWithItsPlace) {
                                 task + R"({"items":3}},"selection":{"shard":"4/3"}})",
                                 task + R"({"items":3}},"selection":{"shard":2}})"}) {
     try {
-      parse(bad);
+      record_of(bad);
       ADD_FAILURE() << bad;
     } catch (const Error& e) {
       EXPECT_EQ(std::string(e.what()).rfind("[run.json", 0), 0u) << e.what();

@@ -14,8 +14,6 @@
 namespace qx {
 namespace {
 using testing_files::error_of;
-using testing_files::Scratch;
-using testing_files::write_text;
 
 class Meter : public ::testing::Test {
  protected:
@@ -57,7 +55,7 @@ class Meter : public ::testing::Test {
     return space.solve(std::span(&budget, 1), {})[0]->plan;
   }
 
-  Scratch dir_;
+  TestFolder dir_;
   ThreadPool pool_{2};
   ModelConfig config_;
 };

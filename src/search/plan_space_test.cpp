@@ -181,8 +181,8 @@ TEST(RecipeOfPlan, ResolvesToTheSamePlan) {
     const PlanSpace space(config, sensitivity, rules, "s.json");
     const auto found = solve_one(space, (space.smallest() + space.largest()) / 2);
     const Json recipe = recipe_of_plan(found->plan, config, "mine", "text", "because");
-    testing_files::Scratch scratch;
-    testing_files::write_text(scratch / "mine.json", recipe.dump());
+    TestFolder scratch;
+    write_text(scratch / "mine.json", recipe.dump());
     const Plan plan = plan_named(config, (scratch / "mine.json").string());
     EXPECT_EQ(plan.plan_hash(), found->plan.plan_hash());
     EXPECT_EQ(plan.tensor_bytes, found->plan.tensor_bytes);

@@ -30,8 +30,6 @@ namespace qx {
 namespace {
 namespace fs = std::filesystem;
 using testing_files::error_of;
-using testing_files::Scratch;
-using testing_files::write_text;
 
 std::vector<float> gaussians(std::size_t count, std::uint64_t seed) {
   Random random(seed);
@@ -103,7 +101,7 @@ class SensitivityTest : public ::testing::Test {
   // Puts a value in the place of a weight of the bfloat16 model.
   void poke(const std::string& tensor, std::int64_t row, float value) const {
     const fs::path file = dir_ / "m/model.safetensors";
-    std::string bytes = testing_files::read_text(file);
+    std::string bytes = read_text(file);
     const SafetensorsFile model(file);
     for (const TensorView& view : model.tensors()) {
       if (view.name != tensor) continue;
@@ -124,7 +122,7 @@ class SensitivityTest : public ::testing::Test {
     r.quiet = true;
     return r;
   }
-  Scratch dir_;
+  TestFolder dir_;
 };
 
 // KL by its definition, in double.

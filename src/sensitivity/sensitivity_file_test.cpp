@@ -45,7 +45,7 @@ Sensitivity example() {
 }
 
 TEST(SensitivityFile, ComesBackAsItWasWritten) {
-  const testing_files::Scratch folder;
+  const TestFolder folder;
   const auto path = folder / "s.json";
   write_sensitivity(path, example(), false);
   EXPECT_THROW(write_sensitivity(path, example(), false), Error);

@@ -10,11 +10,11 @@
 namespace qx {
 namespace {
 
-struct Shares {
+struct AllShares {
   double lost, won, both_right;
 };
 
-PairedCounts simulate(const Shares& shares, int items, Random& random) {
+PairedCounts simulate_all(const AllShares& shares, int items, Random& random) {
   PairedCounts t;
   for (int i = 0; i < items; ++i) {
     const double u = random.uniform();
@@ -67,11 +67,11 @@ TEST(Tango, CoversNinetyFivePercent) {
   Random random(17);
   constexpr int kRuns = 3000;
   for (const auto& [shares, items] :
-       {std::pair{Shares{0.08, 0.05, 0.45}, 300}, std::pair{Shares{0.02, 0.02, 0.60}, 1200},
-        std::pair{Shares{0.15, 0.12, 0.30}, 100}}) {
+       {std::pair{AllShares{0.08, 0.05, 0.45}, 300}, std::pair{AllShares{0.02, 0.02, 0.60}, 1200},
+        std::pair{AllShares{0.15, 0.12, 0.30}, 100}}) {
     int covered = 0;
     for (int run = 0; run < kRuns; ++run) {
-      const Interval i = tango_interval(simulate(shares, items, random), 0.95);
+      const Interval i = tango_interval(simulate_all(shares, items, random), 0.95);
       const double truth = shares.won - shares.lost;
       covered += i.low <= truth && truth <= i.high ? 1 : 0;
     }
@@ -87,7 +87,7 @@ TEST(Equivalence, KeepsItsLevelAtTheMargin) {
   constexpr int kRuns = 3000;
   int claimed = 0;
   for (int run = 0; run < kRuns; ++run) {
-    const PairedCounts t = simulate({0.05, 0.04, 0.5}, 3000, random);
+    const PairedCounts t = simulate_all({0.05, 0.04, 0.5}, 3000, random);
     claimed += equivalence_p(t, 0.01) < 0.05 ? 1 : 0;
   }
   EXPECT_LT(claimed, kRuns * 0.065);
@@ -123,8 +123,8 @@ TEST(Equivalence, ItemsGiveThePowerTheyAreAskedFor) {
     int shown = 0;
     constexpr int kRuns = 1000;
     for (int run = 0; run < kRuns; ++run) {
-      const Shares shares{0.05 - truth / 2, 0.05 + truth / 2, 0.5};
-      const PairedCounts t = simulate(shares, static_cast<int>(items), random);
+      const AllShares shares{0.05 - truth / 2, 0.05 + truth / 2, 0.5};
+      const PairedCounts t = simulate_all(shares, static_cast<int>(items), random);
       shown += equivalence_p(t, 0.03) < 0.05 ? 1 : 0;
     }
     EXPECT_NEAR(shown, kRuns * 0.80, kRuns * 0.05) << truth << " " << items;

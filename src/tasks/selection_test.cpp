@@ -29,7 +29,7 @@ SelectedRows select(const Selection& selection, std::int64_t rows,
   return select_rows(selection, "piqa", "piqa.jsonl", rows, gold);
 }
 
-std::string error_of(const std::function<void()>& call) {
+std::string selection_error(const std::function<void()>& call) {
   try {
     call();
   } catch (const std::exception& e) {
@@ -55,7 +55,8 @@ TEST(Selection, RowsFromTheOffsetUpToTheLimit) {
   EXPECT_EQ(select({}, 3).all, (Rows{0, 1, 2}));
   EXPECT_EQ(select({1, 2}, 5).all, (Rows{1, 2}));
   EXPECT_EQ(select({3, 9}, 5).all, (Rows{3, 4}));
-  EXPECT_NE(error_of([] { select({5}, 5); }).find("less than its 5 rows"), std::string::npos);
+  EXPECT_NE(selection_error([] { select({5}, 5); }).find("less than its 5 rows"),
+            std::string::npos);
 }
 
 TEST(Selection, SamplesAreNestedStratifiedAndDependOnTheSeedAlone) {
@@ -172,14 +173,14 @@ TEST(Selection, WrongListsNameFileAndLine) {
       {"[]", "[list] names no row"},
   };
   for (const auto& [text, message] : cases) {
-    const std::string error = error_of([&text = text] { parse_index_list(text, "list"); });
+    const std::string error = selection_error([&text = text] { parse_index_list(text, "list"); });
     EXPECT_NE(error.find(message), std::string::npos) << text << " gave " << error;
   }
-  EXPECT_NE(error_of([] {
+  EXPECT_NE(selection_error([] {
               select(listed("1\n5\n"), 5);
             }).find("[list:2] got row 5, expected less than the 5 rows of piqa.jsonl"),
             std::string::npos);
-  EXPECT_NE(error_of([] { select(listed("boolq 1"), 5); }).find("names no row of piqa"),
+  EXPECT_NE(selection_error([] { select(listed("boolq 1"), 5); }).find("names no row of piqa"),
             std::string::npos);
   EXPECT_THROW(read_index_list("/no/such/list"), Error);
 }

@@ -35,7 +35,7 @@ std::string description(const std::string& key = "", const std::string& value = 
   return text + "\n}\n";
 }
 
-std::string error_of(const std::string& text) {
+std::string description_error(const std::string& text) {
   try {
     parse_task(text, "quiz.json");
   } catch (const Error& e) {
@@ -90,7 +90,7 @@ TEST(TaskDescription, QuestionsAboutOneTextShareACluster) {
   EXPECT_EQ(task.read_item(row, "f:1").cluster, "ba7816bf8f01cfea");
   EXPECT_THROW(parse_task(description("cluster", "\"n\""), "d").read_item(row, "f:1"), Error);
   EXPECT_THROW(parse_task(description("cluster", "\"none\""), "d").read_item(row, "f:1"), Error);
-  EXPECT_EQ(error_of(description("cluster", "3")),
+  EXPECT_EQ(description_error(description("cluster", "3")),
             "[quiz.json:9] field 'cluster': got 3, expected the name of a field");
 }
 
@@ -107,46 +107,47 @@ TEST(TaskDescription, OneContinuationIsACloze) {
 }
 
 TEST(TaskDescription, WrongOnesAreNamedWithLineAndField) {
-  EXPECT_EQ(error_of(description()), "no error");
+  EXPECT_EQ(description_error(description()), "no error");
   EXPECT_EQ(
-      error_of(description("gold", "[1]")),
+      description_error(description("gold", "[1]")),
       "[quiz.json:7] field 'gold': got array, expected an index, {\"index\": FIELD}, {\"label\": "
       "TEXT, \"labels\": ..} or {\"text\": TEXT}");
-  EXPECT_EQ(error_of(description("gold", "2")),
+  EXPECT_EQ(description_error(description("gold", "2")),
             "[quiz.json:7] field 'gold': got 2, expected 0 to 1");
-  EXPECT_EQ(error_of(description("gold", "{\n\"index\":\n 3}")),
+  EXPECT_EQ(description_error(description("gold", "{\n\"index\":\n 3}")),
             "[quiz.json:8] field 'gold.index': got 3, expected the name of a field");
-  EXPECT_EQ(error_of(description("gold", R"({"label": "{x}", "labels": ["A"]})")),
+  EXPECT_EQ(description_error(description("gold", R"({"label": "{x}", "labels": ["A"]})")),
             "[quiz.json:7] field 'gold.labels': got array, expected 2 labels, one for each choice");
-  EXPECT_EQ(error_of(description("gold", R"({"label": "{x}", "labels": ["A", "A"]})")),
+  EXPECT_EQ(description_error(description("gold", R"({"label": "{x}", "labels": ["A", "A"]})")),
             "[quiz.json:7] field 'gold.labels[1]': got \"A\", expected each label once");
   EXPECT_EQ(
-      error_of(description("choices", "[\"a\",\n \"{b\"]")),
+      description_error(description("choices", "[\"a\",\n \"{b\"]")),
       "[quiz.json:7] field 'choices[1]': got '{b' without its '}', expected {field}, or '{{' for "
       "a brace");
-  EXPECT_EQ(error_of(description("gold")), "[quiz.json:1] field 'gold' is missing");
-  EXPECT_EQ(error_of(description("golden", "1")).substr(0, 52),
+  EXPECT_EQ(description_error(description("gold")), "[quiz.json:1] field 'gold' is missing");
+  EXPECT_EQ(description_error(description("golden", "1")).substr(0, 52),
             "[quiz.json:9] field 'golden' is not known here, expe");
-  EXPECT_EQ(error_of(description("data", "{\"hub\": \"a/b\", \"spilt\": \"test\"}")),
+  EXPECT_EQ(description_error(description("data", "{\"hub\": \"a/b\", \"spilt\": \"test\"}")),
             "[quiz.json:4] field 'data.spilt' is not known here, expected some of hub, config, "
             "split, rows");
-  EXPECT_EQ(error_of(description("data", "{\"hub\": \"a/b\", \"split\": \"test\", \"rows\": 0}")),
+  EXPECT_EQ(description_error(
+                description("data", "{\"hub\": \"a/b\", \"split\": \"test\", \"rows\": 0}")),
             "[quiz.json:4] field 'data.rows': got 0, expected a number of rows");
   EXPECT_EQ(
-      error_of(description("name", "\"a/b\"")),
+      description_error(description("name", "\"a/b\"")),
       "[quiz.json:2] field 'name': got \"a/b\", expected a name of letters, digits, '_' and '-'");
   EXPECT_EQ(
-      error_of(description("metrics", "[\"f1\"]")),
+      description_error(description("metrics", "[\"f1\"]")),
       "[quiz.json:8] field 'metrics[0]': got \"f1\", expected \"acc\" or \"acc_norm\" (acc_bytes "
       "and acc_token come with it)");
-  EXPECT_EQ(error_of(description("context", "[\"a\", \"b\"]")).substr(0, 39),
+  EXPECT_EQ(description_error(description("context", "[\"a\", \"b\"]")).substr(0, 39),
             "[quiz.json:5] field 'context': got arra");
-  EXPECT_EQ(error_of(description("continuation", "\"a\"")).substr(0, 39),
+  EXPECT_EQ(description_error(description("continuation", "\"a\"")).substr(0, 39),
             "[quiz.json:6] field 'choices': got arra");
-  EXPECT_EQ(error_of(description("version", "\"1\"")),
+  EXPECT_EQ(description_error(description("version", "\"1\"")),
             "[quiz.json:3] field 'version': got \"1\", expected a number");
-  EXPECT_EQ(error_of("{\n\"name\": }").substr(0, 27), "[quiz.json:2] not valid JSO");
-  EXPECT_EQ(error_of("[]"), "[quiz.json:1] got array, expected an object");
+  EXPECT_EQ(description_error("{\n\"name\": }").substr(0, 27), "[quiz.json:2] not valid JSO");
+  EXPECT_EQ(description_error("[]"), "[quiz.json:1] got array, expected an object");
   for (const auto& [key, value] : std::vector<std::pair<std::string, std::string>>{
            {"name", "\"\""},
            {"name", "\"all\""},
@@ -176,7 +177,7 @@ TEST(TaskDescription, WrongOnesAreNamedWithLineAndField) {
            {"description", "[]"},
            {"context", "{\"text\": \"a\", \"filter\": []}"},
            {"context", "{\"text\": \"a\", \"filters\": [1]}"}}) {
-    EXPECT_NE(error_of(description(key, value)), "no error") << key << " " << value;
+    EXPECT_NE(description_error(description(key, value)), "no error") << key << " " << value;
   }
 }
 

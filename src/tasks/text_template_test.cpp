@@ -20,7 +20,7 @@ std::string render(std::string_view source) {
   return TextTemplate(source, "d:1").render(row(), "f:7");
 }
 
-std::string error_of(std::string_view source) {
+std::string render_error(std::string_view source) {
   try {
     render(source);
   } catch (const Error& e) {
@@ -47,35 +47,36 @@ TEST(TextTemplate, FieldsAndFilters) {
 }
 
 TEST(TextTemplate, RowsThatDoNotFit) {
-  EXPECT_EQ(error_of("{zz}"), "[f:7] field 'zz' is missing");
-  EXPECT_EQ(error_of("{c.zz}"), "[f:7] field 'c.zz' is missing");
-  EXPECT_EQ(error_of("{n}"), "[f:7] field 'n': got number, expected a string");
-  EXPECT_EQ(error_of("{q.x}"), "[f:7] field 'q': got string, expected an object with 'x'");
-  EXPECT_EQ(error_of("{l.x}"), "[f:7] field 'l': got an array, expected an object with 'x'");
-  EXPECT_EQ(error_of("{l.2}"), "[f:7] field 'l': got 2 elements, expected more than 2");
-  EXPECT_EQ(error_of("{l.99999999999999999999}"),
+  EXPECT_EQ(render_error("{zz}"), "[f:7] field 'zz' is missing");
+  EXPECT_EQ(render_error("{c.zz}"), "[f:7] field 'c.zz' is missing");
+  EXPECT_EQ(render_error("{n}"), "[f:7] field 'n': got number, expected a string");
+  EXPECT_EQ(render_error("{q.x}"), "[f:7] field 'q': got string, expected an object with 'x'");
+  EXPECT_EQ(render_error("{l.x}"), "[f:7] field 'l': got an array, expected an object with 'x'");
+  EXPECT_EQ(render_error("{l.2}"), "[f:7] field 'l': got 2 elements, expected more than 2");
+  EXPECT_EQ(render_error("{l.99999999999999999999}"),
             "[f:7] field 'l': got an array, expected an object with '99999999999999999999'");
-  EXPECT_EQ(error_of("{q|after('_')}"), "[f:7] field 'q': got no '_', expected one");
+  EXPECT_EQ(render_error("{q|after('_')}"), "[f:7] field 'q': got no '_', expected one");
 }
 
 TEST(TextTemplate, SourcesThatAreWrong) {
-  EXPECT_EQ(error_of("a {q"),
+  EXPECT_EQ(render_error("a {q"),
             "[d:1] got '{q' without its '}', expected {field}, or '{{' for a brace");
-  EXPECT_EQ(error_of("a } b"), "[d:1] got a '}' that closes nothing, expected '}}' for a brace");
-  EXPECT_EQ(error_of("{}"),
+  EXPECT_EQ(render_error("a } b"),
+            "[d:1] got a '}' that closes nothing, expected '}}' for a brace");
+  EXPECT_EQ(render_error("{}"),
             "[d:1] got '', expected the name of a field, as question or choices.text");
-  EXPECT_NE(error_of("{a..b}"), "no error");
-  EXPECT_NE(error_of("{q|}"), "no error");
-  EXPECT_EQ(error_of("{q|upper}").substr(0, 29), "[d:1] got the filter 'upper',");
-  EXPECT_EQ(error_of("{q|strip('x')}"),
+  EXPECT_NE(render_error("{a..b}"), "no error");
+  EXPECT_NE(render_error("{q|}"), "no error");
+  EXPECT_EQ(render_error("{q|upper}").substr(0, 29), "[d:1] got the filter 'upper',");
+  EXPECT_EQ(render_error("{q|strip('x')}"),
             "[d:1] got the filter \"strip('x')\", expected strip without arguments");
-  EXPECT_EQ(error_of("{q|before}"), "[d:1] got the filter \"before\", expected before('text')");
-  EXPECT_NE(error_of("{q|replace('a')}"), "no error");
-  EXPECT_NE(error_of("{q|replace('a','b','c')}"), "no error");
-  EXPECT_NE(error_of("{q|replace('a' 'b')}"), "no error");
-  EXPECT_NE(error_of("{q|replace('', 'b')}"), "no error");
-  EXPECT_NE(error_of("{q|before('x)}"), "no error");
-  EXPECT_NE(error_of("{q|before('x\\"), "no error");
+  EXPECT_EQ(render_error("{q|before}"), "[d:1] got the filter \"before\", expected before('text')");
+  EXPECT_NE(render_error("{q|replace('a')}"), "no error");
+  EXPECT_NE(render_error("{q|replace('a','b','c')}"), "no error");
+  EXPECT_NE(render_error("{q|replace('a' 'b')}"), "no error");
+  EXPECT_NE(render_error("{q|replace('', 'b')}"), "no error");
+  EXPECT_NE(render_error("{q|before('x)}"), "no error");
+  EXPECT_NE(render_error("{q|before('x\\"), "no error");
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "e2e/run_qx.h"
+#include "support/test_folder.h"
 
 namespace qx::e2e {
 namespace {
@@ -17,11 +18,6 @@ namespace fs = std::filesystem;
 
 const std::vector<std::string> kTasks = {"arc_challenge", "arc_easy", "boolq",     "hellaswag",
                                          "openbookqa",    "piqa",     "winogrande"};
-
-std::string read_text(const fs::path& path) {
-  std::ifstream in(path);
-  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-}
 
 std::string file_size_json(std::int64_t bytes) {
   return R"({"mode":"plain","convention":"lm-eval","few_shot":0,"precision":"exact","end":"x","model":{"tensor_bytes":)" +

@@ -21,7 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 using Words = std::vector<std::string>;
 
-constexpr int kTries = 20;
+constexpr int kKillTries = 20;
 
 std::size_t count(const std::string& text, const std::string& word) {
   std::size_t n = 0;
@@ -144,7 +144,7 @@ TEST_F(Mpi, AnyNumberOfRanksGivesTheSameBytes) {
 TEST_F(Mpi, ALostRankEndsTheJobAndARerunGoesOn) {
   ASSERT_EQ(run_qx(eval("one")).exit_code, 0);
   std::optional<Outcome> killed;
-  for (int tries = 0; !killed && tries < kTries; ++tries) {
+  for (int tries = 0; !killed && tries < kKillTries; ++tries) {
     killed = signal_after_first_answer("killed", 1, SIGKILL);
   }
   ASSERT_TRUE(killed);

@@ -7,16 +7,12 @@
 #include <set>
 
 #include "run_qx.h"
+#include "support/test_folder.h"
 #include "support/tiny_model.h"
 
 namespace qx::e2e {
 namespace {
 namespace fs = std::filesystem;
-
-std::string read_text(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
 
 // Relative names of everything below a directory, hidden files included.
 std::set<std::string> listing(const fs::path& directory) {

@@ -3,19 +3,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
-#include <fstream>
-
 #include "run_qx.h"
+#include "support/test_folder.h"
 #include "support/tiny_model.h"
 
 namespace qx::e2e {
 namespace {
 namespace fs = std::filesystem;
-
-std::string read_text(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
 
 // The data that a page holds.
 Json page_data(const fs::path& page) {

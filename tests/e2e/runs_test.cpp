@@ -27,16 +27,12 @@
 #include "base/random.h"
 #include "run_qx.h"
 #include "support/file_size_limit.h"
+#include "support/test_folder.h"
 #include "support/tiny_model.h"
 
 namespace qx::e2e {
 namespace {
 namespace fs = std::filesystem;
-
-std::string read_text(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
 
 // run.json without its two times.
 std::string without_times(const std::string& run_json) {

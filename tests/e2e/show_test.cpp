@@ -7,16 +7,12 @@
 #include <sstream>
 
 #include "run_qx.h"
+#include "support/test_folder.h"
 #include "support/tiny_model.h"
 
 namespace qx::e2e {
 namespace {
 namespace fs = std::filesystem;
-
-std::string read_text(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
 
 void replace_in(const fs::path& path, const std::string& from, const std::string& to) {
   std::string text = read_text(path);
