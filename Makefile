@@ -26,19 +26,19 @@ build: deps  ## build the program: build/qx
 
 test: build  ## unit and end-to-end tests
 	@tools/fetch_smollm2.sh >/dev/null || echo "SmolLM2 cannot be fetched: the tests that need it are skipped"
-	@ctest --test-dir build --output-on-failure -j $(JOBS)
+	@ctest --test-dir build --output-on-failure --timeout 1800 -j $(JOBS)
 
 test-dev: deps  ## the same tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@cmake --preset dev >/dev/null
 	@cmake --build build-dev -j $(JOBS)
-	@ctest --test-dir build-dev --output-on-failure -j $(JOBS)
+	@ctest --test-dir build-dev --output-on-failure --timeout 1800 -j $(JOBS)
 
 TSAN_TESTS := base_test cluster_test model_test generate_test eval_test runs_test convert_test serve_test
 
 test-tsan: deps  ## the tests of everything that runs on several threads, under ThreadSanitizer
 	@cmake --preset tsan >/dev/null
 	@cmake --build build-tsan -j $(JOBS) --target $(TSAN_TESTS)
-	@ctest --test-dir build-tsan --output-on-failure -j $(JOBS) -R '^($(subst $() ,|,$(TSAN_TESTS)))$$'
+	@ctest --test-dir build-tsan --output-on-failure --timeout 1800 -j $(JOBS) -R '^($(subst $() ,|,$(TSAN_TESTS)))$$'
 
 test-malformed: deps  ## 10,000 malformed requests and slow senders to qx serve, under AddressSanitizer and under ThreadSanitizer
 	@cmake --preset dev >/dev/null && cmake --build build-dev -j $(JOBS) --target qx e2e_test
