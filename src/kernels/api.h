@@ -112,7 +112,7 @@ constexpr std::int64_t most_apart(std::int64_t cols, int group) {
   return 3 * (cols / group);
 }
 static_assert(kMostApart < 3 * kApartRatio);
-constexpr float kSmallestActivation = 0x1p-100f;
+constexpr float kSmallestActivation = 0x1p-100f, kLargestFloat = 0x1.fffffep127f;
 constexpr float kExactLimit = 32512.0f, kFastLimit = 127.0f;
 
 struct KernelTable {

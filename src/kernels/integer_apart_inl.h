@@ -1,6 +1,7 @@
-// Elements apart (see IntegerRows), for every instruction set: which they are, and their products
-// where there are few rows of x. Where there are many, the codes lie unpacked, and the way to them
-// is the instruction set's own. Internal linkage, and no call but of what the compiler has built in.
+// Products with elements apart (see IntegerRows) where there are few rows of x, for every instruction
+// set that has defined half_to_float. Where there are many, the codes lie unpacked, and the way to
+// them is the instruction set's own. Internal linkage, and no call but of what the compiler has built
+// in.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -8,33 +9,6 @@
 
 namespace qx {
 namespace {
-
-// The magnitude above which elements are apart, from the groups' largest magnitudes, which are
-// followed by zeros up to a multiple of 4. Where one is infinity or NaN, no magnitude is above.
-inline float apart_limit(const float* largest, std::int64_t groups) {
-  float s[4] = {};
-  for (std::int64_t g = 0; g < groups; g += 4) {
-    for (int i = 0; i < 4; ++i) s[i] += largest[g + i];
-  }
-  const float sum = (s[0] + s[2]) + (s[1] + s[3]);
-  return sum * (kApartRatio / static_cast<float>(groups));
-}
-
-// Copies the group that begins at x, of column `first` of its row, to rest with zeros in place of
-// the elements apart, and returns how many these are; with none, rest is not written.
-inline int take_apart(const float* x, int group, std::int64_t first, float limit, float* rest,
-                      ApartElement* apart) {
-  int count = 0;
-  for (int i = 0; i < group; ++i) count += __builtin_fabsf(x[i]) > limit ? 1 : 0;
-  if (count > kMostApart) return 0;
-  count = 0;
-  for (int i = 0; i < group; ++i) {
-    const bool above = __builtin_fabsf(x[i]) > limit;
-    if (above) apart[count++] = {static_cast<std::int32_t>(first + i), x[i]};
-    rest[i] = above ? 0.0f : x[i];
-  }
-  return count;
-}
 
 inline std::int32_t apart_count(const IntegerRows& x, std::int64_t m) {
   return x.apart_counts == nullptr ? 0 : x.apart_counts[m];

@@ -8,17 +8,8 @@
 #include <cstdint>
 
 #include "kernels/api.h"
-
-namespace qx {
-namespace {
-
-inline float half_to_float(std::uint16_t half) {
-  return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(half)));
-}
-
-}  // namespace
-}  // namespace qx
-
+#include "kernels/x86_half_inl.h"
+// after what it needs
 #include "kernels/integer_apart_inl.h"
 
 namespace QX_INTEGER_NAMESPACE {

@@ -12,6 +12,7 @@
 #include "kernels/integer_avx2_codes_inl.h"
 #include "kernels/integer_avx2_panels_inl.h"
 #include "kernels/integer_avx2_stream_inl.h"
+#include "kernels/integer_groups_inl.h"
 
 namespace QX_INTEGER_NAMESPACE {
 namespace {
@@ -133,41 +134,13 @@ inline float largest_of(const float* x, int group) {
 // KernelTable::quantize_row.
 std::int32_t quantize(const float* x, int64_t cols, int group, int planes, std::int8_t* codes,
                       float* scales, float* sums, ApartElement* apart) {
-  constexpr float kLargestFloat = 0x1.fffffep127f;
-  const float limit = planes == 2 ? kExactLimit : kFastLimit;
-  const int64_t plane = (cols + 63) / 64 * 64, groups = cols / group;
-  for (int64_t g = 0; g < groups; ++g) scales[g] = largest_of(x + g * group, group);
-  for (int64_t g = groups; g % 4 != 0; ++g) scales[g] = sums[g] = 0.0f;
-  const float above = planes == 2 ? apart_limit(scales, groups) : kLargestFloat;
-  std::int32_t count = 0;
-  for (int64_t g = 0; g < groups; ++g, x += group) {
-    const float* from = x;
-    float max = scales[g], rest[128];
-    if (planes == 2 && max > above) {
-      const int some = take_apart(x, group, g * group, above, rest, apart + count);
-      if (some > 0) {
-        count += some;
-        from = rest;
-        max = largest_of(rest, group);
-      }
-    }
-    const bool finite = max <= kLargestFloat;
-    if (!finite || max < kSmallestActivation) {
-      for (int i = 0; i < planes; ++i) {
-        __builtin_memset(codes + i * plane + g * group, 0, static_cast<std::size_t>(group));
-      }
-      scales[g] = finite ? 0.0f : __builtin_nanf("");
-      sums[g] = 0.0f;
-      continue;
-    }
-    scales[g] = max / limit;
-    sums[g] = static_cast<float>(
-        quantize_group(from, group, limit / max, planes, plane, codes + g * group));
-  }
-  for (int i = 0; i < planes; ++i) {
-    __builtin_memset(codes + i * plane + cols, 0, static_cast<std::size_t>(plane - cols));
-  }
-  return count;
+  const int64_t plane = (cols + 63) / 64 * 64;
+  return quantize_groups(
+      x, cols, group, planes, codes, scales, sums, apart,
+      [&](const float* from) { return largest_of(from, group); },
+      [&](const float* from, float inverse, std::int8_t* to) {
+        return quantize_group(from, group, inverse, planes, plane, to);
+      });
 }
 
 }  // namespace

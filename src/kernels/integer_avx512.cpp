@@ -16,12 +16,12 @@
 #include "kernels/integer.h"
 #include "kernels/integer_avx512_few_inl.h"
 #include "kernels/integer_avx512_tiles_inl.h"
+#include "kernels/integer_groups_inl.h"
 
 namespace qx {
 namespace {
 
 constexpr std::int64_t kFewRows = 4;  // largest M of the first way
-constexpr float kLargestFloat = 0x1.fffffep127f;
 
 // --- activations -----------------------------------------------------------------------
 
@@ -51,54 +51,33 @@ inline float largest_of(const float* x) {
   return max;
 }
 
-// Group of N * 16 columns whose max|x| is max; returns nothing but writes codes, d and A.
+// Writes the codes of N * 16 columns of x times inverse, and returns their sum.
 template <int N>
-inline void quantize_group(const float* x, float max, int planes, std::int64_t plane,
-                           std::int8_t* codes, float* scale, float* sum) {
-  const float limit = planes == 2 ? kExactLimit : kFastLimit;
-  const bool finite = max <= kLargestFloat;
-  if (!finite || max < kSmallestActivation) {
-    *scale = finite ? 0.0f : __builtin_nanf("");
-    *sum = 0.0f;
-    for (int i = 0; i < N; ++i) store_codes(_mm512_setzero_si512(), planes, plane, codes + 16 * i);
-    return;
-  }
-  *scale = max / limit;
-  const __m512 inverse = _mm512_set1_ps(limit / max);
+inline int quantize_group(const float* x, float inverse, int planes, std::int64_t plane,
+                          std::int8_t* codes) {
+  const __m512 factor = _mm512_set1_ps(inverse);
   __m512i total = _mm512_setzero_si512();
 #pragma GCC unroll 8
   for (int i = 0; i < N; ++i) {
     // Half to even.
-    const __m512i a = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + 16 * i), inverse));
+    const __m512i a = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + 16 * i), factor));
     total = _mm512_add_epi32(total, a);
     store_codes(a, planes, plane, codes + 16 * i);
   }
-  *sum = static_cast<float>(_mm512_reduce_add_epi32(total));
+  return _mm512_reduce_add_epi32(total);
 }
 
 // quantize_row() with groups of N * 16 columns.
 template <int N>
-std::int32_t quantize_groups(const float* x, std::int64_t groups, int planes, std::int64_t plane,
-                             std::int8_t* codes, float* scales, float* sums, ApartElement* apart) {
-  constexpr int kGroup = 16 * N;
-  for (std::int64_t g = 0; g < groups; ++g) scales[g] = largest_of<N>(x + g * kGroup);
-  for (std::int64_t g = groups; g % 4 != 0; ++g) scales[g] = sums[g] = 0.0f;
-  const float above = planes == 2 ? apart_limit(scales, groups) : kLargestFloat;
-  std::int32_t count = 0;
-  for (std::int64_t g = 0; g < groups; ++g) {
-    const float* from = x + g * kGroup;
-    float max = scales[g], rest[kGroup];
-    if (planes == 2 && max > above) {
-      const int some = take_apart(from, kGroup, g * kGroup, above, rest, apart + count);
-      if (some > 0) {
-        count += some;
-        from = rest;
-        max = largest_of<N>(rest);
-      }
-    }
-    quantize_group<N>(from, max, planes, plane, codes + g * kGroup, scales + g, sums + g);
-  }
-  return count;
+std::int32_t quantize_row_of(const float* x, std::int64_t cols, int planes, std::int8_t* codes,
+                             float* scales, float* sums, ApartElement* apart) {
+  const std::int64_t plane = plane_bytes(cols);
+  return quantize_groups(
+      x, cols, 16 * N, planes, codes, scales, sums, apart,
+      [](const float* from) { return largest_of<N>(from); },
+      [&](const float* from, float inverse, std::int8_t* to) {
+        return quantize_group<N>(from, inverse, planes, plane, to);
+      });
 }
 
 // --- choice ----------------------------------------------------------------------------
@@ -141,18 +120,13 @@ namespace integer_avx512 {
 
 std::int32_t quantize_row(const float* x, std::int64_t cols, int group, int planes,
                           std::int8_t* codes, float* scales, float* sums, ApartElement* apart) {
-  const std::int64_t plane = plane_bytes(cols), groups = cols / group;
-  for (std::int64_t k = cols; k < plane; ++k) {
-    codes[k] = 0;
-    if (planes == 2) codes[plane + k] = 0;
-  }
   switch (group) {
     case 32:
-      return quantize_groups<2>(x, groups, planes, plane, codes, scales, sums, apart);
+      return quantize_row_of<2>(x, cols, planes, codes, scales, sums, apart);
     case 64:
-      return quantize_groups<4>(x, groups, planes, plane, codes, scales, sums, apart);
+      return quantize_row_of<4>(x, cols, planes, codes, scales, sums, apart);
     default:
-      return quantize_groups<8>(x, groups, planes, plane, codes, scales, sums, apart);
+      return quantize_row_of<8>(x, cols, planes, codes, scales, sums, apart);
   }
 }
 

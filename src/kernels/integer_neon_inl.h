@@ -31,6 +31,7 @@ inline float half_to_float(std::uint16_t half) {
 }  // namespace qx
 
 #include "kernels/integer_apart_inl.h"
+#include "kernels/integer_groups_inl.h"
 
 namespace qx {
 namespace {
@@ -40,7 +41,6 @@ constexpr int kStreams = 8;                      // planes of x in a block
 constexpr std::int64_t kTileRows = 64;           // at most
 constexpr std::int64_t kTileBytes = 384 * 1024;  // at most, unless one panel is larger
 constexpr std::int64_t kPrefetchBytes = 768;     // ahead in each weight row
-constexpr float kLargestFloat = 0x1.fffffep127f;
 
 inline std::int64_t at_most(std::int64_t value, std::int64_t limit) {
   return value < limit ? value : limit;
@@ -68,20 +68,10 @@ inline float largest_of(const float* x, int group) {
   return max;
 }
 
-// A group whose max|x| is max.
-inline void quantize_group(const float* x, float max, int group, int planes, std::int64_t plane,
-                           std::int8_t* codes, float* scale, float* sum) {
-  const bool finite = max <= kLargestFloat;
-  if (!finite || max < kSmallestActivation) {
-    *scale = finite ? 0.0f : __builtin_nanf("");
-    *sum = 0.0f;
-    __builtin_memset(codes, 0, static_cast<std::size_t>(group));
-    if (planes == 2) __builtin_memset(codes + plane, 0, static_cast<std::size_t>(group));
-    return;
-  }
-  const float limit = planes == 2 ? kExactLimit : kFastLimit;
-  *scale = max / limit;
-  const float32x4_t inverse = vdupq_n_f32(limit / max);
+// Writes the codes of a group of x times factor, and returns their sum.
+inline int quantize_group(const float* x, float factor, int group, int planes, std::int64_t plane,
+                          std::int8_t* codes) {
+  const float32x4_t inverse = vdupq_n_f32(factor);
   int32x4_t total = vdupq_n_s32(0);
   for (int i = 0; i < group; i += 16) {
     const int32x4_t a0 = rounded(x + i, inverse), a1 = rounded(x + i + 4, inverse);
@@ -98,35 +88,19 @@ inline void quantize_group(const float* x, float max, int group, int planes, std
                                       vshrn_n_s16(vaddq_s16(high, half), 8)));
     }
   }
-  *sum = static_cast<float>(vaddvq_s32(total));
+  return vaddvq_s32(total);
 }
 
 inline std::int32_t quantize_row(const float* x, std::int64_t cols, int group, int planes,
                                  std::int8_t* codes, float* scales, float* sums,
                                  ApartElement* apart) {
-  const std::int64_t plane = plane_bytes(cols), groups = cols / group;
-  for (std::int64_t g = 0; g < groups; ++g) scales[g] = largest_of(x + g * group, group);
-  for (std::int64_t g = groups; g < padded_groups(cols, group); ++g) scales[g] = sums[g] = 0.0f;
-  const float above = planes == 2 ? apart_limit(scales, groups) : kLargestFloat;
-  std::int32_t count = 0;
-  for (std::int64_t g = 0; g < groups; ++g) {
-    const float* from = x + g * group;
-    float max = scales[g], rest[128];
-    if (planes == 2 && max > above) {
-      const int some = take_apart(from, group, g * group, above, rest, apart + count);
-      if (some > 0) {
-        count += some;
-        from = rest;
-        max = largest_of(rest, group);
-      }
-    }
-    quantize_group(from, max, group, planes, plane, codes + g * group, scales + g, sums + g);
-  }
-  for (std::int64_t k = cols; k < plane; ++k) {
-    codes[k] = 0;
-    if (planes == 2) codes[plane + k] = 0;
-  }
-  return count;
+  const std::int64_t plane = plane_bytes(cols);
+  return quantize_groups(
+      x, cols, group, planes, codes, scales, sums, apart,
+      [&](const float* from) { return largest_of(from, group); },
+      [&](const float* from, float factor, std::int8_t* to) {
+        return quantize_group(from, factor, group, planes, plane, to);
+      });
 }
 
 // --- weights ---------------------------------------------------------------------------
