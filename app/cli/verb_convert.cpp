@@ -47,11 +47,8 @@ ConvertRequest make_request(const ConvertFlags& o) {
   if (!o.dtype.empty()) request.plan.dtype = float_dtype_from_config(o.dtype);
   if (!o.like.empty()) request.plan.like_directory = resolve_model(o.like).string();
   request.rounding = o.rounding == "gpu" ? Rounding::kGpu : Rounding::kCpu;
-  const bool gptq = o.fit == "gptq" || o.fit == "distill";
-  request.fit = {o.fit == "mse" ? FitMethod::kMse
-                 : gptq         ? FitMethod::kGptq
-                                : FitMethod::kMinMax,
-                 o.calibration, o.damping,
+  request.fit = {o.fit == "distill" ? FitMethod::kGptq : parse_fit_method(o.fit), o.calibration,
+                 o.damping,
                  o.column_order == "importance" ? ColumnOrder::kImportance : ColumnOrder::kNatural,
                  o.fit_memory_mb * 1'000'000};
   request.force = o.force;

@@ -134,11 +134,10 @@ inline float largest_of(const float* x, int group) {
 // KernelTable::quantize_row.
 std::int32_t quantize(const float* x, int64_t cols, int group, int planes, std::int8_t* codes,
                       float* scales, float* sums, ApartElement* apart) {
-  const int64_t plane = (cols + 63) / 64 * 64;
   return quantize_groups(
       x, cols, group, planes, codes, scales, sums, apart,
       [&](const float* from) { return largest_of(from, group); },
-      [&](const float* from, float inverse, std::int8_t* to) {
+      [&](const float* from, float inverse, int64_t plane, std::int8_t* to) {
         return quantize_group(from, group, inverse, planes, plane, to);
       });
 }

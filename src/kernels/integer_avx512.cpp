@@ -71,11 +71,10 @@ inline int quantize_group(const float* x, float inverse, int planes, std::int64_
 template <int N>
 std::int32_t quantize_row_of(const float* x, std::int64_t cols, int planes, std::int8_t* codes,
                              float* scales, float* sums, ApartElement* apart) {
-  const std::int64_t plane = plane_bytes(cols);
   return quantize_groups(
       x, cols, 16 * N, planes, codes, scales, sums, apart,
       [](const float* from) { return largest_of<N>(from); },
-      [&](const float* from, float inverse, std::int8_t* to) {
+      [&](const float* from, float inverse, std::int64_t plane, std::int8_t* to) {
         return quantize_group<N>(from, inverse, planes, plane, to);
       });
 }

@@ -36,15 +36,16 @@ inline int take_apart(const float* x, int group, std::int64_t first, float limit
 }
 
 // KernelTable::quantize_row. Of `group` columns from x:
-//   largest_of(x)                     max|x|; infinity or NaN, the largest, where there is one
-//   quantize_group(x, inverse, codes) writes the codes of x * inverse, and returns their sum
+//   largest_of(x)                            max|x|; infinity or NaN, the largest, where there is one
+//   quantize_group(x, inverse, plane, codes) writes the codes of x * inverse, a second plane `plane`
+//                                            bytes after the first, and returns their sum
 template <class Largest, class Quantize>
 inline std::int32_t quantize_groups(const float* x, std::int64_t cols, int group, int planes,
                                     std::int8_t* codes, float* scales, float* sums,
                                     ApartElement* apart, const Largest& largest_of,
                                     const Quantize& quantize_group) {
   const float limit = planes == 2 ? kExactLimit : kFastLimit;
-  const std::int64_t plane = (cols + 63) / 64 * 64, groups = cols / group;
+  const std::int64_t plane = plane_bytes(cols), groups = cols / group;
   for (std::int64_t g = 0; g < groups; ++g) scales[g] = largest_of(x + g * group);
   for (std::int64_t g = groups; g % 4 != 0; ++g) scales[g] = sums[g] = 0.0f;
   const float above = planes == 2 ? apart_limit(scales, groups) : kLargestFloat;
@@ -71,7 +72,7 @@ inline std::int32_t quantize_groups(const float* x, std::int64_t cols, int group
       continue;
     }
     scales[g] = max / limit;
-    sums[g] = static_cast<float>(quantize_group(from, limit / max, to));
+    sums[g] = static_cast<float>(quantize_group(from, limit / max, plane, to));
   }
   for (int i = 0; i < planes; ++i) {
     __builtin_memset(codes + i * plane + cols, 0, static_cast<std::size_t>(plane - cols));

@@ -94,11 +94,10 @@ inline int quantize_group(const float* x, float factor, int group, int planes, s
 inline std::int32_t quantize_row(const float* x, std::int64_t cols, int group, int planes,
                                  std::int8_t* codes, float* scales, float* sums,
                                  ApartElement* apart) {
-  const std::int64_t plane = plane_bytes(cols);
   return quantize_groups(
       x, cols, group, planes, codes, scales, sums, apart,
       [&](const float* from) { return largest_of(from, group); },
-      [&](const float* from, float factor, std::int8_t* to) {
+      [&](const float* from, float factor, std::int64_t plane, std::int8_t* to) {
         return quantize_group(from, factor, group, planes, plane, to);
       });
 }
